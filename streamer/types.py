@@ -1,0 +1,214 @@
+"""The values that travel through the program, in the order they are made.
+
+A camera's *time line* is in seconds: `time.monotonic()` for live sources; for files the monotonic time at
+which playing began plus the file's own timestamp, so that windows of a file do not depend on the machine's
+speed. Wall clock (`wall`, Unix seconds) is only for people and for the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # numpy is not imported with the package
+    from numpy.typing import NDArray
+
+
+class CameraState(StrEnum):
+    """What a camera is doing; `ENDED` and `FAILED` are final for a run."""
+
+    CONNECTING = "connecting"
+    RUNNING = "running"
+    STALLED = "stalled"
+    RECONNECTING = "reconnecting"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+class Phase(StrEnum):
+    """What a message says of an event."""
+
+    START = "start"
+    UPDATE = "update"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image of a camera, reduced to what the model needs.
+
+    `image` is uint8 RGB (H, W, 3), read-only. `epoch` grows by one whenever the time line is broken
+    (reconnect, file loop, seek): no window mixes epochs. `index` counts a camera's frames over all epochs.
+    """
+
+    camera: str
+    index: int
+    epoch: int
+    time: float  # time line, seconds
+    captured: float  # monotonic seconds, right after the frame arrived (latency is counted from here)
+    wall: float  # Unix seconds, at the same moment
+    media_time: float | None  # seconds in the file; None for live sources
+    image: NDArray[Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The T frames that one prediction looks at, oldest first.
+
+    `missing` counts positions that had no frame of their own (a camera slower than the model's interval):
+    there the nearest frame stands twice.
+    """
+
+    camera: str
+    id: int
+    frames: tuple[Frame, ...]
+    interval: float  # seconds between the wanted positions
+    missing: int = 0
+
+    @property
+    def start(self) -> float:
+        """Time line of the oldest frame, seconds."""
+        return self.frames[0].time
+
+    @property
+    def end(self) -> float:
+        """Time line of the newest frame, seconds."""
+        return self.frames[-1].time
+
+    @property
+    def span(self) -> float:
+        """(T-1) x interval, seconds."""
+        return (len(self.frames) - 1) * self.interval
+
+    @property
+    def epoch(self) -> int:
+        return self.frames[-1].epoch
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """A label with its score in [0, 1]."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What the rest of the program needs to know of a loaded checkpoint."""
+
+    name: str  # the Hub id, or the folder's name
+    family: str  # "timesformer", "videomae", ...
+    labels: tuple[str, ...]
+    frames: int  # T
+    interval: float  # seconds
+    size: tuple[int, int]  # (H, W) of the model's input
+    licence: str | None = None
+    device: str = "cpu"
+    precision: str = "fp32"
+    engine: str = "torch"
+    independent: bool = False  # True: sigmoid per label (scores do not sum to one)
+
+    @property
+    def span(self) -> float:
+        """(T-1) x interval, seconds."""
+        return (self.frames - 1) * self.interval
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Scores of one window. `scores` is float32 (L,) in the order of the model's labels."""
+
+    camera: str
+    model: str
+    window: Window
+    labels: tuple[str, ...]
+    scores: NDArray[Any] = field(repr=False)
+    preprocess_s: float = 0.0
+    inference_s: float = 0.0
+
+    def top(self, k: int) -> list[LabelScore]:
+        """The k best labels, best first; equal scores in the order of the labels."""
+        order = sorted(range(len(self.labels)), key=lambda i: (-float(self.scores[i]), i))[:k]
+        return [LabelScore(self.labels[i], float(self.scores[i])) for i in order]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One instant, on the three clocks a reader may want."""
+
+    time: float  # the camera's time line, seconds
+    wall: float  # Unix seconds
+    media: float | None = None  # seconds in the file
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One action of one camera as it stands at `phase`."""
+
+    id: str  # unique over restarts
+    camera: str
+    model: str
+    label: str
+    phase: Phase
+    score: float  # smoothed score now
+    peak: float  # highest smoothed score so far
+    started: Moment  # first window over the threshold
+    decided: Moment  # when it was sure enough to say
+    ended: Moment | None = None
+    reason: str | None = None  # why it ended, where it was not the scores
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """A camera as people and subscribers see it."""
+
+    camera: str
+    state: CameraState
+    since: float  # Unix seconds
+    detail: str = ""  # one line for people, without secrets
+    code: str | None = None  # one of errors.SOURCE_CODES when something is wrong
+    fps: float | None = None  # measured, frames per second
+    width: int | None = None
+    height: int | None = None
+    picture: str = "ok"  # "ok", "frozen", "black" or "grey"
+    captured: int = 0  # frames that arrived; captured = stored + sum(dropped)
+    stored: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)  # cause -> frames
+    reconnects: int = 0
+    newest: float | None = None  # monotonic seconds of the newest frame
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStats:
+    """One camera's line on the screen."""
+
+    status: CameraStatus
+    top: tuple[LabelScore, ...] = ()  # of the newest window, best first
+    smoothed: Mapping[str, float] = field(default_factory=dict)  # label -> smoothed score of the same labels
+    stable: LabelScore | None = None  # what is believed now; None = unknown
+    open_events: tuple[Event, ...] = ()
+    waiting: float | None = None  # seconds of video still needed before the first window; None = none
+    windows: int = 0  # predictions made
+    windows_per_s: float = 0.0  # given
+    asked_per_s: float = 0.0  # asked (1 / hop while frames come)
+    skipped: Mapping[str, int] = field(default_factory=dict)  # cause -> windows not computed
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A consistent picture of the whole program, made when the screen asks for it."""
+
+    time: float  # monotonic seconds
+    wall: float  # Unix seconds
+    uptime: float  # seconds
+    cameras: tuple[CameraStats, ...] = ()
+    model: ModelSpec | None = None
+    windows_per_s: float = 0.0
+    latency: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # stage -> (p50, p95) seconds
+    recent: tuple[Event, ...] = ()  # newest last
+    bus: str | None = None  # endpoint
+    subscribers: int = 0
+    notes: tuple[str, ...] = ()  # what the user should know (warnings), newest last
