@@ -110,6 +110,7 @@ class CaptureConfig(Section):
     retry_max: Positive = 30.0
     healthy_after: Positive = 30.0  # running this long resets the back-off
     frozen_after: Positive = 2.0  # the same picture this long is a frozen one
+    give_up: bool = False  # leave when no camera is left that a retry could mend (SOURCEs on the command line)
 
 
 class BusConfig(Section):

@@ -1,0 +1,277 @@
+"""Builds the stages, starts them in order, stops them in reverse.
+
+    with Pipeline(config) as pipeline:
+        code = pipeline.run(stop)      # until `stop` is set, or no camera is left
+
+The bus comes first, so that a busy port is known at once and subscribers see the cameras come; then the
+models; then the cameras, whose frames are kept in the form that the models need.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from streamer.clock import SYSTEM_CLOCK, Clock
+from streamer.config import CameraConfig, Config, ModelConfig, Pace
+from streamer.errors import ConfigError, ModelError, StreamerError
+from streamer.metrics import Metrics
+from streamer.types import CameraState, CameraStatus, Event, Prediction, Stats
+
+if TYPE_CHECKING:
+    from streamer.bus import Publisher, Sink
+    from streamer.capture import Camera
+    from streamer.events import EventTracker
+    from streamer.lane import Lane
+    from streamer.recognition import Recognizer
+
+log = logging.getLogger(__name__)
+
+EXIT_DONE, EXIT_SOURCE, EXIT_MODEL = 0, 3, 4
+TICK = 0.2  # seconds between looks at what has changed or ended
+JOIN = 0.8  # seconds given to each kind of thread; a native call that hangs is left behind
+FINAL = (CameraState.ENDED, CameraState.FAILED)
+BROKEN = (CameraState.STALLED, CameraState.RECONNECTING)
+UNMENDABLE = ("auth_failed", "not_found", "codec", "permission")
+
+
+class Pipeline:
+    """Cameras in, messages out. A context manager; `run` once.
+
+    Args:
+        config: everything; see `streamer.config`.
+        recognizer: used instead of loading `config.model` (tests, own models).
+        sinks: get every message as sent on the bus.
+        clock: injected time.
+
+    Raises (on entering):
+        BusError: the endpoint cannot be bound, or keys are missing.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        recognizer: Recognizer | None = None,
+        sinks: Sequence[Sink] = (),
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._config = config
+        self._given = recognizer
+        self._sinks = sinks
+        self._clock = clock
+        self._cameras: dict[str, Camera] = {}
+        self._lanes: dict[ModelConfig, Lane] = {}
+        self._lanes_of: dict[str, Lane] = {}  # camera -> its lane
+        self._statuses: dict[str, CameraStatus] = {}
+        self._abandoned = False
+        self.metrics = Metrics(clock=clock)
+        self.problems: list[StreamerError] = []  # why it ended, where it was not asked to
+
+    def __enter__(self) -> Pipeline:
+        from streamer.bus import Publisher
+
+        self._publisher: Publisher = Publisher(
+            self._config.bus,
+            self._config.journal,
+            sinks=self._sinks,
+            clock=self._clock,
+            on_problem=self.note,
+        )
+        self._publisher.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_stages("stopped")
+        self._publisher.__exit__(None, None, None)
+
+    @property
+    def endpoint(self) -> str:
+        """The PUB socket's address, "" without a bus."""
+        return self._publisher.endpoint
+
+    @property
+    def abandoned(self) -> bool:
+        """True when a hanging native call was left behind: the process should leave by `os._exit`."""
+        return self._abandoned
+
+    def note(self, text: str) -> None:
+        """Something the user should know: on the screen and in the log."""
+        log.warning("%s", text)
+        self.metrics.note(text)
+
+    def stats(self) -> Stats:
+        """A consistent picture for a screen; any thread."""
+        self.metrics.bus(self._publisher.endpoint or None, self._publisher.subscribers)
+        return self.metrics.stats()
+
+    def newest_image(self, camera: str) -> Any:
+        """The newest full-size picture of a camera, uint8 BGR (H, W, 3), or None."""
+        return self._cameras[camera].newest_image() if camera in self._cameras else None
+
+    def run(self, stop: threading.Event) -> int:
+        """Watch until `stop` is set, `duration` has passed or no camera is left; returns the exit code."""
+        cameras = [camera for camera in self._config.cameras if camera.enabled]
+        if not cameras:
+            raise ConfigError("no camera is enabled: name a source, or enable one under cameras:")
+        for camera in cameras:
+            waiting = CameraStatus(
+                camera.name, CameraState.CONNECTING, self._clock.wall(), "waiting for the model"
+            )
+            self._camera_changed(waiting)
+        try:
+            if not self._load(cameras, stop):
+                return EXIT_DONE
+            self._start(cameras)
+            return self._watch(stop)
+        except ModelError as error:
+            self.problems.append(error)
+            return EXIT_MODEL
+        finally:
+            self._stop_stages("stopped")
+
+    # --- start ---
+
+    def _load(self, cameras: Sequence[CameraConfig], stop: threading.Event) -> bool:
+        """Load and warm up each model on a thread that can be left; False when stopped meanwhile."""
+        failure: list[Exception] = []
+        done = threading.Event()
+
+        def load() -> None:
+            try:
+                for camera in cameras:
+                    self._lane_of(camera)
+            except Exception as error:  # noqa: BLE001 - raised again below, on the main thread
+                failure.append(error)
+            done.set()
+
+        threading.Thread(target=load, name="model-loading", daemon=True).start()
+        while not done.wait(TICK):
+            if stop.is_set():
+                self._abandoned = True
+                return False
+        if failure:
+            raise failure[0]
+        return not stop.is_set()
+
+    def _lane_of(self, camera: CameraConfig) -> Lane:
+        from streamer.lane import Lane
+        from streamer.recognition import load_recognizer
+
+        model = camera.model or self._config.model
+        if model not in self._lanes:
+            recognizer = self._given or load_recognizer(model)
+            recognizer.warm_up()
+            self.metrics.model(recognizer.spec)
+            complete = self._config.pace is Pace.FAST
+            self._lanes[model] = Lane(recognizer, model, self, complete=complete)
+        return self._lanes[model]
+
+    def _start(self, cameras: Sequence[CameraConfig]) -> None:
+        from streamer.capture import Camera
+
+        for camera in cameras:
+            lane = self._lanes_of[camera.name] = self._lane_of(camera)
+            self.metrics.asked(camera.name, 1.0 / lane.hop)
+            self._cameras[camera.name] = Camera(
+                camera,
+                reduce=lane.recognizer.reduce,
+                deliver=lane.add(camera, camera.events or self._config.events),
+                capture=self._config.capture,
+                pace=self._config.pace,
+                loop=self._config.loop,
+                on_status=self._camera_changed,
+                rate=lane.rate,
+                clock=self._clock,
+            )
+        for lane in self._lanes.values():
+            lane.thread.start()
+        for started in self._cameras.values():
+            started.start()
+
+    # --- life ---
+
+    def _watch(self, stop: threading.Event) -> int:
+        duration = self._config.duration
+        until = None if duration is None else self._clock.monotonic() + duration
+        while not self._clock.wait(stop, TICK):
+            self._refresh()
+            for lane in self._lanes.values():
+                if lane.thread.error is not None:
+                    raise lane.thread.error
+            if until is not None and self._clock.monotonic() >= until:
+                break
+            if self._all_done():
+                failed = all(s.state is not CameraState.ENDED for s in self._statuses.values())
+                return EXIT_SOURCE if failed else EXIT_DONE
+        return EXIT_DONE
+
+    def _refresh(self) -> None:
+        """Bring the numbers that change all the time up to date."""
+        for name, camera in self._cameras.items():
+            windows = self._lanes_of[name].windows[name]
+            self._publisher.status(camera.status)
+            self.metrics.camera_status(camera.status)
+            self.metrics.waiting(name, windows.waiting)
+            self.metrics.skipped(name, windows.skipped)
+
+    def _all_done(self) -> bool:
+        """True when nothing can come any more: files played to their end, sources that cannot be had."""
+        statuses = [camera.status for camera in self._cameras.values()]
+        # a list, not a generator: every camera that has ended must get its look
+        if all([s.state in FINAL and self._lanes_of[s.camera].drain(s.camera) for s in statuses]):
+            return True
+        return self._config.capture.give_up and all(
+            s.state is CameraState.FAILED or (s.code in UNMENDABLE and s.captured == 0) for s in statuses
+        )
+
+    # --- results (the outlet of the lanes) ---
+
+    def prediction(self, prediction: Prediction, tracker: EventTracker) -> None:
+        """Send a window's scores on; the lane's thread."""
+        lane = self._lanes_of[prediction.camera]
+        newest = prediction.window.frames[-1]
+        self._publisher.prediction(prediction, tracker.stable, lane.top)
+        self.metrics.prediction(
+            prediction,
+            tracker.stable,
+            tracker.smoothed,
+            lane.top,
+            {
+                "capture_to_publish": self._clock.monotonic() - newest.captured,
+                "preprocess": prediction.preprocess_s,
+                "inference": prediction.inference_s,
+            },
+        )
+
+    def event(self, event: Event) -> None:
+        """Send an event's phase on; any thread."""
+        self._publisher.event(event)
+        self.metrics.event(event)
+
+    def _camera_changed(self, status: CameraStatus) -> None:
+        before = self._statuses.get(status.camera)
+        self._statuses[status.camera] = status
+        self._publisher.status(status)
+        self.metrics.camera_status(status)
+        if status.state in BROKEN and (before is None or before.state not in BROKEN):
+            if status.camera in self._lanes_of:
+                self._lanes_of[status.camera].lost(status.camera, f"camera {status.state}")
+
+    # --- stop ---
+
+    def _stop_stages(self, reason: str) -> None:
+        for camera in self._cameras.values():
+            camera.stop()
+        for lane in self._lanes.values():
+            for windows in lane.windows.values():
+                windows.close()  # frees a capture thread that waits for room
+        for camera in self._cameras.values():
+            self._abandoned |= not camera.join(JOIN / max(1, len(self._cameras)))
+        self._cameras.clear()
+        for lane in self._lanes.values():
+            self._abandoned |= not lane.stop(JOIN, reason)
+        self._lanes.clear()
+
