@@ -1,0 +1,38 @@
+"""What every test gets: folders of its own, no network but loopback, few threads, and no thread left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported anywhere
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share two cores with the program they start
+
+JOIN = 5.0  # seconds a thread may take to end after its test
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Journals, caches and keys of a test stay in its own folder; returns that folder."""
+    home = tmp_path_factory.mktemp("home")
+    for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(variable, str(home / variable.lower()))
+    for variable in [name for name in os.environ if name.startswith("STREAMER_")]:
+        monkeypatch.delenv(variable)
+    return home
+
+
+@pytest.fixture
+def no_thread_left() -> Iterator[None]:
+    """Fails when a thread that the test started still runs after it."""
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(JOIN)
+    names = sorted(thread.name for thread in left if thread.is_alive())
+    assert not names, f"threads left behind: {', '.join(names)}"
