@@ -1,0 +1,230 @@
+"""Trains the demo checkpoint from scratch: ``python -m streamer.demo.train --out runs/demo --minutes 60``.
+
+Needs scikit-image for its photographs (``pip install scikit-image``). Killed at any time it goes on with
+``--resume``; ``--export DIR`` writes the best weights so far as a plain transformers checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from streamer.demo import model as model_module
+from streamer.demo import motions, samples
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that training depends on. ``minutes`` of computing, over all resumes, set the schedule."""
+
+    out: Path
+    minutes: float = 60.0
+    batch: int = 32
+    rate: float = 1.2e-3
+    hidden: int = 192
+    layers: int = 4
+    patch: int = 16
+    seed: int = 0
+    hint: float = 1.0
+    threads: int = 2
+    bf16: bool = True
+    easy_batches: int = 1500
+    save_seconds: float = 60.0
+
+
+class _Batches(IterableDataset[dict[str, Tensor]]):
+    """Batches as tensors, drawn in a process of their own."""
+
+    def __init__(self, recipe: Recipe, first: int) -> None:
+        self.recipe, self.first = recipe, first
+
+    def _mix(self, number: int) -> tuple[float, float]:
+        """Easy clips first; from ``easy_batches`` on the whole range, easy ones to the end."""
+        return 0.0, min(1.0, 0.15 + number / self.recipe.easy_batches)
+
+    def __iter__(self) -> Any:
+        import cv2
+
+        cv2.setNumThreads(1)
+        for batch in samples.batches(self.recipe.seed, self.first, self.recipe.batch, self._mix):
+            yield collate(batch)
+
+
+def collate(batch: list[samples.Sample]) -> dict[str, Tensor]:
+    """Samples -> clips (B, T, H, W, 3) uint8, labels (B,), track (B, T, 3), visible (B,) float."""
+    return {
+        "clips": torch.from_numpy(np.stack([s.clip for s in batch])),
+        "labels": torch.tensor([s.label for s in batch]),
+        "track": torch.from_numpy(np.stack([s.track for s in batch])),
+        "visible": torch.tensor([float(s.visible) for s in batch]),
+    }
+
+
+class Trainer:
+    """Model, optimiser, averaged weights and progress; ``save`` and ``load`` keep all of it."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        config = model_module.make_config(recipe.hidden, recipe.layers, recipe.patch)
+        self.model = model_module.make_model(config, recipe.seed)
+        self.hints = model_module.Hints(config)
+        self.average = model_module.make_model(config, recipe.seed)
+        parameters = [*self.model.parameters(), *self.hints.parameters()]
+        self.optimizer = torch.optim.AdamW(parameters, recipe.rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
+        self.step, self.seconds, self.best = 0, 0.0, 0.0
+        self.validation = collate(samples.validation_set(480))
+
+    @property
+    def progress(self) -> float:
+        """Share of the training time used, 0 to 1."""
+        return self.seconds / (self.recipe.minutes * 60)
+
+    def _rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / 200)
+        return self.recipe.rate * warm * max(0.01, 0.5 * (1 + math.cos(math.pi * min(self.progress, 1.0))))
+
+    def learn(self, batch: dict[str, Tensor]) -> tuple[float, float, float]:
+        """One step. Returns the label loss, the hint loss and the share of right labels."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        pixels = model_module.to_pixels(batch["clips"])
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bf16):
+            out = self.model.timesformer(pixels, output_hidden_states=True)
+            logits = self.model.classifier(out.last_hidden_state[:, 0]).float()
+        loss = torch.nn.functional.cross_entropy(logits, batch["labels"], label_smoothing=0.05)
+        middle = out.hidden_states[len(out.hidden_states) // 2].float()
+        hint = self.hints(middle, out.last_hidden_state.float(), batch)
+        (loss + self.recipe.hint * hint).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self._follow()
+        right = (logits.argmax(-1) == batch["labels"]).float().mean()
+        return loss.item(), hint.item(), right.item()
+
+    def _follow(self) -> None:
+        keep = min(0.999, (1 + self.step) / (20 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
+
+    def validate(self) -> tuple[float, np.ndarray[Any, Any]]:
+        """Accuracy and confusion matrix (truth by row) of the averaged weights on unseen pictures."""
+        return evaluate(self.average, self.validation)
+
+    def save(self) -> None:
+        """Writes everything needed to go on, atomically."""
+        self.recipe.out.mkdir(parents=True, exist_ok=True)
+        part = self.recipe.out / "state.part"
+        torch.save(
+            {"model": self.model.state_dict(), "hints": self.hints.state_dict(), "average": self.average.state_dict(),
+             "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds,
+             "best": self.best}, part)  # fmt: skip
+        part.replace(self.recipe.out / "state.pt")
+
+    def load(self) -> None:
+        """Goes on from ``save``. Raises FileNotFoundError when there is nothing to go on from."""
+        state = torch.load(self.recipe.out / "state.pt", weights_only=True)
+        for name in ("model", "hints", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+
+def evaluate(model: Any, batch: dict[str, Tensor]) -> tuple[float, np.ndarray[Any, Any]]:
+    """Accuracy of ``model`` on ``collate``'s batch and the confusion matrix (truth by row)."""
+    kinds = len(motions.LABELS)
+    matrix = np.zeros((kinds, kinds), int)
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(batch["labels"]), 64):
+            logits = model(pixel_values=model_module.to_pixels(batch["clips"][start : start + 64])).logits
+            for truth, guess in zip(batch["labels"][start : start + 64], logits.argmax(-1), strict=True):
+                matrix[int(truth), int(guess)] += 1
+    return float(np.trace(matrix) / matrix.sum()), matrix
+
+
+def train(recipe: Recipe, resume: bool) -> Trainer:
+    """Trains until the time is used; prints progress; saves every minute and the best weights apart."""
+    torch.set_num_threads(recipe.threads)
+    trainer = Trainer(recipe)
+    if resume and (recipe.out / "state.pt").exists():
+        trainer.load()
+        print(f"resumed at step {trainer.step}, {trainer.seconds / 60:.1f} min", flush=True)
+    trainer.model.train()
+    loader = DataLoader(_Batches(recipe, trainer.step), batch_size=None, num_workers=1, prefetch_factor=8,
+                        multiprocessing_context="spawn")  # a fork would inherit locks of other threads
+    mean, last, saved, waited = np.zeros(3), time.monotonic(), trainer.seconds, 0.0
+    for batch in loader:
+        waited += time.monotonic() - last
+        mean = 0.98 * mean + 0.02 * np.array(trainer.learn(batch))
+        now = time.monotonic()
+        trainer.seconds, last = trainer.seconds + now - last, now
+        if trainer.step % 100 == 0:
+            loss, hint, right = mean / (1 - 0.98 ** min(trainer.step, 10_000))
+            rate = trainer.step * recipe.batch / trainer.seconds
+            print(f"step {trainer.step} {trainer.seconds / 60:.1f} min loss {loss:.3f} hint {hint:.3f} "
+                  f"train {right:.3f} {rate:.0f}/s wait {waited / trainer.seconds:.0%}", flush=True)  # fmt: skip
+        if trainer.seconds - saved > recipe.save_seconds or trainer.progress >= 1:
+            saved = trainer.seconds
+            _check(trainer)
+            last = time.monotonic()
+        if trainer.progress >= 1:
+            break
+    return trainer
+
+
+def _check(trainer: Trainer) -> None:
+    accuracy, matrix = trainer.validate()
+    print(f"step {trainer.step} validation {accuracy:.3f} (best {trainer.best:.3f})\n{matrix}", flush=True)
+    if accuracy >= trainer.best:
+        trainer.best = accuracy
+        export(trainer, trainer.recipe.out / "best", accuracy)
+    trainer.save()
+
+
+def export(trainer: Trainer, folder: Path, accuracy: float) -> None:
+    """The averaged weights as a plain transformers checkpoint with its preprocessing."""
+    from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
+
+    trainer.average.save_pretrained(folder)
+    processor = VideoMAEImageProcessorPil(
+        size={"shortest_edge": motions.SIZE},
+        crop_size={"height": motions.SIZE, "width": motions.SIZE},
+        image_mean=[model_module.MEAN] * 3,
+        image_std=[model_module.STD] * 3,
+    )
+    processor.save_pretrained(folder)
+    recipe = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(trainer.recipe).items()}
+    numbers = {"step": trainer.step, "minutes": round(trainer.seconds / 60, 1), "validation": round(accuracy, 4)}
+    (folder / "training.json").write_text(json.dumps({**numbers, "recipe": recipe}, indent=1) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line; see the module's docstring."""
+    defaults = Recipe(Path("runs/demo"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/state.pt")
+    for name, value in asdict(defaults).items():
+        option = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=value)
+        else:
+            parser.add_argument(option, type=type(value) if name != "out" else Path, default=value)
+    chosen = vars(parser.parse_args(arguments))
+    resume = chosen.pop("resume")
+    trainer = train(replace(defaults, **chosen), resume)
+    print(f"done: step {trainer.step}, best validation {trainer.best:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
