@@ -82,6 +82,7 @@ class ModelConfig(Section):
     interval: Positive | None = None  # seconds; None = the checkpoint's own
     hop: Positive | None = None  # seconds; None = 0.5, or less for short spans
     top: Annotated[int, Field(ge=1, le=1000)] = 5
+    motion_gate: bool = False  # no inference while a camera's picture does not change
 
 
 class CameraConfig(Section):

@@ -54,7 +54,9 @@ class Lane:
         self._last: dict[str, Moment] = {}
         self.windows: dict[str, Windows] = {}
         batch = GPU_BATCH if recognizer.spec.device.startswith("cuda") else 1
-        self.thread = InferenceThread(recognizer, self.windows, self._predicted, batch=batch)
+        self.thread = InferenceThread(
+            recognizer, self.windows, self._predicted, batch=batch, motion_gate=model.motion_gate
+        )
 
     @property
     def rate(self) -> float:

@@ -128,6 +128,7 @@ class Prediction:
     scores: NDArray[Any] = field(repr=False)
     preprocess_s: float = 0.0
     inference_s: float = 0.0
+    held: bool = False  # nothing moved: the scores of the window before stand
 
     def top(self, k: int) -> list[LabelScore]:
         """The k best labels, best first; equal scores in the order of the labels."""

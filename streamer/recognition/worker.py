@@ -10,9 +10,13 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
+from typing import Any
+
+from numpy.typing import NDArray
 
 from streamer.errors import ModelError, StreamerError
 from streamer.recognition import Recognizer
+from streamer.recognition.gate import MotionGate
 from streamer.types import Prediction, Window
 from streamer.windows import Windows
 
@@ -30,6 +34,7 @@ class InferenceThread(threading.Thread):
         windows: camera name -> its windows. The mapping may be replaced only before `start`.
         deliver: called on this thread with each window's prediction, in the order of computing.
         batch: most windows in one forward. More than 1 pays on a GPU only.
+        motion_gate: hold a camera's last scores while its picture does not change.
     """
 
     def __init__(
@@ -39,12 +44,15 @@ class InferenceThread(threading.Thread):
         deliver: Callable[[Prediction], None],
         *,
         batch: int = 1,
+        motion_gate: bool = False,
     ) -> None:
         super().__init__(name=f"inference-{recognizer.spec.name}", daemon=True)
         self._recognizer = recognizer
         self._windows = windows
         self._deliver = deliver
         self._batch = batch
+        self._gates: dict[str, MotionGate] | None = {} if motion_gate else None
+        self._scores: dict[str, NDArray[Any]] = {}  # each camera's last
         self._ready = threading.Event()
         self._stop_asked = threading.Event()
         self._taking = threading.Lock()  # guards `_current`
@@ -74,7 +82,7 @@ class InferenceThread(threading.Thread):
                     batch = self._take()
                     self._current = frozenset(window.camera for window in batch)
                 if batch:
-                    self._recognise(batch)
+                    self._recognise([window for window in batch if not self._hold(window)])
                 else:
                     self._ready.wait(IDLE_WAIT)
         except StreamerError as error:
@@ -92,7 +100,21 @@ class InferenceThread(threading.Thread):
         taken = (windows.take() for _, windows in waiting[: self._batch])
         return [window for window in taken if window is not None]
 
+    def _hold(self, window: Window) -> bool:
+        """Answer a window in which nothing moved with the scores before; False if it must be computed."""
+        if self._gates is None:
+            return False
+        quiet = self._gates.setdefault(window.camera, MotionGate()).quiet(window)
+        if not quiet or window.camera not in self._scores:
+            return False
+        spec = self._recognizer.spec
+        scores = self._scores[window.camera]
+        self._deliver(Prediction(window.camera, spec.name, window, spec.labels, scores, held=True))
+        return True
+
     def _recognise(self, batch: Sequence[Window]) -> None:
+        if not batch:
+            return
         started = perf_counter()
         try:
             results = self._recognizer.predict(batch)
@@ -107,6 +129,7 @@ class InferenceThread(threading.Thread):
         elapsed = perf_counter() - started
         spec, preprocess = self._recognizer.spec, self._recognizer.preprocess_s
         for window, scores in zip(batch, results, strict=True):
+            self._scores[window.camera] = scores
             self._deliver(
                 Prediction(
                     camera=window.camera,
