@@ -10,48 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Config": "streamer.config",
-    "load_config": "streamer.config",
-    "Pipeline": "streamer.pipeline",
-    "Publisher": "streamer.bus",
-    "Subscriber": "streamer.bus",
-    "Camera": "streamer.capture",
-    "load_recognizer": "streamer.recognition",
-    **{
-        name: "streamer.types"
-        for name in (
-            "CameraState",
-            "CameraStatus",
-            "Event",
-            "Frame",
-            "LabelScore",
-            "ModelSpec",
-            "Phase",
-            "Prediction",
-            "Stats",
-            "Window",
-        )
-    },
-    **{
-        name: "streamer.errors"
-        for name in (
-            "BusError",
-            "ConfigError",
-            "DatasetError",
-            "ModelError",
-            "ModelLoadError",
-            "SourceError",
-            "SourceLostError",
-            "SourceOpenError",
-            "StreamerError",
-            "WindowShapeError",
-        )
-    },
-}
-__all__ = ["__version__", *sorted(_HOME)]
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for editors and type checkers; at run time `__getattr__` loads them
     from streamer.bus import Publisher, Subscriber
     from streamer.capture import Camera
     from streamer.config import Config, load_config
@@ -81,6 +40,70 @@ if TYPE_CHECKING:
         Stats,
         Window,
     )
+
+__all__ = [
+    "BusError",
+    "Camera",
+    "CameraState",
+    "CameraStatus",
+    "Config",
+    "ConfigError",
+    "DatasetError",
+    "Event",
+    "Frame",
+    "LabelScore",
+    "ModelError",
+    "ModelLoadError",
+    "ModelSpec",
+    "Phase",
+    "Pipeline",
+    "Prediction",
+    "Publisher",
+    "SourceError",
+    "SourceLostError",
+    "SourceOpenError",
+    "Stats",
+    "StreamerError",
+    "Subscriber",
+    "Window",
+    "WindowShapeError",
+    "__version__",
+    "load_config",
+    "load_recognizer",
+]
+
+_NAMES_OF = {
+    "streamer.config": ("Config", "load_config"),
+    "streamer.pipeline": ("Pipeline",),
+    "streamer.bus": ("Publisher", "Subscriber"),
+    "streamer.capture": ("Camera",),
+    "streamer.recognition": ("load_recognizer",),
+    "streamer.types": (
+        "CameraState",
+        "CameraStatus",
+        "Event",
+        "Frame",
+        "LabelScore",
+        "ModelSpec",
+        "Phase",
+        "Prediction",
+        "Stats",
+        "Window",
+    ),
+    "streamer.errors": (
+        "BusError",
+        "ConfigError",
+        "DatasetError",
+        "ModelError",
+        "ModelLoadError",
+        "SourceError",
+        "SourceLostError",
+        "SourceOpenError",
+        "StreamerError",
+        "WindowShapeError",
+    ),
+}
+_HOME = {name: module for module, names in _NAMES_OF.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
