@@ -58,8 +58,12 @@ def reverse(sample: Sample) -> Sample:
 
 
 def _progress(rng: Rng, frames: int, difficulty: float) -> NDArray[np.float64]:
-    """0 to 1 over the span: steady, or speeding up or slowing down a little."""
-    t = np.linspace(0, 1, frames)
+    """0 to 1 over the span: steady, speeding up, slowing down, or beginning late or ending early."""
+    t = np.linspace(0, 1, frames) + rng.normal(0, 0.012 * difficulty, frames)  # cameras are not punctual
+    if rng.random() < 0.2 * difficulty:
+        start = rng.uniform(0, 0.35)
+        t = (t - start) / rng.uniform(0.65, 1 - start)
+    t = np.clip(t, 0, 1)
     return np.asarray(t ** np.exp(rng.normal(0, 0.2 * difficulty)))
 
 
@@ -90,6 +94,7 @@ def make_track(rng: Rng, label: int, difficulty: float, frames: int = FRAMES, in
         track += _wave(rng, difficulty, np.arange(frames) * interval)
     else:
         track[:, :2] += rng.uniform(-0.02, 0.02, 2) * difficulty * p[:, None]
+        track += rng.normal(0, rng.uniform(0, 0.008) * difficulty, (frames, 3))
     if label != STILL and span > 0:
         track[:, :2] += rng.normal(0, 0.004 * difficulty, (frames, 2))
     return track.astype(np.float32)
@@ -128,7 +133,7 @@ def draw(look: Look, size: int, rng: Rng) -> Clip:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         frame = cv2.warpAffine(look.background, shift, (size, size), flags=flags).astype(np.float32)
         for picture, track in look.sprites:
-            _paste(frame, picture, track[i], look.shake[i], float(look.angles[i]))
+            paste(frame, picture, track[i], look.shake[i], float(look.angles[i]))
         out[i] = frame
     out *= look.gain[:, None, None, :]
     if look.noise > 0:
@@ -137,7 +142,7 @@ def draw(look: Look, size: int, rng: Rng) -> Clip:
     return out.astype(np.uint8)
 
 
-def _paste(frame: NDArray[np.float32], picture: Clip, place: Track, shake: Track, angle: float) -> None:
+def paste(frame: NDArray[np.float32], picture: Clip, place: Track, shake: Track, angle: float) -> None:
     """Blends ``picture`` (s, s, 4) into ``frame`` at ``place`` (x, y, log height)."""
     height, width = frame.shape[:2]
     scale = float(np.exp(place[2])) * height / picture.shape[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -49,6 +48,9 @@ class Sampler:
             angles=self._angles(rng, label, track, difficulty),
         )
         clip = motions.draw(look, self.size, rng)
+        if rng.random() < 0.25 * difficulty:  # out of focus
+            blur = float(rng.uniform(0.4, 1.2))
+            clip = np.stack([cv2.GaussianBlur(frame, (0, 0), blur) for frame in clip])
         if rng.random() < 0.35 * difficulty:
             clip = compress(clip, int(rng.integers(30, 90)))
         return Sample(clip, label, track, visible)
@@ -105,12 +107,14 @@ class Sampler:
         if rng.random() < 0.25 * difficulty:
             place = np.array([*rng.uniform(-0.5, 0.5, 2), np.log(rng.uniform(0.12, 0.35))], np.float32)
             out.insert(0, (self._sprite(rng, difficulty), np.repeat(place[None], len(track), 0)))
-        if label in motions.MIRRORED or label in motions.UPSIDE_DOWN:
-            if rng.random() < 0.25 * difficulty:
-                axis = 0 if label in motions.MIRRORED else 1
+        sideways = label in motions.MIRRORED or label in motions.UPSIDE_DOWN
+        if sideways and rng.random() < 0.5 * difficulty:
+            axis = 0 if label in motions.MIRRORED else 1
+            for side in (-1, 1) if rng.random() < 0.5 else (int(rng.choice([-1, 1])),):
                 follower = track.copy()
-                follower[:, axis] += rng.choice([-1, 1]) * rng.uniform(0.75, 1.1)
-                out.append((self._sprite(rng, difficulty), follower))
+                follower[:, axis] += side * rng.uniform(0.7, 1.1)
+                other = picture if rng.random() < 0.3 else self._sprite(rng, difficulty)
+                out.append((other, follower))
         return out
 
     @staticmethod
@@ -174,6 +178,3 @@ def batches(seed: int, first: int, count: int, mix: Any) -> Iterator[list[Sample
     while True:
         yield sampler.batch(np.random.default_rng([textures.SEEDS["train"], seed, number]), count, mix(number))
         number += 1
-
-
-__all__ = ["POOL", "Sampler", "batches", "compress", "replace", "validation_set"]

@@ -38,7 +38,7 @@ class Recipe:
     hint: float = 1.0
     threads: int = 2
     bf16: bool = True
-    easy_batches: int = 1500
+    easy_batches: int = 300
     save_seconds: float = 60.0
 
 
@@ -49,8 +49,9 @@ class _Batches(IterableDataset[dict[str, Tensor]]):
         self.recipe, self.first = recipe, first
 
     def _mix(self, number: int) -> tuple[float, float]:
-        """Easy clips first; from ``easy_batches`` on the whole range, easy ones to the end."""
-        return 0.0, min(1.0, 0.15 + number / self.recipe.easy_batches)
+        """Easy clips alone at first, then harder ones by and by; easy ones remain to the end."""
+        harder = (number - self.recipe.easy_batches) / (5 * self.recipe.easy_batches)
+        return 0.0, min(1.0, max(0.15, 0.15 + 0.85 * harder))
 
     def __iter__(self) -> Any:
         import cv2
@@ -155,6 +156,9 @@ def evaluate(model: Any, batch: dict[str, Tensor]) -> tuple[float, np.ndarray[An
 
 def train(recipe: Recipe, resume: bool) -> Trainer:
     """Trains until the time is used; prints progress; saves every minute and the best weights apart."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     torch.set_num_threads(recipe.threads)
     trainer = Trainer(recipe)
     if resume and (recipe.out / "state.pt").exists():
