@@ -6,10 +6,15 @@ Precedence, weakest first: the defaults here, the file, `STREAMER_*` environment
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from streamer.redact import redact
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -20,6 +25,11 @@ class Section(BaseModel):
     """Unknown keys are errors, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _wrong(path: tuple[str | int, ...], text: str) -> PydanticCustomError:
+    """An error about the key at `path` below the validated section, for `load_config` to place."""
+    return PydanticCustomError("streamer", "{text}", {"text": text, "path": path})
 
 
 class Pace(StrEnum):
@@ -62,13 +72,14 @@ class EventsConfig(Section):
 
     @model_validator(mode="after")
     def _exit_below_enter(self) -> EventsConfig:
-        rules = [("events", self.enter, self.exit)]
+        rules: list[tuple[tuple[str, ...], float, float]] = [(("exit",), self.enter, self.exit)]
         for name, rule in self.thresholds.items():
             enter = self.enter if rule.enter is None else rule.enter
-            rules.append((f"thresholds of {name!r}", enter, self.exit if rule.exit is None else rule.exit))
-        for where, enter, leave in rules:
+            leave = self.exit if rule.exit is None else rule.exit
+            rules.append((("thresholds", name, "enter" if rule.exit is None else "exit"), enter, leave))
+        for path, enter, leave in rules:
             if not leave < enter:
-                raise ValueError(f"{where}: exit ({leave:g}) must be below enter ({enter:g})")
+                raise _wrong(path, f"exit ({leave:g}) must be below enter ({enter:g})")
         return self
 
 
@@ -80,6 +91,8 @@ class ModelConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"
     interval: Positive | None = None  # seconds; None = the checkpoint's own
+    frames: Annotated[int, Field(ge=1, le=1000)] | None = None  # of a window; frame families only
+    aggregate: Literal["mean", "max", "recent"] = "mean"  # how a frame family's window joins its frames
     hop: Positive | None = None  # seconds; None = 0.5, or less for short spans
     top: Annotated[int, Field(ge=1, le=1000)] = 5
     motion_gate: bool = False  # no inference while a camera's picture does not change
@@ -95,11 +108,44 @@ class CameraConfig(Section):
     password: SecretStr | None = None
     password_file: str | None = None
     region: tuple[tuple[Score, Score], ...] | None = None  # two corners (box) or a polygon, parts of 1
-    width: int | None = None  # asked of a webcam
-    height: int | None = None
+    width: Annotated[int, Field(ge=1)] | None = None  # pixels, asked of a webcam
+    height: Annotated[int, Field(ge=1)] | None = None
     fps: Positive | None = None  # asked of a webcam
-    events: EventsConfig | None = None  # instead of the common one
-    model: ModelConfig | None = None  # instead of the common one
+    events: EventsConfig | None = None  # what differs from the common one
+    model: ModelConfig | None = None  # what differs from the common one
+
+    @field_validator("name")
+    @classmethod
+    def _name_fits_a_topic(cls, name: str) -> str:
+        if "/" in name or not name.strip() or any(ord(c) < 32 or ord(c) == 127 for c in name):
+            raise _wrong(
+                (), "a name may not be blank nor hold / or control characters (it is part of topics)"
+            )
+        return name
+
+    @field_validator("source")
+    @classmethod
+    def _digits_are_an_index(cls, source: str | int) -> str | int:
+        return int(source) if isinstance(source, str) and source.isascii() and source.isdigit() else source
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> CameraConfig:
+        if self.source == "" or (isinstance(self.source, int) and self.source < 0):
+            raise _wrong(("source",), "give an index from 0, a device, a URL, a file or demo")
+        if self.password is not None and self.password_file is not None:
+            raise _wrong(("password_file",), "password is given too; keep one of the two")
+        if self.region is not None and not _has_area(self.region):
+            raise _wrong(("region",), "give two opposite corners [x, y], or three or more of a polygon")
+        return self
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Without the secrets that a source's URL may hold."""
+        for key, value in super().__repr_args__():
+            yield key, redact(value) if key == "source" and isinstance(value, str) else value
+
+
+def _has_area(region: tuple[tuple[float, float], ...]) -> bool:
+    return len(region) >= 2 and all(len({point[axis] for point in region}) > 1 for axis in (0, 1))
 
 
 class CaptureConfig(Section):
@@ -111,7 +157,9 @@ class CaptureConfig(Section):
     retry_max: Positive = 30.0
     healthy_after: Positive = 30.0  # running this long resets the back-off
     frozen_after: Positive = 2.0  # the same picture this long is a frozen one
-    give_up: bool = False  # leave when no camera is left that a retry could mend (SOURCEs on the command line)
+    give_up: bool = (
+        False  # leave when no camera is left that a retry could mend (SOURCEs on the command line)
+    )
 
 
 class BusConfig(Section):
@@ -147,10 +195,61 @@ class Config(Section):
     loop: bool = False  # play files again from the start
     duration: Positive | None = None  # seconds; None = until stopped
 
+    @model_validator(mode="before")
+    @classmethod
+    def _cameras_inherit(cls, data: Any) -> Any:
+        """A camera's `events` and `model` say only what differs from the common ones."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("cameras"), Sequence):
+            return data
+        cameras = [_inherit(camera, data) for camera in data["cameras"]]
+        return {**data, "cameras": cameras}
+
     @model_validator(mode="after")
     def _names_differ(self) -> Config:
         names = [camera.name for camera in self.cameras]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two cameras are called {', '.join(twice)}; names must differ")
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise _wrong(("cameras", index, "name"), f"two cameras are called {name}; names must differ")
+        if self.capture.retry_max < self.capture.retry_min:
+            raise _wrong(("capture", "retry_max"), "must not be below retry_min")
         return self
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(exclude_unset=True) if isinstance(value, Section) else value
+
+
+def _inherit(camera: Any, common: Mapping[str, Any]) -> Any:
+    camera = _plain(camera)
+    if not isinstance(camera, Mapping):
+        return camera
+    merged = dict(camera)
+    for section in ("events", "model"):
+        own, shared = _plain(camera.get(section)), _plain(common.get(section))
+        if not isinstance(own, Mapping) or not isinstance(shared, Mapping):
+            continue
+        merged[section] = {**shared, **own}
+        if section == "model" and "id" in own and own["id"] != shared.get("id", "demo"):
+            # these belong to the checkpoint: another one has its own
+            merged[section].update(interval=own.get("interval"), frames=own.get("frames"))
+    return merged
+
+
+def load_config(
+    path: Path | str | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+) -> Config:
+    """The configuration from a file, the environment and overrides, the later the stronger.
+
+    Args:
+        path: a YAML file; relative paths in it are relative to its folder. None: no file.
+        overrides: `{"events.enter": 0.6}` or `["events.enter=0.6"]`; list items by index or camera name.
+        env: None means `os.environ`; only `STREAMER_*` and the variables that cameras name are read.
+
+    Raises:
+        ConfigError: everything that is wrong, one line each: file, line, key, value and what is allowed.
+    """
+    from streamer.config_file import load  # PyYAML, only where a configuration is loaded
+
+    return load(path, overrides, env)
