@@ -1,0 +1,10 @@
+"""Video in: what can be opened, and the supervised thread that reads it. Owns OpenCV."""
+
+from __future__ import annotations
+
+from streamer.capture.address import Kind, kind_of, redact
+from streamer.capture.camera import Camera
+from streamer.capture.devices import Device, list_devices
+from streamer.capture.source import OpenedSource, open_source
+
+__all__ = ["Camera", "Device", "Kind", "OpenedSource", "kind_of", "list_devices", "open_source", "redact"]

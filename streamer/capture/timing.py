@@ -1,0 +1,104 @@
+"""When a frame belongs where: media time of files, which frames to keep, measured rates, back-off."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+_DEFAULT_STEP = 1 / 25
+_LONGEST_GAP = 10.0  # seconds between two frames of a file; more is taken for a broken time stamp
+_JITTER = 0.02  # seconds
+
+
+class MediaTimes:
+    """Turns a file's time stamps into seconds that start at 0 and only grow.
+
+    Time stamps may be absent (always 0), go backwards (B frames in AVI), end in zeros, or jump by hours. One
+    that does not advance, or leaps, is replaced by the previous time plus a frame of the declared rate.
+    """
+
+    def __init__(self, fps: float | None) -> None:
+        self.step = 1.0 / fps if fps else _DEFAULT_STEP
+        self.last: float | None = None
+        self._offset = 0.0  # media time minus time stamp
+
+    def next(self, stamp: float) -> float:
+        """Media time of the next frame, seconds; `stamp` is what the container says, seconds."""
+        if self.last is None:
+            self._offset = -stamp
+            self.last = 0.0
+            return 0.0
+        time = stamp + self._offset
+        gap = time - self.last
+        if gap > _LONGEST_GAP or gap < -_LONGEST_GAP:
+            self._offset -= gap - self.step  # the stamps go on from somewhere else: follow them there
+            gap = self.step
+        elif gap <= 1e-6:
+            gap = self.step
+        self.last += gap
+        return self.last
+
+
+class RateChoice:
+    """Which frames to keep for about `rate` of them a second; depends on nothing but the frames' times."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._step = 1.0 / rate if rate else 0.0
+        self._due: float | None = None
+
+    def reset(self) -> None:
+        """The time line begins anew; the next frame is kept."""
+        self._due = None
+
+    def keeps(self, time: float) -> bool:
+        """True for a frame to keep. A little early is on time: cameras are not punctual."""
+        if not self._step:
+            return True
+        if self._due is not None and time < self._due - min(self._step / 4, _JITTER):
+            return False
+        due = time if self._due is None else self._due
+        self._due = max(due + self._step, time + self._step / 2)
+        return True
+
+
+class RateMeter:
+    """Frames a second over the last `span` seconds, as (N-1) / (last - first)."""
+
+    def __init__(self, span: float = 5.0, most: int = 256) -> None:
+        self._span = span
+        self._times: deque[float] = deque(maxlen=most)
+
+    def add(self, time: float) -> None:
+        self._times.append(time)
+        while self._times[0] < time - self._span and len(self._times) > 2:
+            self._times.popleft()
+
+    def clear(self) -> None:
+        self._times.clear()
+
+    @property
+    def fps(self) -> float | None:
+        """None until two frames have come."""
+        if len(self._times) < 2 or self._times[-1] <= self._times[0]:
+            return None
+        return (len(self._times) - 1) / (self._times[-1] - self._times[0])
+
+
+class Backoff:
+    """Growing waits between attempts, with jitter so that cameras do not come back in step."""
+
+    def __init__(self, least: float, most: float, rng: random.Random | None = None) -> None:
+        self._least = least
+        self._most = max(least, most)
+        self._failures = 0
+        self._rng = rng or random.Random()
+
+    def reset(self) -> None:
+        """The camera was healthy for a while."""
+        self._failures = 0
+
+    def next(self, slow: bool = False) -> float:
+        """Seconds to wait now. `slow`: no retry can mend it, so the longest wait is used."""
+        wait = self._most if slow else min(self._most, self._least * 2.0 ** min(self._failures, 60))
+        self._failures += 1
+        return max(self._least, wait * self._rng.uniform(0.75, 1.0))

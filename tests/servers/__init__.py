@@ -1,0 +1,1 @@
+"""Cameras for tests: real servers on loopback, with faults on demand."""
