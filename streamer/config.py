@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from streamer.redact import redact
+
+if TYPE_CHECKING:
+    from streamer.config_file import Option
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -237,7 +240,7 @@ def _inherit(camera: Any, common: Mapping[str, Any]) -> Any:
 
 def load_config(
     path: Path | str | None = None,
-    overrides: Mapping[str, Any] | Sequence[str] = (),
+    overrides: Mapping[str, Any] | Sequence[str | Option] = (),
     env: Mapping[str, str] | None = None,
 ) -> Config:
     """The configuration from a file, the environment and overrides, the later the stronger.

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,19 @@ _VARIABLE = re.compile(r"\$(\$)?\{([^}]*)\}")
 _PATH_KEYS = {("bus", "keys"), ("journal", "path")}
 
 
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An override that names itself in errors (`--hop`). A text value is read as the key's kind wants it."""
+
+    key: str
+    value: Any
+    label: str
+
+
 def load(
-    path: Path | str | None, overrides: Mapping[str, Any] | Sequence[str], env: Mapping[str, str] | None
+    path: Path | str | None,
+    overrides: Mapping[str, Any] | Sequence[str | Option],
+    env: Mapping[str, str] | None,
 ) -> Config:
     """See `streamer.config.load_config`."""
     env = os.environ if env is None else env
@@ -46,7 +58,11 @@ def load(
             tree.put(key.split("."), value, Origin(key))
     else:
         for item in overrides:
-            tree.from_text(item)
+            if isinstance(item, Option):
+                is_text = isinstance(item.value, str)
+                tree.put(item.key.split("."), item.value, Origin(item.label), text=is_text)
+            else:
+                tree.from_text(item)
     return tree.validated(env)
 
 

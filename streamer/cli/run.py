@@ -1,0 +1,200 @@
+"""`streamer run`, and the demo: options become a configuration, the configuration a running pipeline."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from streamer.cli.stopper import INTERRUPTED, Stopper
+from streamer.redact import redact
+
+if TYPE_CHECKING:
+    from streamer.config import Config
+    from streamer.config_file import Option
+    from streamer.pipeline import Pipeline
+
+# option, key of the configuration, what is shown for its value, help
+_OPTIONS = (
+    ("--model", "model.id", "ID_OR_DIR", "checkpoint: demo, a local folder, or a Hub id"),
+    ("--device", "model.device", "auto|cpu|cuda|mps", "where the model runs"),
+    ("--precision", "model.precision", "auto|fp32|bf16|fp16|int8", "number format of the model"),
+    ("--engine", "model.engine", "auto|torch|openvino", "what computes the model"),
+    ("--hop", "model.hop", "S", "seconds between two windows"),
+    ("--interval", "model.interval", "S", "seconds between two frames of a window"),
+    ("--top", "model.top", "K", "labels in a prediction"),
+    ("--bind", "bus.bind", "ENDPOINT", "where to publish; port 0 takes a free one, '' publishes nothing"),
+    ("--requests", "bus.requests", "ENDPOINT", "where to answer requests; '' answers none"),
+    ("--ui", "ui", "auto|rich|plain|json|none", "what standard output shows"),
+    (
+        "--pace",
+        "pace",
+        "realtime|fast",
+        "files: at their own speed, or as fast as possible with nothing skipped",
+    ),
+    ("--duration", "duration", "S", "stop after so many seconds"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "SOURCE: a webcam's number (0), /dev/videoN, rtsp://..., rtmp://..., http(s)://..., a file, or demo.\n"
+        "Cameras are named cam0, cam1, ... in order. configs/cameras.yaml documents every key."
+    )
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="what to watch")
+    parser.add_argument("--config", metavar="FILE", help="a config file; SOURCEs replace its cameras")
+    for option, key, shown, text in _OPTIONS:
+        parser.add_argument(option, dest=key, metavar=shown, help=text)
+    parser.add_argument(
+        "--label", action="append", metavar="LABEL", help="events of this label only (may be given again)"
+    )
+    parser.add_argument(
+        "--loop",
+        action=argparse.BooleanOptionalAction,
+        help="play files again from the start (the demo does, unless --pace fast)",
+    )
+    parser.add_argument(
+        "--insecure-bind", action="store_true", help="let other machines read without encryption"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the configuration"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
+    parser.add_argument("--demo-if-none", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch until done or stopped; returns the exit code.
+
+    Raises:
+        ConfigError, BusError: before anything started.
+    """
+    with Stopper() as stopper:
+        config = configuration(args)
+        code, abandoned = _watch(config, stopper.stop, verbose=args.verbose)
+        if stopper.interrupted:
+            code = INTERRUPTED
+        if (
+            abandoned
+        ):  # a native call hangs on a thread of its own, and would keep the interpreter from ending
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return code
+
+
+def configuration(args: argparse.Namespace) -> Config:
+    """The configuration that the options ask for.
+
+    Raises:
+        ConfigError: an option, the file or the environment is wrong, or there is nothing to watch.
+    """
+    from streamer.config import Pace, load_config
+    from streamer.config_file import Option
+    from streamer.errors import ConfigError
+
+    options = _options(args)
+    config = load_config(args.config, options)
+    if config.cameras:
+        return config
+    if not args.demo_if_none:
+        hint = "name a SOURCE (0 is the first webcam, demo needs none), or list cameras: in a --config FILE"
+        raise ConfigError(f"nothing to watch: {hint}")
+    demo: list[Any] = [Option("cameras", cameras_of(["demo"]), "demo")]
+    if args.loop is None and config.pace is Pace.REALTIME:
+        demo.append(Option("loop", True, "demo"))
+    return load_config(args.config, [*demo, *options])
+
+
+def cameras_of(sources: list[str]) -> list[dict[str, str]]:
+    """SOURCEs as cameras: `demo` is called demo, the others cam0, cam1, ... by their place."""
+    cameras: list[dict[str, str]] = []
+    for index, source in enumerate(sources):
+        taken = [camera["name"] for camera in cameras]
+        name = "demo" if source == "demo" and "demo" not in taken else f"cam{index}"
+        cameras.append({"name": name, "source": source})
+    return cameras
+
+
+def _options(args: argparse.Namespace) -> list[str | Option]:
+    from streamer.config_file import Option
+
+    options: list[str | Option] = []
+    if args.sources:
+        options.append(Option("cameras", cameras_of(args.sources), "SOURCE"))
+        options.append(Option("capture.give_up", True, "SOURCE"))
+    for option, key, _, _ in _OPTIONS:
+        value = getattr(args, key)
+        if value is not None:
+            options.append(Option(key, value, option))
+    if args.label:
+        options.append(Option("events.include", args.label, "--label"))
+    if args.loop is not None:
+        options.append(Option("loop", args.loop, "--loop"))
+    if args.insecure_bind:
+        options.append(Option("bus.insecure_bind", True, "--insecure-bind"))
+    return [*options, *args.set]
+
+
+def _watch(config: Config, stop: threading.Event, *, verbose: bool) -> tuple[int, bool]:
+    """Run the pipeline under the chosen user interface: (exit code, whether a thread was left behind)."""
+    from streamer.config import Pace, Ui
+    from streamer.dashboard import JsonSink, PlainSink, choose
+    from streamer.pipeline import Pipeline
+
+    ui = choose(config.ui, sys.stdout.isatty())
+    _talk(quiet=ui is Ui.RICH, verbose=verbose)
+    complete = config.pace is Pace.FAST
+    with ExitStack() as stack:
+        sinks: list[JsonSink | PlainSink] = []
+        if ui in (Ui.JSON, Ui.PLAIN):
+            kind: type[JsonSink | PlainSink] = JsonSink if ui is Ui.JSON else PlainSink
+            sinks.append(stack.enter_context(kind(stop=stop, complete=complete)))
+        pipeline = stack.enter_context(Pipeline(config, sinks=sinks))
+        if ui is Ui.RICH:
+            from streamer.dashboard import Screen
+
+            stack.enter_context(Screen(pipeline.stats))
+        elif pipeline.endpoint:
+            _say(f"publishing on {pipeline.endpoint}")
+        code = pipeline.run(stop)
+    _explain(pipeline, code)
+    return code, pipeline.abandoned
+
+
+def _explain(pipeline: Pipeline, code: int) -> None:
+    """Why it ended, where nobody asked it to."""
+    for problem in pipeline.problems:
+        _say(str(problem))
+    if code == 3:
+        for camera in pipeline.stats().cameras:
+            if camera.status.code is not None:
+                _say(camera.status.detail or f"{camera.status.camera}: {camera.status.code}")
+
+
+def _say(text: str) -> None:
+    print(f"streamer: {redact(text)}", file=sys.stderr, flush=True)
+
+
+class _Redacted(logging.Formatter):
+    """Third-party libraries log addresses as they got them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def _talk(*, quiet: bool, verbose: bool) -> None:
+    """Warnings go to standard error; under a live screen, where they would tear it, only to the screen."""
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler.formatter, _Redacted):
+            root.removeHandler(handler)
+    handler = logging.NullHandler() if quiet else logging.StreamHandler()
+    handler.setFormatter(_Redacted("streamer: %(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO if verbose else logging.WARNING)
