@@ -148,7 +148,7 @@ class Camera:
 
     def _supervise(self) -> tuple[CameraState, str, str | None]:
         if self._unusable is not None:
-            return CameraState.FAILED, str(self._unusable), self._unusable.code
+            return CameraState.FAILED, self._for_people(self._unusable), self._unusable.code
         while not self._stop.is_set():
             error = self._run_reader()
             if self._stop.is_set():
@@ -158,7 +158,7 @@ class Camera:
             if error is None:
                 error = SourceLostError(f"camera {self.config.name}: the stream ended", "lost")
             if not self.live:
-                return CameraState.FAILED, str(error), error.code
+                return CameraState.FAILED, self._for_people(error), error.code
             self._wait_for_next_try(error)
         return CameraState.ENDED, "stopped", None
 
@@ -221,8 +221,13 @@ class Camera:
         state = CameraState.RECONNECTING if been else CameraState.CONNECTING
         level = logging.DEBUG if self._code == error.code else logging.WARNING
         log.log(level, "%s", error)
-        self._set(state, f"{error}; next try in {wait:.0f} s", error.code)
+        soon = f"{wait:.1f}" if wait < 2 else f"{wait:.0f}"
+        self._set(state, f"{self._for_people(error)}; next try in {soon} s", error.code)
         self._clock.wait(self._stop, wait)
+
+    def _for_people(self, error: SourceError) -> str:
+        """The error's line without the camera's name, which every status has anyway."""
+        return str(error).removeprefix(f"camera {self.config.name}: ")
 
     # -- state ---------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from streamer.capture.address import Kind
 from streamer.capture.intake import Intake
 from streamer.capture.reader import Reader
 from streamer.capture.source import OpenedSource, open_source
-from streamer.capture.timing import MediaTimes
+from streamer.capture.timing import BurstFilter, MediaTimes
 from streamer.clock import Clock
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceLostError, SourceOpenError
@@ -101,6 +101,8 @@ def _play_live(session: Session, reader: Reader) -> None:
     with _Handle(session, reader) as source:
         session.intake.begin()
         paced = MediaTimes(source.fps) if source.kind is Kind.HLS else None
+        stamped = source.kind in (Kind.RTSP, Kind.RTMP)  # others have no time stamps of their own
+        burst = BurstFilter(source.probed) if stamped else None
         base: float | None = None
         first = True
         while not session.stop.is_set():
@@ -108,7 +110,7 @@ def _play_live(session: Session, reader: Reader) -> None:
             with reader.native("read", session.read_limit if not first else session.patience + 2.0):
                 ok = source.grab()
                 captured = session.clock.monotonic()
-                stamp = source.position() if ok and paced is not None else 0.0
+                stamp = source.position() if ok else 0.0
             took = time.monotonic() - began
             # After a time-out FFmpeg may hand out one parked frame; the handle is dead all the same.
             timed_out = took >= 0.95 * session.patience and source.kind is not Kind.DEVICE
@@ -118,7 +120,9 @@ def _play_live(session: Session, reader: Reader) -> None:
             if paced is not None:
                 base, captured = _pace_lumps(session, base, paced.next(stamp))
             session.intake.arrived(captured)
-            if session.intake.wants(captured):
+            if burst is not None and burst.is_old(stamp, captured):
+                session.intake.drop("late")
+            elif session.intake.wants(captured):
                 with reader.native("read", session.read_limit):
                     image = source.retrieve()
                 session.intake.take(image, captured, captured, None)

@@ -20,11 +20,10 @@ from streamer.capture.probe import probe
 from streamer.config import CameraConfig, CaptureConfig
 from streamer.errors import SourceCode, SourceOpenError
 
-__all__ = ["OpenedSource", "first_frame_limit", "open_source", "redact"]
+__all__ = ["OpenedSource", "open_source"]
 
 _QUICK = "rtsp_flags;prefer_tcp|probesize;32|analyzeduration;0"  # the SDP tells all: no probing
 _CAREFUL = "rtsp_flags;prefer_tcp"  # for cameras whose SDP lacks the parameter sets
-_HTTP = "reconnect;0"  # reconnecting is ours
 _FPS_LIMIT = 240.0  # declared rates above are nonsense (90000 has been seen)
 
 
@@ -32,11 +31,12 @@ class OpenedSource:
     """One open native handle. Every method belongs to the thread that opened it; none may be shared.
 
     `width`, `height`: pixels as declared at opening. `fps`: declared, None where it is not believable; a
-    fallback for files only.
+    fallback for files only. `probed`: FFmpeg had to look at the video first, so the first frames are old.
     """
 
-    def __init__(self, handle: Any, address: Address, cv2: Any) -> None:
+    def __init__(self, handle: Any, address: Address, cv2: Any, probed: bool = False) -> None:
         self._handle = handle
+        self.probed = probed
         self._cv2 = cv2
         self.kind = address.kind
         self.place = address.place
@@ -69,11 +69,6 @@ class OpenedSource:
         self._handle.release()
 
 
-def first_frame_limit(capture: CaptureConfig, patience: float) -> float:
-    """Seconds a camera may take from its answer to its first picture."""
-    return max(capture.read_timeout, patience)
-
-
 def open_source(config: CameraConfig, capture: CaptureConfig, patience: float | None = None) -> OpenedSource:
     """Open a camera's source within about `capture.open_timeout` seconds.
 
@@ -87,15 +82,15 @@ def open_source(config: CameraConfig, capture: CaptureConfig, patience: float | 
         _check_file(config.name, str(address.secret_url))
     read_timeout = max(capture.read_timeout, patience or 0.0)
     cv2 = _opencv.load()
-    handle = _open_native(cv2, address, config, capture.open_timeout, read_timeout)
-    if handle is None:
+    opened = _open_native(cv2, address, config, capture.open_timeout, read_timeout)
+    if opened is None:
         raise _failure(config, address, capture)
-    return OpenedSource(handle, address, cv2)
+    return opened
 
 
 def _open_native(
     cv2: Any, address: Address, config: CameraConfig, open_timeout: float, read_timeout: float
-) -> Any | None:
+) -> OpenedSource | None:
     if address.kind is Kind.DEVICE:
         return _open_device(cv2, address, config)
     params = [cv2.CAP_PROP_N_THREADS, 1]
@@ -112,12 +107,12 @@ def _open_native(
             handle.release()
             return None
         if handle.get(cv2.CAP_PROP_FRAME_WIDTH) > 0 and handle.get(cv2.CAP_PROP_FRAME_HEIGHT) > 0:
-            return handle
+            return OpenedSource(handle, address, cv2, probed=options != _QUICK)
         handle.release()  # no size known: such a handle gives nothing, ever
     return None
 
 
-def _open_device(cv2: Any, address: Address, config: CameraConfig) -> Any | None:
+def _open_device(cv2: Any, address: Address, config: CameraConfig) -> OpenedSource | None:
     backend = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
     handle = cv2.VideoCapture(address.secret_url, backend)
     if not handle.isOpened():
@@ -133,7 +128,7 @@ def _open_device(cv2: Any, address: Address, config: CameraConfig) -> Any | None
     ):
         if value is not None:
             handle.set(key, value)
-    return handle
+    return OpenedSource(handle, address, cv2)
 
 
 def _check_file(camera: str, path: str) -> None:

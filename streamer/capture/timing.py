@@ -8,6 +8,8 @@ from collections import deque
 _DEFAULT_STEP = 1 / 25
 _LONGEST_GAP = 10.0  # seconds between two frames of a file; more is taken for a broken time stamp
 _JITTER = 0.02  # seconds
+_HICCUP = 0.3  # seconds without a frame, after which old ones may come in a burst
+_BURST = 0.5  # seconds within which a burst is over
 
 
 class MediaTimes:
@@ -59,6 +61,30 @@ class RateChoice:
         due = time if self._due is None else self._due
         self._due = max(due + self._step, time + self._step / 2)
         return True
+
+
+class BurstFilter:
+    """Tells old frames that waited in a buffer (after opening, after a hiccup) from live ones.
+
+    Stamped with their arrival they would lie about when they were taken. While time stamps run more than
+    twice as fast as the clock, frames are old; a camera whose stamps are nonsense loses half a second once.
+    """
+
+    def __init__(self, first_is_old: bool = False) -> None:
+        self._first_is_old = first_is_old
+        self._stamp = 0.0
+        self._arrived: float | None = None
+        self._watch_until = 0.0
+
+    def is_old(self, stamp: float, arrived: float) -> bool:
+        """`stamp`: the container's time; `arrived`: monotonic time; both in seconds."""
+        passed = None if self._arrived is None else arrived - self._arrived
+        advanced = stamp - self._stamp
+        self._stamp, self._arrived = stamp, arrived
+        if passed is None or passed > _HICCUP:
+            self._watch_until = arrived + _BURST
+            return passed is None and self._first_is_old
+        return arrived < self._watch_until and passed < advanced / 2
 
 
 class RateMeter:

@@ -21,7 +21,9 @@ class MjpegCamera:
     the connection and send nothing. `password`: basic access, user `cam`. `/page` is a web page.
     """
 
-    def __init__(self, fps: float = 25.0, draw: Callable[[int], Any] = picture, password: str | None = None) -> None:
+    def __init__(
+        self, fps: float = 25.0, draw: Callable[[int], Any] = picture, password: str | None = None
+    ) -> None:
         self.fps = fps
         self.draw = draw
         self.password = password
