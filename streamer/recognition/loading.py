@@ -1,0 +1,239 @@
+"""From a `ModelConfig` to a recognizer: which class, weights and device, and every way it can fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from streamer.config import ModelConfig
+from streamer.errors import ModelLoadError
+from streamer.recognition import checkpoint as ck
+from streamer.recognition import metadata
+from streamer.recognition.checkpoint import Checkpoint
+from streamer.recognition.device import Place, choose_device, choose_precision, set_threads
+from streamer.recognition.families import Forward, FrameRecognizer, Loaded, VideoRecognizer
+from streamer.recognition.preprocessing import Preprocessor
+from streamer.recognition.processor import from_json
+from streamer.types import ModelSpec
+
+log = logging.getLogger(__name__)
+
+# What a family's head is not computed from, so that a checkpoint may lack it.
+UNUSED_WEIGHTS = {"vjepa2": ("vjepa2.predictor.",)}
+NAMES_SHOWN = 3  # of missing weights, in a message
+
+
+def load(config: ModelConfig) -> VideoRecognizer | FrameRecognizer:
+    """See `streamer.recognition.load_recognizer`."""
+    checkpoint = ck.open_checkpoint(config.id)
+    device = choose_device(config.device)
+    set_threads()
+    with _quiet():
+        model_config = _model_config(checkpoint)
+        auto_class, frames = _auto_class(checkpoint, model_config)
+        settled = _settle(checkpoint, config, frames=frames)
+        # int8 is made from fp32, by an engine
+        asked = "fp32" if config.precision == "int8" else config.precision
+        precision = choose_precision(asked, device, _parameters(checkpoint.folder))
+        place = Place(device, precision)
+        model = _load_weights(checkpoint, auto_class, model_config, place)
+    spec = dataclasses.replace(
+        settled.spec,
+        device=device.type,
+        precision=precision,
+        independent=model_config.problem_type == "multi_label_classification",
+    )
+    for note in settled.notes:
+        log.warning("%s", note)
+    loaded = Loaded(spec, settled.preprocessor, place, _forward(model, spec), model, settled.notes)
+    if frames:
+        return FrameRecognizer(loaded, config.aggregate)
+    return VideoRecognizer(loaded)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Settled:
+    """What the checkpoint's JSON files decide, before any weight is read."""
+
+    spec: ModelSpec
+    preprocessor: Preprocessor
+    notes: tuple[str, ...]
+
+
+def _settle(checkpoint: Checkpoint, config: ModelConfig, *, frames: bool) -> _Settled:
+    processor, file = metadata.read_processor(checkpoint, frames=frames)
+    numbers = from_json(processor, metadata.model_size(checkpoint.config), str(file))
+    labels, notes = metadata.labels_of(checkpoint)
+    interval, more = metadata.interval_of(checkpoint, config.interval, frames=frames)
+    spec = ModelSpec(
+        name=checkpoint.name,
+        family=checkpoint.family,
+        labels=labels,
+        frames=metadata.frames_of(checkpoint, config.frames, frames=frames),
+        interval=interval,
+        size=numbers.size,
+        licence=metadata.licence_of(checkpoint),
+    )
+    return _Settled(spec, Preprocessor(numbers), (*notes, *more))
+
+
+def _config_errors() -> tuple[type[Exception], ...]:
+    """What reading a config.json or weights of wrong content raises."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    return (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError, OSError, RuntimeError)
+
+
+def _model_config(checkpoint: Checkpoint) -> Any:
+    """transformers' config object of the checkpoint."""
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    if checkpoint.family not in CONFIG_MAPPING:
+        brings_code = "auto_map" in checkpoint.config
+        own_code = " (it brings its own program code, which streamer never runs)" if brings_code else ""
+        raise ModelLoadError(
+            f"{checkpoint.name}: this transformers does not know models of type "
+            f"{checkpoint.family!r}{own_code}; update transformers, or take another checkpoint"
+        )
+    try:
+        return AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False, local_files_only=True)
+    except _config_errors() as error:
+        raise ModelLoadError(f"{checkpoint.folder / ck.CONFIG} is wrong: {_one_line(error)}") from error
+
+
+def _auto_class(checkpoint: Checkpoint, model_config: Any) -> tuple[Any, bool]:
+    """(the Auto class that loads it, whether it looks at single frames)."""
+    from transformers import (
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+        MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING,
+        AutoModelForImageClassification,
+        AutoModelForVideoClassification,
+    )
+
+    if type(model_config) in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING:
+        return AutoModelForVideoClassification, False
+    if type(model_config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        return AutoModelForImageClassification, True
+    raise ModelLoadError(
+        f"{checkpoint.name} is of type {checkpoint.family!r}, which classifies neither video nor pictures; "
+        "`streamer models` lists checkpoints that do"
+    )
+
+
+def _load_weights(checkpoint: Checkpoint, auto_class: Any, model_config: Any, place: Place) -> Any:
+    """The model in its precision on its device, every weight from the checkpoint."""
+    from safetensors import SafetensorError
+
+    if not ck.weights_present(checkpoint.folder):
+        raise ModelLoadError(
+            f"{checkpoint.folder} has no model.safetensors (or not all of its parts): copy or fetch the "
+            "checkpoint again"
+        )
+    try:
+        model, report = auto_class.from_pretrained(
+            checkpoint.folder,
+            config=model_config,
+            dtype=place.dtype,  # converted while loading: one copy of the weights
+            trust_remote_code=False,
+            local_files_only=True,
+            weights_only=True,
+            ignore_mismatched_sizes=True,  # reported below with names and shapes, and refused
+            output_loading_info=True,
+        )
+    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
+        raise ModelLoadError(
+            f"the weights in {checkpoint.folder} are damaged ({_one_line(error)}): copy or fetch them again"
+        ) from error
+    except _config_errors() as error:
+        raise ModelLoadError(f"{checkpoint.name} cannot be loaded: {_one_line(error)}") from error
+    _check_report(checkpoint, report)
+    try:
+        return model.to(place.device).eval().requires_grad_(False)
+    except torch.OutOfMemoryError as error:
+        raise ModelLoadError(
+            f"{checkpoint.name} does not fit into the memory of {place.device}: use --precision bf16, a "
+            "smaller model or --device cpu"
+        ) from error
+
+
+def _check_report(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
+    """transformers only warns of weights that it invented; a recognizer with random weights is useless."""
+    mismatched = sorted(report.get("mismatched_keys", ()))
+    if mismatched:
+        name, stored, wanted = mismatched[0]
+        if tuple(stored[1:]) == tuple(wanted[1:]) and len(stored) and "classifier" in name:
+            raise ModelLoadError(
+                f"{checkpoint.name}: its weights have {stored[0]} labels, id2label in {ck.CONFIG} names "
+                f"{wanted[0]}: the two files belong to different checkpoints"
+            )
+        raise ModelLoadError(
+            f"{checkpoint.name}: weight {name} has the shape {tuple(stored)}, {ck.CONFIG} asks for "
+            f"{tuple(wanted)}: the two files belong to different checkpoints"
+        )
+    unused = UNUSED_WEIGHTS.get(checkpoint.family, ())
+    missing = sorted(key for key in report.get("missing_keys", ()) if not key.startswith(unused))
+    if not missing:
+        return
+    shown = ", ".join(missing[:NAMES_SHOWN]) + (", ..." if len(missing) > NAMES_SHOWN else "")
+    if any(word in key for key in missing for word in ("classifier", "head")):
+        raise ModelLoadError(
+            f"{checkpoint.name} has no weights for its classification head ({shown}): it was only "
+            "pretrained; take a fine-tuned checkpoint, or train it (`streamer train`)"
+        )
+    raise ModelLoadError(
+        f"{checkpoint.name} lacks {len(missing)} weights of a {checkpoint.family} ({shown}): it is "
+        "incomplete, or of another type"
+    )
+
+
+def _forward(model: Any, spec: ModelSpec) -> Forward:
+    """pixel_values -> logits: our own forward where there is an exact and faster one, else transformers'.
+
+    transformers chooses scaled-dot-product attention by itself for families that have it.
+    """
+    if spec.family == "timesformer":
+        from streamer.recognition.timesformer import FastTimesformer
+
+        fast: Forward = FastTimesformer(model)
+        return fast
+
+    def forward(pixel_values: Tensor) -> Tensor:
+        logits: Tensor = model(pixel_values).logits
+        return logits
+
+    return forward
+
+
+def _parameters(folder: Path) -> int:
+    """About how many parameters the weights hold: bytes / 4 (exact for the usual fp32 files)."""
+    files = [file for pattern in ("*.safetensors", "pytorch_model*.bin") for file in folder.glob(pattern)]
+    return sum(file.stat().st_size for file in files) // 4
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers reports and progress bars on stderr say nothing that our errors do not say better."""
+    from transformers.utils import logging as theirs
+
+    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity(theirs.CRITICAL)
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(level)
+        if bars:
+            theirs.enable_progress_bar()
+
+
+def _one_line(error: Exception) -> str:
+    """A third party's message on one line, not too long."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:240]

@@ -1,0 +1,196 @@
+"""The published checkpoints: what each needs, costs and is for. No torch here.
+
+Frames and sampling come from the authors' own training configurations (facebookresearch/TimeSformer
+configs and README, VideoMAE MODEL_ZOO, model cards); GFLOP are two per multiply-add for one window (for
+frame and word models: one frame), counted from the shapes. Checkpoints of Something-Something v2 were
+trained on frames spread *uniformly over the clip*, however long; its clips last about 4 s, so their
+interval here is 4 s / frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FPS = 30.0  # Kinetics; sampling rates of the papers are counted in its frames
+SSV2_CLIP = 4.0  # seconds, about the mean length of a Something-Something v2 clip
+NON_COMMERCIAL = "CC-BY-NC-4.0"
+
+Kind = Literal["video", "frame", "words"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """One published checkpoint. `interval` in seconds, `size` in pixels (square), `gflop` per window."""
+
+    id: str
+    family: str  # transformers' model_type
+    frames: int
+    interval: float
+    size: int
+    licence: str | None  # None: see the checkpoint's own page
+    gflop: float | None
+    use: str  # what it is for, one line
+    kind: Kind = "video"
+
+    @property
+    def span(self) -> float:
+        """(T-1) x interval, seconds."""
+        return (self.frames - 1) * self.interval
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What is assumed of a checkpoint that says nothing itself."""
+
+    interval: float | None  # seconds
+    why: str
+
+
+FAMILIES: dict[str, Family] = {
+    "timesformer": Family(32 / FPS, "every 32nd frame at 30 fps, as TimeSformer base on Kinetics"),
+    "videomae": Family(4 / FPS, "every 4th frame at 30 fps, as VideoMAE on Kinetics"),
+    "vivit": Family(2 / FPS, "every 2nd frame at 30 fps, as ViViT on Kinetics"),
+    "vjepa2": Family(4 / FPS, "every 4th frame at 30 fps, as V-JEPA 2's probes on Kinetics"),
+    "videoprism_vision_model": Family(0.25, "16 frames over 4 s"),
+}
+FRAME_FAMILY = Family(0.25, "four frames a second")
+FRAMES_OF_FRAME_MODELS = 8  # how many frames one window of a frame model averages
+
+
+def _timesformer() -> list[KnownModel]:
+    """Base and HR are Meta's own; the L variants were put on the Hub by the author of transformers' port."""
+    sets = {"k400": "400 everyday actions (Kinetics-400)", "k600": "600 everyday actions (Kinetics-600)"}
+    sets["ssv2"] = "174 motions of hands and things (Something-Something v2)"
+    variants = (  # prefix, frames, sampling rate in frames, size, GFLOP, remark
+        ("facebook/timesformer-base", 8, 32, 224, 392.0, ""),
+        ("facebook/timesformer-hr", 16, 16, 448, 3406.0, ", high resolution"),
+        ("fcakyon/timesformer-large", 96, 4, 224, 4760.0, ", long span"),
+    )
+    found = []
+    for prefix, frames, rate, size, gflop, remark in variants:
+        for name, use in sets.items():
+            count, interval = frames, rate / FPS
+            if name == "ssv2":
+                count = 64 if frames == 96 else frames
+                interval = SSV2_CLIP / count
+            cost = gflop * count / frames
+            found.append(
+                KnownModel(
+                    f"{prefix}-finetuned-{name}",
+                    "timesformer",
+                    count,
+                    interval,
+                    size,
+                    NON_COMMERCIAL,
+                    round(cost),
+                    use + remark,
+                )
+            )
+    return found
+
+
+def _videomae() -> list[KnownModel]:
+    sizes = {"small": 114, "base": 361, "large": 1194, "huge": 2384}
+    kinetics = [
+        KnownModel(
+            f"MCG-NJU/videomae-{size}-finetuned-kinetics",
+            "videomae",
+            16,
+            4 / FPS,
+            224,
+            NON_COMMERCIAL,
+            gflop,
+            "400 everyday actions (Kinetics-400), quick ones: two seconds",
+        )
+        for size, gflop in sizes.items()
+    ]
+    hands = [
+        KnownModel(
+            f"MCG-NJU/videomae-{size}-finetuned-ssv2",
+            "videomae",
+            16,
+            SSV2_CLIP / 16,
+            224,
+            NON_COMMERCIAL,
+            sizes[size],
+            "174 motions of hands and things (Something-Something v2)",
+        )
+        for size in ("small", "base")
+    ]
+    return kinetics + hands
+
+
+def _others() -> list[KnownModel]:
+    hands = "174 motions of hands and things (Something-Something v2)"
+    words = "actions named in your own words"
+    return [
+        KnownModel(
+            "google/vivit-b-16x2-kinetics400",
+            "vivit",
+            32,
+            2 / FPS,
+            224,
+            "MIT",
+            904,
+            "400 everyday actions (Kinetics-400)",
+        ),
+        KnownModel(
+            "facebook/vjepa2-vitl-fpc16-256-ssv2", "vjepa2", 16, SSV2_CLIP / 16, 256, "MIT", None, hands
+        ),
+        KnownModel(
+            "facebook/vjepa2-vitg-fpc64-384-ssv2", "vjepa2", 64, SSV2_CLIP / 64, 384, None, None, hands
+        ),
+        KnownModel(
+            "facebook/vjepa2-vitl-fpc32-256-diving48",
+            "vjepa2",
+            32,
+            2 / FPS,
+            256,
+            None,
+            None,
+            "48 dives (Diving-48)",
+        ),
+        KnownModel(
+            "google/vit-base-patch16-224",
+            "vit",
+            8,
+            0.25,
+            224,
+            "Apache-2.0",
+            35,
+            "1000 things (ImageNet), frame by frame: a base for your own training",
+            "frame",
+        ),
+        KnownModel("microsoft/xclip-base-patch32", "xclip", 8, 0.5, 224, "MIT", 79, words, "words"),
+        KnownModel(
+            "microsoft/xclip-base-patch16-zero-shot", "xclip", 32, 0.125, 224, "MIT", 1130, words, "words"
+        ),
+        KnownModel("openai/clip-vit-base-patch32", "clip", 8, 0.25, 224, "MIT", 9, words, "words"),
+        KnownModel("openai/clip-vit-base-patch16", "clip", 8, 0.25, 224, "MIT", 35, words, "words"),
+        KnownModel(
+            "google/siglip-base-patch16-224", "siglip", 8, 0.25, 224, "Apache-2.0", 35, words, "words"
+        ),
+    ]
+
+
+_KNOWN: tuple[KnownModel, ...] = (*_timesformer(), *_videomae(), *_others())
+_BY_ID = {model.id: model for model in _KNOWN}
+_BY_FOLDER = {model.id.rsplit("/", 1)[1]: model for model in _KNOWN}
+
+
+def known() -> list[KnownModel]:
+    """Every published checkpoint in the table."""
+    return list(_KNOWN)
+
+
+def find(name: str) -> KnownModel | None:
+    """The entry of a Hub id, or of a folder called like the last part of one; None when there is none."""
+    return _BY_ID.get(name) or _BY_FOLDER.get(name)
+
+
+def cached(model_id: str) -> bool:
+    """True when the Hub's cache on this machine holds the whole checkpoint: it loads without a network."""
+    from streamer.recognition.checkpoint import cached_folder
+
+    return cached_folder(model_id) is not None
