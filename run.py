@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Starts streamer from a fresh checkout.
+
+    python3 run.py [COMMAND ...]             as `streamer [COMMAND ...]`
+    python3 run.py test [PYTEST ARGUMENTS]   runs the tests
+
+Where streamer's dependencies import, it hands over at once. Otherwise it makes .venv beside itself, installs
+the tested versions there and starts again inside. Standard library only.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - said before anything below can fail on an old Python
+    sys.exit(f"streamer: needs Python 3.11 or newer; this is {sys.version.split()[0]} ({sys.executable})")
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+MARKER = VENV / "streamer-setup"  # written last: what is installed, and for which files
+CONSTRAINTS = ROOT / "configs" / "constraints.txt"
+# what each distribution of pyproject.toml is imported as
+MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic", "yaml"]
+TEST_MODULES = [
+    "av",
+    "skimage",
+    "pytest",
+    "pytest_cov",
+    "pytest_timeout",
+    "hypothesis",
+    "jsonschema",
+    "psutil",
+]
+TEST_MODULES += ["openvino", "nncf"]
+REASONS = (  # what pip or venv print, and what that means
+    ("no space left|not enough space|disk quota", "the disk is full; streamer needs a few GB"),
+    ("ensurepip|no module named '?venv|no module named pip", "Python's venv or pip is missing; on Debian and "
+     "Ubuntu: sudo apt install python3-venv"),
+    ("read-only|permission denied|access is denied", f"{ROOT} cannot be written; use a copy of your own"),
+    ("connection|resolve|network|timed out|max retries|no matching distribution|could not find a version",
+     "a package could not be had: is the network there, and does PyTorch support this Python?"),
+)  # fmt: skip
+
+
+def main(words: list[str]) -> int:
+    testing = words[:1] == ["test"]
+    wanted = MODULES + TEST_MODULES if testing else MODULES
+    at_home = Path(sys.prefix).resolve() == VENV.resolve()
+    if words[:1] in (["--help"], ["-h"], ["--version"]):  # needs nothing installed
+        return hand_over(words)
+    if all(map(find_spec, wanted)) and not (at_home and MARKER.exists()):
+        return test(words[1:]) if testing else hand_over(words)
+    if not is_set_up(testing):
+        set_up(testing)
+    if not at_home:
+        restart([str(PYTHON), str(ROOT / "run.py"), *words])
+    return test(words[1:]) if testing else hand_over(words)
+
+
+def hand_over(words: list[str]) -> int:
+    sys.path.insert(0, str(ROOT))
+    from streamer.cli import main as streamer
+
+    return streamer(words)
+
+
+def test(arguments: list[str]) -> int:
+    os.chdir(ROOT)
+    restart([sys.executable, "-m", "pytest", *arguments])
+
+
+def restart(command: list[str]) -> NoReturn:
+    """Become another program; on Windows, where exec would let go of the terminal, wait for it."""
+    sys.stdout.flush()
+    if os.name != "nt":
+        os.execv(command[0], command)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the child
+    sys.exit(subprocess.call(command))
+
+
+def fingerprint() -> str:
+    """Changes with what is to be installed, and where."""
+    parts = [(ROOT / "pyproject.toml").read_bytes(), CONSTRAINTS.read_bytes(), os.fsencode(ROOT)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def is_set_up(testing: bool) -> bool:
+    try:
+        found = MARKER.read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return False
+    return PYTHON.exists() and found[:1] == [fingerprint()] and (not testing or "test" in found)
+
+
+def set_up(testing: bool) -> None:
+    """Make or mend .venv; a set-up that was interrupted is simply done again.
+
+    Raises SystemExit with one line when it cannot be done.
+    """
+    what = "streamer and what its tests need" if testing else "streamer"
+    say(f"setting up {what} in {VENV} (once; PyTorch makes it about 1 GB, several on Linux with CUDA)")
+    try:
+        testing = testing or "test" in (MARKER.read_text(encoding="utf-8") if MARKER.exists() else "")
+        MARKER.unlink(missing_ok=True)
+    except OSError as error:
+        fail("cannot be started", str(error))
+    pip = [str(PYTHON), "-m", "pip"]
+    if not PYTHON.exists() or attempt([*pip, "--version"]) is not None:
+        failure = attempt([sys.executable, "-m", "venv", "--clear", str(VENV)])
+        if failure is not None:
+            fail(f"{VENV} could not be made", failure)
+    extras = "[test,openvino]" if testing else ""
+    options = ["install", "--disable-pip-version-check", "-c", str(CONSTRAINTS), "-e", f"{ROOT}{extras}"]
+    failure = attempt([*pip, *options], show=True)
+    if failure is not None:
+        fail("the packages could not be installed", failure)
+    try:
+        MARKER.write_text(fingerprint() + (" test" if testing else "") + "\n", encoding="utf-8")
+    except OSError as error:
+        fail("could not be finished", str(error))
+    say("set up")
+
+
+def attempt(command: list[str], show: bool = False) -> str | None:
+    """Run a command, its progress on standard error; None when it succeeded, else what it said."""
+    try:
+        output = sys.stderr if show else subprocess.PIPE
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace")
+    except OSError as error:
+        return str(error)
+    return None if done.returncode == 0 else f"{done.stdout or ''}\n{done.stderr}"
+
+
+def fail(what: str, said: str) -> NoReturn:
+    """One line: what failed, and the reason that can be read in what the tool said."""
+    reason = next((text for pattern, text in REASONS if re.search(pattern, said, re.I)), None)
+    if reason is None:
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        reason = next(
+            (line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "?"
+        )
+    sys.exit(f"streamer: {what}: {re.sub('://[^/@ ]*@', '://***@', reason)}")
+
+
+def say(text: str) -> None:
+    print(f"streamer: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
