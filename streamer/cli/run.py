@@ -42,7 +42,7 @@ _OPTIONS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "SOURCE: a webcam's number (0), /dev/videoN, rtsp://..., rtmp://..., http(s)://..., a file, or demo.\n"
+        "SOURCE: a webcam's number (0), /dev/videoN, rtsp://..., rtmp://..., http(s)://..., a file or demo.\n"
         "Cameras are named cam0, cam1, ... in order. configs/cameras.yaml documents every key."
     )
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="what to watch")
@@ -152,9 +152,10 @@ def _watch(config: Config, stop: threading.Event, *, verbose: bool) -> tuple[int
     complete = config.pace is Pace.FAST
     with ExitStack() as stack:
         sinks: list[JsonSink | PlainSink] = []
-        if ui in (Ui.JSON, Ui.PLAIN):
-            kind: type[JsonSink | PlainSink] = JsonSink if ui is Ui.JSON else PlainSink
-            sinks.append(stack.enter_context(kind(stop=stop, complete=complete)))
+        if ui is Ui.JSON:
+            sinks.append(stack.enter_context(JsonSink(stop=stop, complete=complete)))
+        elif ui is Ui.PLAIN:
+            sinks.append(stack.enter_context(PlainSink(stop=stop, complete=complete)))
         pipeline = stack.enter_context(Pipeline(config, sinks=sinks))
         if ui is Ui.RICH:
             from streamer.dashboard import Screen
