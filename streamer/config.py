@@ -160,9 +160,7 @@ class CaptureConfig(Section):
     retry_max: Positive = 30.0
     healthy_after: Positive = 30.0  # running this long resets the back-off
     frozen_after: Positive = 2.0  # the same picture this long is a frozen one
-    give_up: bool = (
-        False  # leave when no camera is left that a retry could mend (SOURCEs on the command line)
-    )
+    give_up: bool = False  # leave when no camera is left that a retry could mend; on for SOURCEs
 
 
 class BusConfig(Section):
@@ -202,7 +200,7 @@ class Config(Section):
     @classmethod
     def _cameras_inherit(cls, data: Any) -> Any:
         """A camera's `events` and `model` say only what differs from the common ones."""
-        if not isinstance(data, Mapping) or not isinstance(data.get("cameras"), Sequence):
+        if not isinstance(data, Mapping) or not isinstance(data.get("cameras"), (list, tuple)):
             return data
         cameras = [_inherit(camera, data) for camera in data["cameras"]]
         return {**data, "cameras": cameras}
