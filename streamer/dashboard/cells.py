@@ -13,6 +13,8 @@ Part = tuple[str, str]  # text of an exact width, style
 
 def cut(text: str, width: int) -> str:
     """A name or label made safe, at most `width` cells, with an ellipsis where something is missing."""
+    if len(text) <= width and text.isascii() and text.isprintable():
+        return text
     # marks without width are not counted in cells: bounded here
     text = steady(text[: 8 * width])[: 4 * width]
     if cell_len(text) > width:

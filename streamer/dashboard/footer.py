@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from rich.text import Text
 
 from streamer.dashboard.camera_view import WARNING
-from streamer.dashboard.cells import GUTTER, Part, beside, count, cut, isolated, left, line, milliseconds
+from streamer.dashboard.cells import GUTTER, Part, beside, count, cut, left, line, milliseconds
+from streamer.dashboard.text import isolated
 from streamer.types import Stats
 
 TWO_COLUMNS = 150  # from this width on, the footer has two columns

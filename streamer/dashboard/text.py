@@ -46,6 +46,6 @@ def steady(text: str) -> str:
 
 def isolated(text: str) -> str:
     """`text` between isolation marks where it holds right-to-left letters, so that it turns only itself."""
-    if any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
+    if not text.isascii() and any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
         return f"\u2068{text}\u2069"
     return text
