@@ -1,0 +1,118 @@
+"""ZeroMQ addresses: which are allowed, how they are bound, and where requests are answered beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno as codes
+import ipaddress
+import re
+import socket as sockets
+from typing import Any
+
+from streamer.errors import BusError
+
+_TCP = re.compile(r"tcp://(?P<host>\[[^\]]+\]|[^:/\[\]]+):(?P<port>\d{1,5}|\*)$")
+DEFAULT = "tcp://127.0.0.1:5555"
+
+
+def split_tcp(endpoint: str) -> tuple[str, int] | None:
+    """Host (without brackets) and port of a tcp endpoint; None for another transport or another shape."""
+    found = _TCP.match(endpoint)
+    if found is None:
+        return None
+    port = 0 if found["port"] == "*" else int(found["port"])
+    return (found["host"].strip("[]"), port) if port <= 65535 else None
+
+
+def check(endpoint: str) -> None:
+    """Raises BusError where an endpoint is none that can be used."""
+    if split_tcp(endpoint) is None and not (endpoint.startswith("ipc://") and len(endpoint) > len("ipc://")):
+        raise BusError(
+            f"{endpoint!r} is no endpoint of the bus: write tcp://HOST:PORT"
+            " (tcp://127.0.0.1:0 takes a free port) or ipc:///PATH"
+        )
+
+
+def is_local(endpoint: str) -> bool:
+    """Whether only this machine can reach an endpoint."""
+    found = split_tcp(endpoint)
+    if found is None:
+        return endpoint.startswith(("ipc://", "inproc://"))
+    if found[0] == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(found[0].split("%")[0]).is_loopback
+    return False
+
+
+def check_exposure(endpoint: str, *, keys: bool, insecure_bind: bool) -> None:
+    """Raises BusError where everybody on the network could read an endpoint without anyone having said so."""
+    if not (is_local(endpoint) or keys or insecure_bind):
+        raise BusError(
+            f"{endpoint} would show what happens before your cameras to everybody on the network: make keys"
+            " with 'streamer keys new server' and set bus.keys, or allow it with --insecure-bind"
+            " (bus.insecure_bind: true)"
+        )
+
+
+def requests_beside(endpoint: str) -> str:
+    """Where requests are answered unless configured: the next port, or for ipc the path with '-requests'."""
+    found = split_tcp(endpoint)
+    if found is None:
+        return f"{endpoint}-requests"
+    host, port = found
+    host = f"[{host}]" if ":" in host else host
+    return f"tcp://{host}:{0 if port in (0, 65535) else port + 1}"
+
+
+def reachable(announced: str, endpoint: str) -> str:
+    """The announced requests endpoint as seen by someone who reached the publisher at `endpoint`."""
+    mine, theirs = split_tcp(endpoint), split_tcp(announced)
+    if mine is None or theirs is None:
+        return announced
+    host = f"[{mine[0]}]" if ":" in mine[0] else mine[0]
+    return f"tcp://{host}:{theirs[1]}"
+
+
+def bind(socket: Any, endpoint: str) -> str:
+    """Bind a ZeroMQ socket; returns the endpoint with its real port. Raises BusError with what to do."""
+    import zmq
+
+    _refuse_taken_path(endpoint)
+    if "[" in endpoint:
+        socket.ipv6 = True
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise BusError(f"cannot bind {endpoint}: {_why(error.errno or 0, endpoint, str(error))}") from error
+    return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+
+def _refuse_taken_path(endpoint: str) -> None:
+    """libzmq takes an ipc path away from its owner without a word; ask first whether somebody listens."""
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint or not hasattr(sockets, "AF_UNIX"):
+        return
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+        probe.settimeout(0.5)
+        probe.connect(f"\0{path[1:]}" if path.startswith("@") else path)
+        raise BusError(
+            f"cannot bind {endpoint}: another program listens there; end it, or choose another path"
+        )
+
+
+def _why(errno: int, endpoint: str, text: str) -> str:
+    import zmq
+
+    found = split_tcp(endpoint)
+    if errno == zmq.EADDRINUSE:
+        port = found[1] if found else endpoint
+        return (
+            f"the port is in use, perhaps by a streamer ('ss -ltnp sport = :{port}' or 'lsof -i :{port}'"
+            " names the program); end that, or take a free port with --bind tcp://127.0.0.1:0"
+        )
+    if errno in (zmq.EADDRNOTAVAIL, codes.ENODEV):
+        return "this machine has no such address or interface; use 127.0.0.1, or one that 'ip address' lists"
+    if errno == codes.EACCES:
+        return "not allowed; ports below 1024 and other people's folders need rights that this user lacks"
+    return f"{text}; for a socket file, its folder must exist and the path be short (about 100 characters)"

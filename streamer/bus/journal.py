@@ -1,0 +1,299 @@
+"""The event history: every event phase is written here before it is published, and replayed from here.
+
+`seq`, the number of an event message, is its row number in the history. It grows by one over restarts, so a
+subscriber that remembers the last one it saw can ask for what it missed. Where the disk fails, numbering
+goes on in memory, the rows wait there, and are written once the disk works again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamer.bus import wire
+from streamer.bus.lock import FileLock
+from streamer.bus.store import MEMORY, Row, Store, default_path, prepare_file
+from streamer.clock import SYSTEM_CLOCK, Clock
+from streamer.config import JournalConfig
+from streamer.errors import BusError
+
+RETRY = 5.0  # seconds between attempts to write to a failing disk
+TIDY = 30.0  # seconds between two looks at age and size
+TIDY_ROWS = 1000  # ... or as many new rows
+CHUNK = 500  # rows deleted at once: a few milliseconds
+MAX_WAITING = 10_000  # rows kept in memory while the disk fails
+MAX_LIMIT = 5000  # rows in one answer
+MAX_PAGE_BYTES = 1 << 20
+
+Sent = tuple[wire.Body, bytes]  # a message and its JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the history: rows with a number greater than `after`."""
+
+    after: int
+    rows: list[Row]
+    more: bool
+
+
+class Journal:
+    """The history of one run of the program. Made, used and closed on one thread; nothing here raises for a
+    disk that fails: `on_problem` is told in one line, once, and again when it is over.
+    """
+
+    def __init__(
+        self,
+        config: JournalConfig,
+        session: str,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        on_problem: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._config, self._session, self._clock, self._on_problem = config, session, clock, on_problem
+        self._lock: FileLock | None = None
+        self._waiting: deque[Row] = deque()
+        self._failing = False
+        self._retry_at = 0.0
+        self._lost = 0
+        self._tidy_at, self._new_rows = clock.monotonic() + TIDY, 0
+        self._store = self._open()
+        self.last = self._store.last
+
+    # ---- opening
+
+    def _open(self) -> Store:
+        if self._config.path == "":
+            return self._memory()
+        path = default_path() if self._config.path is None else Path(self._config.path).expanduser()
+        try:
+            prepare_file(path)
+            self._lock = FileLock(Path(f"{path}.lock"))
+            try:
+                store = Store(str(path), uuid.uuid4().hex)
+            except sqlite3.DatabaseError as error:
+                if isinstance(
+                    error, sqlite3.OperationalError
+                ):  # locked, full, read-only: not the file's fault
+                    raise
+                self._on_problem(f"event history: {path} is damaged ({error}); {self._move_aside(path)}")
+                store = Store(str(path), uuid.uuid4().hex)
+            store.begin_session(self._session, store.last + 1, self._clock.wall())
+        except (OSError, sqlite3.Error, BusError) as error:
+            self._release()
+            self._on_problem(
+                f"event history: cannot use {path}: {error}; events of this run are kept in memory only"
+                " (give another file with journal.path, or free this one and start again)"
+            )
+            return self._memory()
+        return store
+
+    def _memory(self) -> Store:
+        store = Store(MEMORY, uuid.uuid4().hex)
+        store.begin_session(self._session, 1, self._clock.wall())
+        return store
+
+    def _move_aside(self, path: Path) -> str:
+        aside = f"{path}.damaged-{int(self._clock.wall())}"
+        os.replace(path, aside)
+        for ending in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(f"{path}{ending}", f"{aside}{ending}")
+        return f"it was moved to {aside} and a new history begun"
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    # ---- writing
+
+    @property
+    def id(self) -> str:
+        """Which history this is: numbers of different histories have nothing to do with each other."""
+        return self._store.id
+
+    @property
+    def durable(self) -> bool:
+        """Whether events are on disk at this moment."""
+        return self._store.path != MEMORY and not self._failing
+
+    def take_open(self) -> list[wire.Body]:
+        """Ends for the events that an earlier run left open; to be appended before anything else."""
+        try:
+            left = [wire.decode(message) for message in self._store.open_events()]
+        except (sqlite3.Error, ValueError) as error:
+            self._on_problem(f"event history: cannot close the events of an earlier run: {error}")
+            return []
+        return [_closing(message) for message in left]
+
+    def append(self, bodies: Sequence[wire.Body]) -> list[Sent]:
+        """Number, stamp and write event bodies; when this returns they are in the history (or wait for
+        it).
+        """
+        now = round(self._clock.wall(), 6)
+        sent, rows = [], []
+        for body in bodies:
+            event = {**body["event"], "published_at": now}
+            message = wire.stamp({**body, "event": event}, self._session, self.last + 1, now)
+            data = wire.encode(message)
+            self.last += 1
+            sent.append((message, data))
+            rows.append(Row(self.last, now, event["id"], _clean(body["camera"]), _clean(event["label"]),
+                            event["phase"], data))  # fmt: skip
+        self._waiting.extend(rows)
+        if not self._failing or self._clock.monotonic() >= self._retry_at:
+            self._write()
+        while len(self._waiting) > MAX_WAITING:
+            self._waiting.popleft()
+            self._lost += 1
+        return sent
+
+    def _write(self) -> None:
+        try:
+            self._store.insert(self._waiting)
+        except sqlite3.Error as error:
+            if isinstance(error, sqlite3.OperationalError) or not self._begin_anew(f"is damaged ({error})"):
+                self._failed(error)
+            return
+        self._new_rows += len(self._waiting)
+        if self._failing:
+            self._failing = False
+            lost = f", {self._lost} are lost" if self._lost else ""
+            self._on_problem(
+                f"event history: writing works again; {len(self._waiting)} waiting messages are written{lost}"
+            )
+            self._lost = 0
+        self._waiting.clear()
+
+    def _failed(self, error: Exception) -> None:
+        self._retry_at = self._clock.monotonic() + RETRY
+        if not self._failing:
+            self._failing = True
+            self._on_problem(
+                f"event history: cannot write to {self._store.path}: {error}; events are still published, wait"
+                f" in memory and are written when it works again (tried every {RETRY:g} s)"
+            )
+
+    def _begin_anew(self, why: str) -> bool:
+        """Go on in a new file, with the same numbers; False where that fails too."""
+        path = Path(self._store.path)
+        try:
+            self._store.close()
+            what = self._move_aside(path) if path.exists() else "a new history is begun"
+            prepare_file(path)
+            store = Store(str(path), uuid.uuid4().hex)
+            first = self._waiting[0].seq if self._waiting else self.last + 1
+            store.continue_from(first - 1)
+            store.begin_session(self._session, first, self._clock.wall())
+            self._store = store
+            self._store.insert(self._waiting)
+        except (OSError, sqlite3.Error, BusError) as error:
+            self._store = self._memory()
+            self._store.continue_from(self.last)
+            self._on_problem(
+                f"event history: {path} {why}, and no new one can be made ({error}): memory only"
+            )
+            return True
+        self._on_problem(f"event history: {path} {why}; {what}")
+        self._waiting.clear()
+        return True
+
+    # ---- reading
+
+    def after(
+        self,
+        seq: int,
+        *,
+        session: str | None = None,
+        camera: str | None = None,
+        label: str | None = None,
+        limit: int = CHUNK,
+    ) -> Page:
+        """The rows after number `seq`, oldest first, at most `limit` and about a megabyte. Raises
+        sqlite3.Error.
+
+        `session` is that of the message with number `seq`: where the history lost its end since (power cut,
+        full disk), the page begins at the first number that a later session gave out again.
+        """
+        start = self._resume(seq, session)
+        limit = max(1, min(limit, MAX_LIMIT))
+        rows = self._store.after(start, camera, label, limit + 1)
+        newest = rows[-1].seq if rows else start
+        if len(rows) <= limit:
+            rows += [row for row in self._waiting if row.seq > newest and row.matches(camera, label)]
+        kept, size = 0, 0
+        for row in rows[:limit]:
+            size += len(row.message)
+            if kept and size > MAX_PAGE_BYTES:
+                break
+            kept += 1
+        return Page(start, rows[:kept], more=kept < len(rows))
+
+    def before(self, unix: float) -> int:
+        """The number after which everything sent at `unix` or later is found. Raises sqlite3.Error."""
+        if self._waiting and self._waiting[0].sent_at < unix:
+            return next((row.seq - 1 for row in self._waiting if row.sent_at >= unix), self.last)
+        return min(self._store.before(unix), self._waiting[0].seq - 1 if self._waiting else self.last)
+
+    def _resume(self, seq: int, session: str | None) -> int:
+        if session is not None and session != self._session:
+            known, following = self._store.next_session(session)
+            if known and following is not None and seq >= following:
+                return following - 1
+        return 0 if seq > self.last else max(0, seq)  # a greater number belongs to another history
+
+    # ---- life
+
+    def tidy(self) -> bool:
+        """Retry failed writes, and remove what is too old or too much; True where more waits to be
+        removed.
+        """
+        now = self._clock.monotonic()
+        if self._failing and now >= self._retry_at:
+            self._write()
+        if self._failing or (now < self._tidy_at and self._new_rows < TIDY_ROWS):
+            return False
+        self._tidy_at, self._new_rows = now + TIDY, 0
+        if self._store.moved():
+            self._begin_anew("was removed or replaced while in use")
+        try:
+            gone = self._store.delete_oldest(CHUNK, self._clock.wall() - self._config.max_days * 86400)
+            if self._store.size() > self._config.max_mb * 1_000_000:
+                gone = max(gone, self._store.delete_oldest(CHUNK, None))
+        except sqlite3.Error as error:
+            self._on_problem(f"event history: cannot remove old events: {error}")
+            return False
+        if gone >= CHUNK:
+            self._tidy_at = now  # at the next call
+        return gone >= CHUNK
+
+    def close(self) -> None:
+        """Write what waits, and give the file back."""
+        if self._waiting:
+            self._write()
+        if self._waiting:
+            self._on_problem(
+                f"event history: {len(self._waiting)} messages could not be written and are lost"
+            )
+        with contextlib.suppress(sqlite3.Error):
+            self._store.close()
+        self._release()
+
+
+def _closing(message: wire.Body) -> wire.Body:
+    event = {**message["event"], "phase": "end", "reason": "program stopped", "ended_at": message["sent_at"]}
+    if "media_started_at" in event:
+        event["media_ended_at"] = None
+    kept: wire.Body = {key: message[key] for key in ("type", "camera", "model") if key in message}
+    return {**kept, "event": event}
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

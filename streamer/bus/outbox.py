@@ -1,0 +1,144 @@
+"""What waits for the bus thread: bounded where freshness counts, complete where completeness does."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from streamer.bus.wire import Body
+from streamer.types import CameraStatus
+
+MAX_PREDICTIONS = 256  # of all cameras together: seconds of them
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One message to be: a body, or a status of which the body is made when it is sent."""
+
+    number: int
+    body: Body | None = None
+    captured: float = 0.0  # predictions: monotonic seconds of the newest frame
+    status: CameraStatus | None = None
+
+
+class Outbox:
+    """Thread-safe. `put_*` may be called by any thread, `take` and `statuses` by the bus thread.
+
+    Predictions: the newest win, the oldest waiting one is dropped and counted; with `complete` the caller
+    waits for room instead. Events and changes of a camera's state are never dropped. `wake` becomes
+    readable when something waits.
+    """
+
+    def __init__(self, *, complete: bool = False) -> None:
+        self._complete = complete
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._numbers = 0
+        self._predictions: deque[Item] = deque()
+        self._others: deque[Item] = deque()
+        self._statuses: dict[str, CameraStatus] = {}
+        self._closed = False
+        self._woken = False
+        self.dropped = 0
+        self.wake, self._bell = socket.socketpair()
+        self.wake.setblocking(False)
+        self._bell.setblocking(False)
+
+    def put_prediction(self, body: Body, captured: float) -> None:
+        with self._lock:
+            while self._complete and len(self._predictions) >= MAX_PREDICTIONS and not self._closed:
+                self._room.wait(0.5)
+            if self._closed:
+                return
+            if len(self._predictions) >= MAX_PREDICTIONS:
+                self._predictions.popleft()
+                self.dropped += 1
+            self._predictions.append(Item(self._next(), body, captured))
+            self._ring()
+
+    def put_event(self, body: Body) -> None:
+        with self._lock:
+            if not self._closed:
+                self._others.append(Item(self._next(), body))
+                self._ring()
+
+    def put_status(self, status: CameraStatus) -> None:
+        """A new state goes out at once; new counters of the same state wait for the next repetition."""
+        with self._lock:
+            if self._closed:
+                return
+            before = self._statuses.get(status.camera)
+            self._statuses[status.camera] = status
+            if before is None or _told(before) != _told(status):
+                self._others.append(Item(self._next(), status=status))
+                self._ring()
+
+    def take(self, limit: int) -> list[Item]:
+        """Up to `limit` items in the order in which they were put."""
+        taken: list[Item] = []
+        with self._lock:
+            while len(taken) < limit:
+                if self._others and not (
+                    self._predictions and self._predictions[0].number < self._others[0].number
+                ):
+                    taken.append(self._others.popleft())
+                elif self._predictions:
+                    taken.append(self._predictions.popleft())
+                else:
+                    break
+            if self._complete:
+                self._room.notify_all()
+        return taken
+
+    def statuses(self) -> dict[str, CameraStatus]:
+        """The newest status of each camera."""
+        with self._lock:
+            return dict(self._statuses)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._predictions) + len(self._others)
+
+    def answer(self) -> None:
+        """Empty the bell, before taking."""
+        with self._lock:
+            if self._woken:
+                self._woken = False
+                self.wake.recv(1)
+
+    def close(self) -> None:
+        """Nothing more is accepted; whoever waits for room goes on; the bell rings."""
+        with self._lock:
+            self._closed = True
+            self._ring()
+            self._room.notify_all()
+
+    def release(self) -> None:
+        """Give the sockets back, once nobody polls `wake` any more."""
+        with self._lock:
+            self._woken = True
+            self.wake.close()
+            self._bell.close()
+
+    def _next(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _ring(self) -> None:
+        if not self._woken:
+            self._woken = True
+            self._bell.send(b"!")
+
+
+def _told(status: CameraStatus) -> tuple[object, ...]:
+    return (
+        status.state,
+        status.since,
+        status.detail,
+        status.code,
+        status.width,
+        status.height,
+        status.picture,
+    )

@@ -1,0 +1,163 @@
+"""The publisher: what the rest of the program sees of the bus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from streamer.bus import wire
+from streamer.bus.outbox import Outbox
+from streamer.bus.sinks import Sink, SinkThread
+from streamer.clock import SYSTEM_CLOCK, Clock
+from streamer.config import BusConfig, JournalConfig
+from streamer.errors import BusError
+from streamer.types import CameraStatus, Event, LabelScore, Prediction
+
+if TYPE_CHECKING:
+    from streamer.bus.requests import Handler
+    from streamer.bus.thread import BusThread
+
+CLOSE_TIMEOUT = 2.5  # seconds after which a stuck bus thread is left behind
+
+
+class Publisher:
+    """Publishes predictions, events and statuses; a context manager.
+
+    Entering binds the sockets and opens the history; BusError says what is wrong with an endpoint or a key.
+    The public methods are thread-safe and never block (with `complete`, for files that are to be read
+    whole, `prediction` waits for room instead of dropping). With `bind=""` there are no sockets, but
+    messages are made, kept in the history and given to the sinks all the same.
+
+    `on_problem` gets one line, from any thread, whenever people should know something; it must not block.
+    `handlers` adds operations to the requests endpoint: name -> function(request, peer) -> reply's keys.
+    """
+
+    def __init__(
+        self,
+        config: BusConfig,
+        journal: JournalConfig,
+        *,
+        sinks: Sequence[Sink] = (),
+        clock: Clock = SYSTEM_CLOCK,
+        on_problem: Callable[[str], None] = lambda line: None,
+        handlers: Mapping[str, Handler] | None = None,
+        complete: bool = False,
+    ) -> None:
+        self._config, self._journal, self._clock = config, journal, clock
+        self._sinks, self._handlers, self._complete = sinks, handlers or {}, complete
+        self._on_problem = on_problem
+        self._thread: BusThread | None = None
+        self._outbox: Outbox | None = None
+        self._unsendable: set[str] = set()
+
+    def __enter__(self) -> Self:
+        from streamer.bus.thread import BusThread, Setup
+
+        if self._thread is not None:
+            raise BusError("a Publisher is used once; make a new one")
+        self._outbox = Outbox(complete=self._complete)
+        threads = [SinkThread(sink, self._on_problem, complete=self._complete) for sink in self._sinks]
+        setup = Setup(self._config, self._journal, self._clock, self._outbox, threads, self._handlers,
+                      self._on_problem)  # fmt: skip
+        self._thread = BusThread(setup)
+        try:
+            self._thread.start()
+        except BaseException:
+            self._outbox.release()
+            for thread in threads:
+                thread.close(0.5)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Send what waits, end the bus thread and close all sockets: within a second, or 2.5 s if it is
+        stuck.
+        """
+        if self._thread is not None and not self._thread.close(CLOSE_TIMEOUT):
+            self._on_problem(f"the bus did not end within {CLOSE_TIMEOUT:g} s and was left behind")
+
+    # ---- what is published
+
+    def prediction(self, prediction: Prediction, stable: LabelScore | None, top: int) -> None:
+        """Publish the `top` best labels of a window, with what is believed after smoothing (None =
+        unknown).
+        """
+        outbox = self._need()
+        try:
+            body = wire.prediction_body(prediction, stable, top)
+        except ValueError as error:
+            self._refuse("prediction", prediction.camera, error)
+            return
+        outbox.put_prediction(body, prediction.window.frames[-1].captured)
+
+    def event(self, event: Event) -> None:
+        """Write one phase of an event into the history, then publish it."""
+        outbox = self._need()
+        try:
+            body = wire.event_body(event)
+        except ValueError as error:
+            self._refuse("event", event.camera, error)
+            return
+        outbox.put_event(body)
+
+    def status(self, status: CameraStatus) -> None:
+        """Publish a camera's state: at once where it changed, else with the next repetition (every 5 s)."""
+        self._need().put_status(status)
+
+    def _need(self) -> Outbox:
+        if self._outbox is None:
+            raise BusError("the Publisher is not open: use it in a 'with' statement")
+        return self._outbox
+
+    def _refuse(self, kind: str, camera: str, error: ValueError) -> None:
+        if kind not in self._unsendable:
+            self._unsendable.add(kind)
+            self._on_problem(f"a {kind} of camera {camera!r} cannot be published: {error}")
+
+    # ---- what can be known of it
+
+    @property
+    def session(self) -> str:
+        """Identifies this run in every message."""
+        return "" if self._thread is None else self._thread.facts.session
+
+    @property
+    def endpoint(self) -> str:
+        """Where messages are published, with the real port; "" without a bus."""
+        return "" if self._thread is None else self._thread.facts.endpoint
+
+    @property
+    def requests_endpoint(self) -> str | None:
+        """Where requests are answered; None where they are not."""
+        return None if self._thread is None else self._thread.facts.requests_endpoint
+
+    @property
+    def subscribers(self) -> int:
+        """How many programs are connected now."""
+        return 0 if self._thread is None else self._thread.facts.subscribers
+
+    @property
+    def refused(self) -> int:
+        """How many connections were refused for their key, or for having none."""
+        return 0 if self._thread is None else self._thread.facts.refused
+
+    @property
+    def last_event_seq(self) -> int:
+        """The number of the newest event message."""
+        return 0 if self._thread is None else self._thread.facts.last_event_seq
+
+    @property
+    def journal_durable(self) -> bool:
+        """Whether events reach the disk (False: memory only, or the disk fails at the moment)."""
+        return self._thread is not None and self._thread.facts.journal_durable
+
+    @property
+    def dropped_predictions(self) -> int:
+        """Predictions that were overtaken by newer ones before they could be sent."""
+        return 0 if self._outbox is None else self._outbox.dropped

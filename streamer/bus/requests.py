@@ -1,0 +1,210 @@
+"""Answers to requests (`snapshot`, `events`, and what the program adds): bytes in, bytes out, no sockets.
+
+Whatever comes in, an answer goes out: an object of type "error" with a `code` for programs and a `message`
+for people, where the request cannot be served.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from streamer.bus import wire
+from streamer.bus.journal import CHUNK, MAX_LIMIT, Journal
+from streamer.clock import Clock
+
+MAX_REQUEST = 64 * 1024  # bytes
+_MAX_SEQ = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who asks."""
+
+    address: str  # network address, "" where there is none (ipc)
+    key: str | None  # name of its key file; None without encryption
+    local: bool  # asks through an endpoint that only this machine can reach
+
+
+Handler: TypeAlias = Callable[[Mapping[str, Any], Peer], Mapping[str, Any]]
+
+
+class RequestError(Exception):
+    """A request that cannot be served; handlers may raise it too. `code` is for programs."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Present:
+    """What is true now: the last message of each kind, by camera, and the events that are open."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, wire.Body] = {}
+        self.predictions: dict[str, wire.Body] = {}
+        self.events: dict[str, wire.Body] = {}  # event id -> its last message
+
+    def note(self, message: wire.Body) -> None:
+        kind = message["type"]
+        if kind == "status":
+            self.statuses[message["camera"]] = message
+        elif kind == "prediction":
+            self.predictions[message["camera"]] = message
+        elif message["event"]["phase"] == "end":
+            self.events.pop(message["event"]["id"], None)
+        else:
+            self.events[message["event"]["id"]] = message
+
+    def cameras(self) -> wire.Body:
+        """One entry per camera, for a snapshot."""
+        names = dict.fromkeys([*self.statuses, *self.predictions])
+        names.update(dict.fromkeys(event["camera"] for event in self.events.values()))
+        return {
+            name: {
+                "status": self.statuses.get(name),
+                "events": [event for event in self.events.values() if event["camera"] == name],
+                "prediction": self.predictions.get(name),
+            }
+            for name in names
+        }
+
+
+class Requests:
+    """The table of operations. `handlers` adds to it: each gets the request and who asks, runs on the bus
+    thread (so it must be quick) and returns the reply's keys.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        present: Present,
+        journal: Journal,
+        clock: Clock,
+        handlers: Mapping[str, Handler],
+        on_problem: Callable[[str], None],
+    ) -> None:
+        self._session, self._present, self._journal, self._clock = session, present, journal, clock
+        self._handlers, self._on_problem = handlers, on_problem
+        self._broken: set[str] = set()
+
+    def answer(self, data: bytes, peer: Peer) -> bytes:
+        """The reply to one request; never raises."""
+        request: wire.Body = {}
+        try:
+            if len(data) > MAX_REQUEST:
+                raise RequestError(
+                    "too_large", f"a request may have {MAX_REQUEST} bytes, this has {len(data)}"
+                )
+            try:
+                request = wire.decode(data)
+            except ValueError as error:
+                raise RequestError("bad_json", f"a request is one JSON object: {error}") from None
+            return self._serve(request, peer)
+        except RequestError as error:
+            return wire.encode({**_echo(request), **wire.error_body(error.code, str(error))})
+
+    def _serve(self, request: wire.Body, peer: Peer) -> bytes:
+        op = request.get("op")
+        if op == "snapshot":
+            return self._snapshot(request)
+        if op == "events":
+            return self._events(request)
+        handler = self._handlers.get(op) if isinstance(op, str) else None
+        if handler is None:
+            known = ", ".join(["snapshot", "events", *self._handlers])
+            raise RequestError("unknown_op", f"op {_short(op)} is not known here; known: {known}")
+        return self._handled(str(op), handler, request, peer)
+
+    def _handled(self, op: str, handler: Handler, request: wire.Body, peer: Peer) -> bytes:
+        try:
+            return wire.encode({"v": wire.VERSION, "type": op, **handler(request, peer), **_echo(request)})
+        except RequestError:
+            raise
+        except Exception as error:  # a handler's edge: the server lives on, and says it
+            if op not in self._broken:
+                self._broken.add(op)
+                self._on_problem(f"the answer to op {op!r} failed: {type(error).__name__}: {error}")
+            raise RequestError("failed", f"op {op!r} failed here; the publisher's log says why") from error
+
+    def _snapshot(self, request: wire.Body) -> bytes:
+        return wire.encode(
+            {
+                "v": wire.VERSION,
+                "type": "snapshot",
+                **_echo(request),
+                "session": self._session,
+                "sent_at": round(self._clock.wall(), 6),
+                "journal": self._journal.id,
+                "last_event_seq": self._journal.last,
+                "cameras": self._present.cameras(),
+            }
+        )
+
+    def _events(self, request: wire.Body) -> bytes:
+        camera, label, session = (_text(request, key) for key in ("camera", "label", "session"))
+        limit = _whole(request, "limit", CHUNK, 1, MAX_LIMIT)
+        try:
+            if "after" in request:
+                after = _whole(request, "after", 0, 0, _MAX_SEQ)
+            elif "since" in request:
+                after = self._journal.before(_time(request, "since"))
+                session = None
+            else:
+                raise RequestError(
+                    "bad_request", "op 'events' needs 'after' (a seq) or 'since' (Unix seconds)"
+                )
+            page = self._journal.after(after, session=session, camera=camera, label=label, limit=limit)
+        except sqlite3.Error as error:
+            raise RequestError("unavailable", f"the event history cannot be read: {error}") from error
+        extra = {
+            **_echo(request),
+            "session": self._session,
+            "journal": self._journal.id,
+            "after": page.after,
+            "last_event_seq": self._journal.last,
+        }
+        return wire.events_reply([row.message for row in page.rows], page.more, extra)
+
+
+def _echo(request: wire.Body) -> wire.Body:
+    """A request's own `id` comes back with its answer, so that answers can be told apart."""
+    marker = request.get("id")
+    return {"id": marker[:100] if isinstance(marker, str) else marker} if _is_marker(marker) else {}
+
+
+def _is_marker(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _text(request: wire.Body, key: str) -> str | None:
+    value = request.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise RequestError("bad_request", f"{key!r} must be text, not {_short(value)}")
+    return value.encode("utf-8", "replace").decode()  # as the history stores it
+
+
+def _whole(request: wire.Body, key: str, default: int, low: int, high: int) -> int:
+    value = request.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise RequestError("bad_request", f"{key!r} must be a whole number from {low} to {high}")
+    return value
+
+
+def _time(request: wire.Body, key: str) -> float:
+    value = request[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RequestError("bad_request", f"{key!r} must be a number of Unix seconds")
+    if abs(value) > 1e15 or not math.isfinite(value):
+        raise RequestError("bad_request", f"{key!r} is beyond every calendar")
+    return float(value)
+
+
+def _short(value: object) -> str:
+    text = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,202 @@
+"""Encryption (CURVE) and who may connect: key files, and the answers to ZeroMQ's question "may this one in?".
+
+A keys folder on the publisher's machine: `server.key_secret` (never leaves it), `server.key` (given to every
+client), and `allowed/NAME.key`, one public key for each client that may connect. On a client's machine:
+`client.key_secret`, `client.key` (to be allowed), and the publisher's `server.key`. Files are in ZeroMQ's own
+certificate format, so other tools can read them; secret ones are readable by their owner only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streamer.clock import Clock
+from streamer.errors import BusError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_FIELD = re.compile(r'^\s*(public-key|secret-key)\s*=\s*"([^"\s]{40})"\s*$', re.MULTILINE)
+_SILENCE = 60.0  # seconds before the same refusal is told again
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A CURVE key pair in Z85, 40 bytes each."""
+
+    public: bytes
+    secret: bytes | None = field(default=None, repr=False)
+
+
+def read_key(path: Path) -> KeyPair:
+    """The keys in a certificate file. Raises BusError where it cannot be read, is none, or is open to
+    others.
+    """
+    try:
+        text = path.read_text("utf-8")
+        mode = path.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        raise BusError(f"cannot read the key file {path}: {error}; 'streamer keys new' makes one") from error
+    found = dict(_FIELD.findall(text))
+    if "public-key" not in found:
+        raise BusError(
+            f"{path} is no key file: there is no line public-key = \"...\"; 'streamer keys new' makes one"
+        )
+    secret = found.get("secret-key")
+    if secret is not None and sys.platform != "win32" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise BusError(
+            f"{path} is a secret key that others on this machine can read; mend it: chmod 600 {path}"
+        )
+    return KeyPair(_z85(found["public-key"], path), None if secret is None else _z85(secret, path))
+
+
+def _z85(text: str, path: Path) -> bytes:
+    from zmq.utils import z85
+
+    try:
+        if len(z85.decode(text)) == 32:
+            return text.encode("ascii")
+    except (ValueError, KeyError, UnicodeEncodeError):
+        pass
+    raise BusError(f"{path}: a key there is damaged; make a new one with 'streamer keys new'")
+
+
+def _read_secret(path: Path) -> KeyPair:
+    pair = read_key(path)
+    if pair.secret is None:
+        raise BusError(f"{path} holds no secret key; it is the public half of one")
+    return pair
+
+
+@dataclass(frozen=True)
+class ClientKeys:
+    """What a subscriber needs: its own pair and the publisher's public key."""
+
+    own: KeyPair
+    server: bytes
+
+    @classmethod
+    def load(cls, place: str | os.PathLike[str]) -> ClientKeys:
+        """From a folder with `client.key_secret` and `server.key`, or a secret key file with `server.key`
+        beside it.
+        """
+        path = Path(place).expanduser()
+        secret = path / "client.key_secret" if path.is_dir() else path
+        return cls(_read_secret(secret), read_key(secret.parent / "server.key").public)
+
+    def arm(self, socket: Any) -> None:
+        socket.curve_publickey, socket.curve_secretkey = self.own.public, self.own.secret
+        socket.curve_serverkey = self.server
+
+
+class ServerKeys:
+    """The publisher's pair and the list of those who may connect, which is read anew whenever it changes."""
+
+    def __init__(self, pair: KeyPair, allowed: Path) -> None:
+        self._pair, self._folder = pair, allowed
+        self._names: dict[bytes, str] = {}
+        self._seen: tuple[object, ...] = ()
+        self.damaged: list[str] = []
+
+    @classmethod
+    def load(cls, place: str | os.PathLike[str]) -> ServerKeys:
+        """From a keys folder. Raises BusError."""
+        folder = Path(place).expanduser()
+        return cls(_read_secret(folder / "server.key_secret"), folder / "allowed")
+
+    def arm(self, socket: Any) -> None:
+        socket.curve_server = True
+        socket.curve_publickey, socket.curve_secretkey = self._pair.public, self._pair.secret
+        socket.zap_domain = b"streamer"
+
+    def name_of(self, public: bytes) -> str | None:
+        """The name under which a key is allowed; None = it is not."""
+        self._refresh()
+        return self._names.get(public)
+
+    def __len__(self) -> int:
+        self._refresh()
+        return len(self._names)
+
+    def _refresh(self) -> None:
+        try:
+            files = sorted(self._folder.glob("*.key"))
+            seen = tuple((str(path), path.stat().st_mtime_ns) for path in files)
+        except OSError:
+            files, seen = [], ()
+        if seen == self._seen and self._names:
+            return
+        self._seen, names, damaged = seen, {}, []
+        for path in files:
+            try:
+                names[read_key(path).public] = path.stem
+            except BusError as error:
+                damaged.append(str(error))
+        self._names, self.damaged = names, damaged
+
+
+class Zap:
+    """Answers ZeroMQ's authentication questions (RFC 27) on the bus thread."""
+
+    def __init__(
+        self, context: Any, keys: ServerKeys, clock: Clock, on_problem: Callable[[str], None]
+    ) -> None:
+        import zmq
+
+        self._keys, self._clock, self._on_problem = keys, clock, on_problem
+        self._told: dict[str, float] = {}
+        self.refused = 0
+        self.socket = context.socket(zmq.ROUTER)
+        self.socket.linger = 0
+        self.socket.bind("inproc://zeromq.zap.01")
+        if not len(keys):
+            on_problem("no client may connect yet: allow one with 'streamer keys allow FILE'")
+        for line in keys.damaged:
+            on_problem(line)
+
+    def handle(self) -> None:
+        """Answer what is asked now."""
+        import zmq
+
+        for _ in range(32):
+            try:
+                frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            split = frames.index(b"") + 1
+            envelope, question = frames[:split], frames[split:]
+            code, text, user = self._judge(question)
+            self.socket.send_multipart([*envelope, b"1.0", question[1], code, text, user, b""])
+
+    def _judge(self, question: list[bytes]) -> tuple[bytes, bytes, bytes]:
+        from zmq.utils import z85
+
+        address, mechanism = question[3].decode("utf-8", "replace"), question[5]
+        if mechanism != b"CURVE" or len(question) < 7:
+            self._refuse("without encryption", address)
+            return b"400", b"only CURVE is accepted", b""
+        public = z85.encode(question[6])
+        name = self._keys.name_of(public)
+        if name is None:
+            self._refuse(f"its key {public.decode()} is not allowed here", address)
+            return b"400", b"key not allowed", b""
+        return b"200", b"OK", name.encode()
+
+    def not_encrypted(self) -> None:
+        """A peer failed before its key could be asked for: no encryption, or another server key."""
+        self._refuse("it does not use encryption, or expects another server key", "")
+
+    def _refuse(self, why: str, address: str) -> None:
+        self.refused += 1
+        now = self._clock.monotonic()
+        if now - self._told.get(why, -_SILENCE) >= _SILENCE:
+            if len(self._told) > 1000:
+                self._told.clear()
+            self._told[why] = now
+            at = f" from {address}" if address else ""
+            self._on_problem(f"a connection{at} was refused: {why} ({self.refused} refused so far)")

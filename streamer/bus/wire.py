@@ -1,0 +1,191 @@
+"""The messages as they travel: topics, JSON objects, and how the program's values become them.
+
+A message has two parts: a topic that ends in "/" and one compact UTF-8 JSON object. `schema.json` beside this
+file says what the objects hold; `docs/bus.md` explains every field. The functions `*_body` build what is
+particular to a message, `stamp` adds what all have in common.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any, Final
+
+from streamer.types import CameraStatus, Event, LabelScore, Moment, Prediction
+
+VERSION: Final = 1
+KINDS: Final = ("prediction", "event", "status", "heartbeat")
+Body = dict[str, Any]
+
+
+def escape_name(name: str) -> str:
+    """A camera's name as it stands in a topic: "%" is written "%25" and "/" is "%2F", the rest as it is.
+
+    Any percent-decoder (`urllib.parse.unquote`, `decodeURIComponent`) turns it back; the message itself holds
+    the true name.
+    """
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
+def topic_for(kind: str, camera: str | None = None) -> str:
+    """`topic_for("event", "front-door")` is `event/front-door/`; without a camera the whole kind,
+    `event/`.
+    """
+    return f"{kind}/" if camera is None else f"{kind}/{escape_name(camera)}/"
+
+
+def topic_of(message: Mapping[str, Any]) -> str:
+    """The topic on which a message travels."""
+    return topic_for(message["type"], message.get("camera"))
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """Compact UTF-8 JSON. Raises ValueError where a number is not finite (JSON has no word for it)."""
+    text = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")  # half a surrogate pair (an odd file name) becomes "?"
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """The object in `data`. Raises ValueError for anything but one JSON object, too deep a nesting
+    included.
+    """
+    try:
+        value = json.loads(data, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"expected one JSON object, found {type(value).__name__}")
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of all messages."""
+    text = resources.files("streamer.bus").joinpath("schema.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def stamp(body: Body, session: str, seq: int, sent_at: float) -> Body:
+    """The whole message: what all messages begin with, then `body`."""
+    kind = body["type"]
+    message: Body = {"v": VERSION, "type": kind, "session": session, "seq": seq, "sent_at": round(sent_at, 6)}
+    message.update(body)
+    return message
+
+
+def prediction_body(prediction: Prediction, stable: LabelScore | None, top: int) -> Body:
+    """A prediction without `latency_ms.capture_to_publish`, which is known only when it is sent.
+
+    Raises ValueError where a score is not a finite number.
+    """
+    window = prediction.window
+    first, last = window.frames[0], window.frames[-1]
+    described: Body = {
+        "id": window.id,
+        "start": round(first.wall, 3),
+        "end": round(last.wall, 3),
+        "frames": len(window.frames),
+        "span": round(window.span, 4),
+        "missing": window.missing,
+    }
+    if first.media_time is not None and last.media_time is not None:
+        described["media_start"] = round(first.media_time, 4)
+        described["media_end"] = round(last.media_time, 4)
+    return {
+        "type": "prediction",
+        "camera": prediction.camera,
+        "model": prediction.model,
+        "window": described,
+        "top": [_label_score(item) for item in prediction.top(top)],
+        "stable": None if stable is None else _label_score(stable),
+        "latency_ms": {
+            "capture_to_publish": 0.0,
+            "preprocess": round(prediction.preprocess_s * 1000, 2),
+            "inference": round(prediction.inference_s * 1000, 2),
+        },
+    }
+
+
+def event_body(event: Event) -> Body:
+    """One phase of an event. Raises ValueError where a score is not a finite number."""
+    told: Body = {
+        "id": event.id,
+        "phase": str(event.phase),
+        "label": event.label,
+        "score": _score(event.score),
+        "peak": _score(event.peak),
+        "started_at": round(event.started.wall, 3),
+        "decided_at": round(event.decided.wall, 3),
+        "ended_at": None if event.ended is None else round(event.ended.wall, 3),
+    }
+    if event.started.media is not None:
+        told["media_started_at"] = _media(event.started)
+        told["media_decided_at"] = _media(event.decided)
+        told["media_ended_at"] = None if event.ended is None else _media(event.ended)
+    if event.reason is not None:
+        told["reason"] = event.reason
+    return {"type": "event", "camera": event.camera, "model": event.model, "event": told}
+
+
+def status_body(status: CameraStatus, now: float) -> Body:
+    """A camera's state; `now` is monotonic seconds, for the age of the newest frame."""
+    body: Body = {
+        "type": "status",
+        "camera": status.camera,
+        "state": str(status.state),
+        "since": round(status.since, 3),
+        "detail": status.detail,
+        "fps": _optional(status.fps, 2),
+        "width": status.width,
+        "height": status.height,
+        "dropped": dict(status.dropped),
+        "captured": status.captured,
+        "stored": status.stored,
+        "picture": status.picture,
+        "reconnects": status.reconnects,
+        "age": None if status.newest is None else _optional(max(0.0, now - status.newest), 3),
+    }
+    if status.code is not None:
+        body["code"] = status.code
+    return body
+
+
+def heartbeat_body(last_event_seq: int, cameras: Mapping[str, str], extra: Mapping[str, Any]) -> Body:
+    """A sign of life; `extra` tells subscribers where requests are answered and which history this is."""
+    return {"type": "heartbeat", "last_event_seq": last_event_seq, "cameras": dict(cameras), **extra}
+
+
+def error_body(code: str, message: str) -> Body:
+    """The answer to a request that cannot be served."""
+    return {"v": VERSION, "type": "error", "code": code, "message": message}
+
+
+def events_reply(rows: Iterable[bytes], more: bool, extra: Mapping[str, Any]) -> bytes:
+    """The answer to `op: events`; the rows are put in as they were stored, without being read again."""
+    head = {"v": VERSION, "type": "events", **extra, "more": more}
+    return encode(head)[:-1] + b',"events":[' + b",".join(rows) + b"]}"
+
+
+def _label_score(item: LabelScore) -> Body:
+    return {"label": item.label, "score": _score(item.score)}
+
+
+def _score(value: float) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"a score is {number}, which no message can carry")
+    return round(number, 4)
+
+
+def _media(moment: Moment) -> float | None:
+    return _optional(moment.media, 4)
+
+
+def _optional(value: float | None, digits: int) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)
