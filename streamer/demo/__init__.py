@@ -1,4 +1,4 @@
-"""The bundled demo: a clip of photographs in motion, its ground truth, and the small checkpoint that knows them.
+"""The bundled demo: a clip of photographs in motion, its ground truth, and a small checkpoint that knows it.
 
 Imports nothing heavy: other parts of the program ask it only for paths and for the truth.
 """

@@ -92,7 +92,8 @@ def backdrop(photo: Image, tint: tuple[float, float, float], blur: float) -> Ima
     large = cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC)
     top, left = (large.shape[0] - height) // 2, (large.shape[1] - width) // 2
     crop = cv2.GaussianBlur(large[top : top + height, left : left + width], (0, 0), blur)
-    return np.clip(crop * np.array(tint), 0, 255).astype(np.uint8)
+    filled: Image = np.clip(crop * np.array(tint), 0, 255).astype(np.uint8)
+    return filled
 
 
 def places(act: Act, height: float, share: float) -> list[tuple[float, float, float]]:
@@ -137,7 +138,8 @@ def _frame(
     background: Image, cast: list[tuple[Image, Any]], lean: float, clock: float, rng: np.random.Generator
 ) -> Image:
     """One frame with a hand-held camera's tremble, slowly changing light and a little sensor noise."""
-    shake = 0.8 * np.array([np.sin(2.1 * clock) + np.sin(5.3 * clock), np.sin(1.7 * clock) + np.sin(4.1 * clock)])
+    slow, quick = np.sin(np.array([2.1, 1.7]) * clock), np.sin(np.array([5.3, 4.1]) * clock)
+    shake = 0.8 * (slow + quick)
     matrix = np.array([[1, 0, 16 + shake[0]], [0, 1, 16 + shake[1]]], np.float32)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     still = cv2.warpAffine(background, matrix, (WIDTH, HEIGHT), flags=flags)

@@ -1,8 +1,8 @@
 """The demo's small TimeSformer and a start from which it learns motion quickly.
 
 Transformers starts time and position embeddings at zero; a small model then sees neither the order nor the
-place of what it looks at for thousands of steps. Here both start smooth and as loud as the picture itself, and
-the patch embedding starts as a whitened cosine transform (Ahmed, Natarajan and Rao, 1974): the low
+place of what it looks at for thousands of steps. Here both start smooth and as loud as the picture, and the
+patch embedding starts as a whitened cosine transform (Ahmed, Natarajan and Rao, 1974): the low
 frequencies of brightness and colour that natural pictures are made of.
 """
 
@@ -62,9 +62,11 @@ def _cosines(patch: int, hidden: int) -> Tensor:
     basis[0] /= np.sqrt(2)
     colours = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])
     order = sorted(
-        ((u * u + v * v + (30 if c else 0) * (patch / 16) ** 2, u, v, c)
-         for u in range(patch) for v in range(patch) for c in range(3))
-    )[:hidden]  # fmt: skip
+        (u * u + v * v + (30 if c else 0) * (patch / 16) ** 2, u, v, c)
+        for u in range(patch)
+        for v in range(patch)
+        for c in range(3)
+    )[:hidden]
     weights = np.zeros((hidden, 3, patch, patch), np.float32)
     for row, (_, u, v, c) in enumerate(order):
         strength = 1.6 * (1.0 if c == 0 else 2.0) * (0.35 + math.hypot(u, v)) / patch
@@ -115,8 +117,8 @@ class Hints(nn.Module):
         tokens = self.norms[0](middle[:, 1:])  # (B, N*T, D), patch-major
         logits = self.cover(tokens).squeeze(-1).view(len(tokens), self.grid**2, self.frames)
         track, visible = batch["track"], batch["visible"]
-        target = cover(track, self.grid)
-        covering = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2))
+        entropy = nn.functional.binary_cross_entropy_with_logits
+        covering = entropy(logits, cover(track, self.grid), reduction="none").mean((1, 2))
         told = self.motion(self.norms[1](last[:, 0])).view(-1, self.frames, 3)
         centre = track * torch.tensor([2.0, 2.0, 1.0]) + torch.tensor([0.0, 0.0, 1.0])
         motion = nn.functional.smooth_l1_loss(told, centre, beta=0.1, reduction="none").mean((1, 2))

@@ -7,6 +7,7 @@ times in seconds. Every clip comes with its track (where the object was), which 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,9 @@ Clip = NDArray[np.uint8]
 Track = NDArray[np.float32]
 Rng = np.random.Generator
 
-LABELS = ("still", "moving left", "moving right", "moving up", "moving down", "approaching", "receding", "waving")
+LABELS = (
+    "still", "moving left", "moving right", "moving up", "moving down", "approaching", "receding", "waving",
+)  # fmt: skip
 STILL, LEFT, RIGHT, UP, DOWN, APPROACHING, RECEDING, WAVING = range(8)
 FRAMES = 8
 INTERVAL = 0.2
@@ -42,13 +45,15 @@ class Sample:
 def mirror(sample: Sample) -> Sample:
     """Left and right exchanged, an exact symmetry of the task."""
     track = sample.track * np.array([-1, 1, 1], np.float32)
-    return replace(sample, clip=sample.clip[:, :, ::-1], label=MIRRORED.get(sample.label, sample.label), track=track)
+    label = MIRRORED.get(sample.label, sample.label)
+    return replace(sample, clip=sample.clip[:, :, ::-1], label=label, track=track)
 
 
 def upend(sample: Sample) -> Sample:
     """Up and down exchanged."""
     track = sample.track * np.array([1, -1, 1], np.float32)
-    return replace(sample, clip=sample.clip[:, ::-1], label=UPSIDE_DOWN.get(sample.label, sample.label), track=track)
+    label = UPSIDE_DOWN.get(sample.label, sample.label)
+    return replace(sample, clip=sample.clip[:, ::-1], label=label, track=track)
 
 
 def reverse(sample: Sample) -> Sample:
@@ -67,7 +72,9 @@ def _progress(rng: Rng, frames: int, difficulty: float) -> NDArray[np.float64]:
     return np.asarray(t ** np.exp(rng.normal(0, 0.2 * difficulty)))
 
 
-def make_track(rng: Rng, label: int, difficulty: float, frames: int = FRAMES, interval: float = INTERVAL) -> Track:
+def make_track(
+    rng: Rng, label: int, difficulty: float, frames: int = FRAMES, interval: float = INTERVAL
+) -> Track:
     """The object's x, y and log height at each of ``frames`` times, (T, 3) float32.
 
     ``difficulty`` in [0, 1] widens everything: smaller and slower objects, sideways drift, uneven speed.
@@ -100,7 +107,7 @@ def make_track(rng: Rng, label: int, difficulty: float, frames: int = FRAMES, in
     return track.astype(np.float32)
 
 
-def _wave(rng: Rng, difficulty: float, times: NDArray[np.float64]) -> NDArray[np.float64]:
+def _wave(rng: Rng, difficulty: float, times: NDArray[Any]) -> NDArray[np.float64]:
     period = rng.uniform(0.55, 1.1) if rng.random() > difficulty else rng.uniform(0.5, 1.2)
     amplitude = rng.uniform(0.13 - 0.05 * difficulty, 0.2 + 0.03 * difficulty)
     phase = 2 * np.pi * (times / period + rng.random())

@@ -27,7 +27,7 @@ class Sampler:
         self.size = size
 
     def sample(self, rng: Rng, label: int, difficulty: float) -> Sample:
-        """One clip of ``label``; ``difficulty`` from 0 (plain, clear) to 1 (textured, dim, shaking, noisy)."""
+        """One clip of ``label``; ``difficulty`` from 0 (plain, clear) to 1 (textured, dim, shaking)."""
         track = motions.make_track(rng, label, difficulty)
         background, picture = self._background(rng, difficulty), self._sprite(rng, difficulty)
         contrast = 70 - 45 * difficulty  # an object nobody could see teaches nothing
@@ -80,7 +80,8 @@ class Sampler:
             contrast = 1.0
         mean = picture.reshape(-1, 3).mean(0)
         mixed = mean + contrast * (picture - mean) + rng.uniform(-40, 40, 3)
-        return np.clip(mixed, 0, 255).astype(np.uint8)
+        shown: Clip = np.clip(mixed, 0, 255).astype(np.uint8)
+        return shown
 
     def _sprite(self, rng: Rng, difficulty: float) -> Clip:
         picture: Clip = self.pool["sprites"][int(rng.integers(len(self.pool["sprites"])))].copy()
@@ -152,7 +153,8 @@ class Sampler:
 
 def compress(clip: Clip, quality: int) -> Clip:
     """Each frame through JPEG of ``quality`` (0 to 100), as cheap cameras do."""
-    out = [cv2.imdecode(cv2.imencode(".jpg", f, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1) for f in clip]
+    flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    out: list[Any] = [cv2.imdecode(cv2.imencode(".jpg", frame, flags)[1], 1) for frame in clip]
     return np.stack(out).astype(np.uint8)
 
 
@@ -176,5 +178,6 @@ def batches(seed: int, first: int, count: int, mix: Any) -> Iterator[list[Sample
     sampler = Sampler(textures.make_pool("train", POOL))
     number = first
     while True:
-        yield sampler.batch(np.random.default_rng([textures.SEEDS["train"], seed, number]), count, mix(number))
+        rng = np.random.default_rng([textures.SEEDS["train"], seed, number])
+        yield sampler.batch(rng, count, mix(number))
         number += 1

@@ -7,6 +7,7 @@ see ``PHOTOS`` and ``LICENCES.md`` beside this file.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+Mask = NDArray[np.float32]
 Rng = np.random.Generator
 
 # Split by photograph: what one split shows, no other split has ever shown.
@@ -36,7 +38,7 @@ def photo_folder() -> Path:
     spec = importlib.util.find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("scikit-image is needed to make demo data: pip install scikit-image")
-    return Path(list(spec.submodule_search_locations)[0]) / "data"
+    return Path(next(iter(spec.submodule_search_locations))) / "data"
 
 
 def load_photo(name: str) -> Image:
@@ -48,13 +50,14 @@ def load_photo(name: str) -> Image:
     return np.ascontiguousarray(image[:, :, ::-1])
 
 
-def noise_field(rng: Rng, side: int, cells: int) -> NDArray[np.float32]:
+def noise_field(rng: Rng, side: int, cells: int) -> Mask:
     """Smooth noise (side, side) in [0, 1] with about ``cells`` bumps a side."""
     coarse = rng.random((cells + 1, cells + 1), dtype=np.float32)
-    return np.clip(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), 0, 1)
+    smooth: Mask = np.clip(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), 0, 1)
+    return smooth
 
 
-def _fractal(rng: Rng, side: int) -> NDArray[np.float32]:
+def _fractal(rng: Rng, side: int) -> Mask:
     slope = rng.uniform(0.35, 0.8)
     total = np.zeros((side, side), np.float32)
     weight, cells = 1.0, int(rng.integers(1, 4))
@@ -65,7 +68,7 @@ def _fractal(rng: Rng, side: int) -> NDArray[np.float32]:
     return (total - low) / max(high - low, 1e-6)
 
 
-def _stripes(rng: Rng, side: int) -> NDArray[np.float32]:
+def _stripes(rng: Rng, side: int) -> Mask:
     yy, xx = np.mgrid[0:side, 0:side].astype(np.float32) / side
     angle, count = rng.uniform(0, np.pi), rng.uniform(2, 12)
     wave = np.sin(2 * np.pi * count * (xx * np.cos(angle) + yy * np.sin(angle)) + rng.uniform(0, 6))
@@ -84,7 +87,12 @@ def procedural(rng: Rng, side: int) -> Image:
     if rng.random() < 0.6:
         other = _fractal(rng, side)[..., None] * rng.uniform(0.3, 1.0)
         image = image * (1 - other) + third * other
-    return np.clip(image, 0, 255).astype(np.uint8)
+    return _to_bytes(image)
+
+
+def _to_bytes(image: NDArray[Any]) -> Image:
+    clipped: Image = np.clip(image, 0, 255).astype(np.uint8)
+    return clipped
 
 
 def _photo_crop(rng: Rng, photo: Image, side: int, smallest: float) -> Image:
@@ -102,29 +110,37 @@ def _photo_crop(rng: Rng, photo: Image, side: int, smallest: float) -> Image:
         image += rng.uniform(-30, 60)
     if rng.random() < 0.1:
         image = 255 - image
-    return np.clip(image, 0, 255).astype(np.uint8)
+    return _to_bytes(image)
 
 
-def _polygon(rng: Rng, side: int) -> NDArray[np.float32]:
+def _share(mask: Image) -> Mask:
+    return mask.astype(np.float32) * np.float32(1 / 255)
+
+
+def _polygon(rng: Rng, side: int) -> Mask:
     count = int(rng.integers(3, 9))
-    angles = np.sort(rng.uniform(0, 2 * np.pi, count)) if rng.random() < 0.5 else np.arange(count) * 2 * np.pi / count
+    angles = np.arange(count) * 2 * np.pi / count
+    if rng.random() < 0.5:
+        angles = np.sort(rng.uniform(0, 2 * np.pi, count))
     radii = rng.uniform(0.6, 1.0, count) * (side / 2 - 2)
     points = np.stack([side / 2 + radii * np.cos(angles), side / 2 + radii * np.sin(angles)], 1)
     mask = np.zeros((side, side), np.uint8)
     cv2.fillPoly(mask, [points.astype(np.int32)], 255, cv2.LINE_AA)
-    return mask.astype(np.float32) / 255
+    return _share(mask)
 
 
-def _blob(rng: Rng, side: int) -> NDArray[np.float32]:
+def _blob(rng: Rng, side: int) -> Mask:
     yy, xx = (np.mgrid[0:side, 0:side].astype(np.float32) + 0.5) / side * 2 - 1
     angle = np.arctan2(yy, xx)
     edge = np.full_like(xx, 0.72)
     for order in range(1, 6):
-        edge += np.float32(rng.normal(0, 0.12 / order)) * np.cos(order * angle + np.float32(rng.uniform(0, 6.3)))
-    return np.clip((edge - np.hypot(xx, yy)) * side / 3, 0, 1)
+        phase = np.float32(rng.uniform(0, 2 * np.pi))
+        edge += np.float32(rng.normal(0, 0.12 / order)) * np.cos(order * angle + phase)
+    blob: Mask = np.clip((edge - np.hypot(xx, yy)) * side / 3, 0, 1).astype(np.float32)
+    return blob
 
 
-def _plain_shape(rng: Rng, side: int) -> NDArray[np.float32]:
+def _plain_shape(rng: Rng, side: int) -> Mask:
     mask = np.zeros((side, side), np.uint8)
     half_w, half_h = (rng.uniform(0.45, 0.95, 2) * (side / 2 - 2)).astype(int)
     centre = (side // 2, side // 2)
@@ -133,24 +149,24 @@ def _plain_shape(rng: Rng, side: int) -> NDArray[np.float32]:
     else:
         corner = (centre[0] - int(half_w), centre[1] - int(half_h))
         cv2.rectangle(mask, corner, (centre[0] + int(half_w), centre[1] + int(half_h)), 255, -1)
-    return mask.astype(np.float32) / 255
+    return _share(mask)
 
 
-def _hand(rng: Rng, side: int) -> NDArray[np.float32]:
+def _hand(rng: Rng, side: int) -> Mask:
     """A crude open hand: a palm, some fingers, sometimes a forearm."""
     mask = np.zeros((side, side), np.uint8)
-    centre = np.array([side * 0.5, side * 0.6])
-    cv2.circle(mask, (int(centre[0]), int(centre[1])), int(side * rng.uniform(0.16, 0.24)), 255, -1, cv2.LINE_AA)
+    palm = (side // 2, int(side * 0.6))
+    cv2.circle(mask, palm, int(side * rng.uniform(0.16, 0.24)), 255, -1, cv2.LINE_AA)
     for angle in np.linspace(-1.1, 0.9, int(rng.integers(2, 6))) - np.pi / 2:
-        tip = centre + side * rng.uniform(0.33, 0.5) * np.array([np.cos(angle), np.sin(angle)])
-        cv2.line(mask, (int(centre[0]), int(centre[1])), (int(tip[0]), int(tip[1])), 255,
-                 int(side * rng.uniform(0.07, 0.13)), cv2.LINE_AA)  # fmt: skip
+        length = side * rng.uniform(0.33, 0.5)
+        tip = (int(palm[0] + length * np.cos(angle)), int(palm[1] + length * np.sin(angle)))
+        cv2.line(mask, palm, tip, 255, int(side * rng.uniform(0.07, 0.13)), cv2.LINE_AA)
     if rng.random() < 0.5:
-        cv2.line(mask, (int(centre[0]), int(centre[1])), (side // 2, side), 255, int(side * 0.2), cv2.LINE_AA)
-    return mask.astype(np.float32) / 255
+        cv2.line(mask, palm, (side // 2, side), 255, int(side * 0.2), cv2.LINE_AA)
+    return _share(mask)
 
 
-_MASKS: tuple[Callable[[Rng, int], NDArray[np.float32]], ...] = (_polygon, _blob, _blob, _plain_shape, _hand)
+_MASKS: tuple[Callable[[Rng, int], Mask], ...] = (_polygon, _blob, _blob, _plain_shape, _hand)
 
 
 def sprite(rng: Rng, texture: Image) -> Image:
@@ -160,6 +176,7 @@ def sprite(rng: Rng, texture: Image) -> Image:
     return np.dstack([texture, (mask * 255).astype(np.uint8)])
 
 
+@functools.lru_cache(maxsize=4)
 def make_pool(split: str, count: int) -> dict[str, Any]:
     """Backgrounds and sprites of one split, the same for the same ``split`` and ``count``.
 
@@ -176,4 +193,6 @@ def make_pool(split: str, count: int) -> dict[str, Any]:
 
     backgrounds = np.stack([texture(BACKGROUND_SIDE, 0.3) for _ in range(count)])
     sprites = np.stack([sprite(rng, texture(SPRITE_SIDE, 0.15)) for _ in range(count)])
+    for pictures in (backgrounds, sprites):
+        pictures.flags.writeable = False  # shared between callers
     return {"backgrounds": backgrounds, "sprites": sprites}

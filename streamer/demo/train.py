@@ -1,7 +1,7 @@
 """Trains the demo checkpoint from scratch: ``python -m streamer.demo.train --out runs/demo --minutes 60``.
 
 Needs scikit-image for its photographs (``pip install scikit-image``). Killed at any time it goes on with
-``--resume``; ``--export DIR`` writes the best weights so far as a plain transformers checkpoint.
+``--resume``. OUT/best holds the best weights so far; ``streamer.demo.bundle`` puts them into the package.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from streamer.demo import model as model_module
 from streamer.demo import motions, samples
+from streamer.demo.model import to_pixels
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that training depends on. ``minutes`` of computing, over all resumes, set the schedule."""
+    """All that training depends on. ``minutes`` of computing, over all resumes, set the schedule;
+    ``checks`` is how many validation clips choose the best weights."""
 
     out: Path
     minutes: float = 60.0
@@ -40,6 +42,7 @@ class Recipe:
     bf16: bool = True
     easy_batches: int = 300
     save_seconds: float = 60.0
+    checks: int = 480
 
 
 class _Batches(IterableDataset[dict[str, Tensor]]):
@@ -61,7 +64,7 @@ class _Batches(IterableDataset[dict[str, Tensor]]):
             yield collate(batch)
 
 
-def collate(batch: list[samples.Sample]) -> dict[str, Tensor]:
+def collate(batch: list[motions.Sample]) -> dict[str, Tensor]:
     """Samples -> clips (B, T, H, W, 3) uint8, labels (B,), track (B, T, 3), visible (B,) float."""
     return {
         "clips": torch.from_numpy(np.stack([s.clip for s in batch])),
@@ -69,6 +72,9 @@ def collate(batch: list[samples.Sample]) -> dict[str, Tensor]:
         "track": torch.from_numpy(np.stack([s.track for s in batch])),
         "visible": torch.tensor([float(s.visible) for s in batch]),
     }
+
+
+_STATEFUL = ("model", "hints", "average", "optimizer")
 
 
 class Trainer:
@@ -81,9 +87,11 @@ class Trainer:
         self.hints = model_module.Hints(config)
         self.average = model_module.make_model(config, recipe.seed)
         parameters = [*self.model.parameters(), *self.hints.parameters()]
-        self.optimizer = torch.optim.AdamW(parameters, recipe.rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
+        self.optimizer = torch.optim.AdamW(
+            parameters, recipe.rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True
+        )
         self.step, self.seconds, self.best = 0, 0.0, 0.0
-        self.validation = collate(samples.validation_set(480))
+        self.validation = collate(samples.validation_set(recipe.checks))
 
     @property
     def progress(self) -> float:
@@ -98,7 +106,7 @@ class Trainer:
         """One step. Returns the label loss, the hint loss and the share of right labels."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
-        pixels = model_module.to_pixels(batch["clips"])
+        pixels = to_pixels(batch["clips"])
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bf16):
             out = self.model.timesformer(pixels, output_hidden_states=True)
             logits = self.model.classifier(out.last_hidden_state[:, 0]).float()
@@ -127,16 +135,14 @@ class Trainer:
         """Writes everything needed to go on, atomically."""
         self.recipe.out.mkdir(parents=True, exist_ok=True)
         part = self.recipe.out / "state.part"
-        torch.save(
-            {"model": self.model.state_dict(), "hints": self.hints.state_dict(), "average": self.average.state_dict(),
-             "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds,
-             "best": self.best}, part)  # fmt: skip
+        state = {name: getattr(self, name).state_dict() for name in _STATEFUL}
+        torch.save({**state, "step": self.step, "seconds": self.seconds, "best": self.best}, part)
         part.replace(self.recipe.out / "state.pt")
 
     def load(self) -> None:
         """Goes on from ``save``. Raises FileNotFoundError when there is nothing to go on from."""
         state = torch.load(self.recipe.out / "state.pt", weights_only=True)
-        for name in ("model", "hints", "average", "optimizer"):
+        for name in _STATEFUL:
             getattr(self, name).load_state_dict(state[name])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
 
@@ -148,7 +154,7 @@ def evaluate(model: Any, batch: dict[str, Tensor]) -> tuple[float, np.ndarray[An
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(batch["labels"]), 64):
-            logits = model(pixel_values=model_module.to_pixels(batch["clips"][start : start + 64])).logits
+            logits = model(pixel_values=to_pixels(batch["clips"][start : start + 64])).logits
             for truth, guess in zip(batch["labels"][start : start + 64], logits.argmax(-1), strict=True):
                 matrix[int(truth), int(guess)] += 1
     return float(np.trace(matrix) / matrix.sum()), matrix
@@ -176,8 +182,9 @@ def train(recipe: Recipe, resume: bool) -> Trainer:
         if trainer.step % 100 == 0:
             loss, hint, right = mean / (1 - 0.98 ** min(trainer.step, 10_000))
             rate = trainer.step * recipe.batch / trainer.seconds
-            print(f"step {trainer.step} {trainer.seconds / 60:.1f} min loss {loss:.3f} hint {hint:.3f} "
-                  f"train {right:.3f} {rate:.0f}/s wait {waited / trainer.seconds:.0%}", flush=True)  # fmt: skip
+            when = f"step {trainer.step} {trainer.seconds / 60:.1f} min"
+            pace = f"{rate:.0f}/s, waiting {waited / trainer.seconds:.0%}"
+            print(f"{when} loss {loss:.3f} hint {hint:.3f} train {right:.3f} {pace}", flush=True)
         if trainer.seconds - saved > recipe.save_seconds or trainer.progress >= 1:
             saved = trainer.seconds
             _check(trainer)
@@ -209,7 +216,8 @@ def export(trainer: Trainer, folder: Path, accuracy: float) -> None:
     )
     processor.save_pretrained(folder)
     recipe = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(trainer.recipe).items()}
-    numbers = {"step": trainer.step, "minutes": round(trainer.seconds / 60, 1), "validation": round(accuracy, 4)}
+    minutes = round(trainer.seconds / 60, 1)
+    numbers = {"step": trainer.step, "minutes": minutes, "validation": round(accuracy, 4)}
     (folder / "training.json").write_text(json.dumps({**numbers, "recipe": recipe}, indent=1) + "\n")
 
 
