@@ -1,12 +1,6 @@
 """Which frames make a window: chosen by time, never by counting.
 
-A window that ends at `end` takes, for k = T-1 .. 0, the frame nearest to `end - k * interval`.
-
-How far the nearest frame may be. Half an interval; for a camera slower than that, half its own period plus
-half as much again for jitter (`PERIODS` = 0.75 periods). The period is local: the median of three
-neighbouring gaps that include the one the position lies in. So one long gap is a hole and makes the window
-incomplete, while two gaps of about the same length in a row are a slow camera, from then on: a camera that
-goes from 30 to 5 frames/s at night is followed after two frames.
+Which frame stands at which position: `streamer.positions`. When a window is due: here.
 
 Two ways of going on, both on a grid of hops that begins with the first full span of an epoch:
 
@@ -24,15 +18,13 @@ from __future__ import annotations
 import math
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import median
 
 from streamer.capture.ring import Ring
+from streamer.positions import HAIR, Hole, choose, frame_time, period
 from streamer.types import Frame, Window
 
-PERIODS = 0.75  # half a period, and half as much again for jitter
-HAIR = 1e-6  # seconds: what adding up floating point times may cost
 AHEAD = 1.0  # seconds of video that a file may be read further than its windows (complete)
 SPARE = 0.5  # seconds beyond the span that a live camera's ring holds
 BACKWARDS = 1.0  # seconds: a time line that goes back further than this begins anew
@@ -46,59 +38,12 @@ INTERRUPTED = "interrupted"  # it waited when the video broke off
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
-    """Why a window cannot be had: no frame within `reach` seconds before the one at `after`."""
-
-    after: float  # time of the first frame after the hole
-    reach: float  # seconds that a position next to that frame may be away from it
-
-
-@dataclass(frozen=True, slots=True)
 class _Pending:
     """A window that waits to be taken. `frames` is chosen now (complete) or when it is taken (live)."""
 
     time: float  # it may not end before this
     since: float  # monotonic
     frames: tuple[Frame, ...] = ()
-
-
-def _time(frame: Frame) -> float:
-    return frame.time
-
-
-def _period(frames: Sequence[Frame], newest: int) -> float:
-    """Seconds between frames around `newest`: the median of three gaps, the lesser of two, 0 = unknown."""
-    oldest = max(0, newest - 3)
-    gaps = [frames[i + 1].time - frames[i].time for i in range(oldest, newest)]
-    if len(gaps) < 2:
-        return 0.0
-    return median(gaps) if len(gaps) == 3 else min(gaps)
-
-
-def choose(
-    frames: Sequence[Frame], newest: int, end: float, count: int, interval: float
-) -> tuple[Frame, ...] | Hole:
-    """The `count` frames nearest to `end`, `end - interval`, ..., oldest first, or the hole that prevents it.
-
-    `frames` are of one epoch with growing times; none after index `newest` is used. Of two equally near
-    frames the older one counts. O(count x log(len(frames))).
-    """
-    chosen: list[Frame] = []
-    for k in range(count):
-        wanted = end - k * interval
-        after = bisect_left(frames, wanted, hi=newest + 1, key=_time)
-        near = min(max(after, 0), newest)
-        if after > 0 and (after > newest or wanted - frames[after - 1].time <= frames[after].time - wanted):
-            near = after - 1
-        away = abs(frames[near].time - wanted)
-        reach = interval / 2
-        if away > reach + HAIR:
-            last = min(after + 2, newest)
-            reach = max(reach, PERIODS * max(_period(frames, i) for i in range(min(after, last), last + 1)))
-            if away > reach + HAIR:
-                return Hole(frames[min(after, newest)].time, reach)
-        chosen.append(frames[near])
-    return tuple(reversed(chosen))
 
 
 class Windows:
@@ -309,11 +254,11 @@ class Windows:
         frames = self._ring.frames()
         while self._pending is None and frames:
             end = self._next
-            newest = bisect_left(frames, end, key=_time)
+            newest = bisect_left(frames, end, key=frame_time)
             if newest == len(frames):
                 newest -= 1
                 # The last frame lasts for a while too; times rounded to milliseconds must not cost a window.
-                lasts = min(self._interval, _period(frames, newest)) / 2
+                lasts = min(self._interval, period(frames, newest)) / 2
                 if not self._over or end > frames[newest].time + lasts + HAIR:
                     return
             chosen = choose(frames, newest, end, self._count, self._interval)
