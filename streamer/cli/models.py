@@ -1,0 +1,137 @@
+"""`streamer models`: the published checkpoints that streamer knows, and which are on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from streamer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamer.recognition.registry import KnownModel
+
+_COLUMNS = ("id", "family", "frames", "interval", "span", "size", "GFLOP", "licence", "here")
+_RIGHT = ("frames", "interval", "span", "size", "GFLOP")
+_WHAT_COUNTS = (
+    "interval and span in seconds, GFLOP for one window; here: downloaded, works without a network.\n"
+    "streamer models show ID says what one is for, streamer models get ID downloads it, streamer run --model ID\n"
+    "uses it. CC-BY-NC-4.0 forbids commercial use."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "words", nargs="*", metavar="show|get ID", help="say all that is known of one; download one"
+    )
+    parser.add_argument("--cached", action="store_true", help="only those on this machine")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table or one entry, or download one.
+
+    Raises:
+        ConfigError: no such verb or entry.
+        ModelLoadError: it cannot be downloaded.
+    """
+    words = args.words if len(args.words) != 1 else ["show", *args.words]
+    if words and (len(words) != 2 or words[0] not in ("show", "get")):
+        raise ConfigError("write streamer models, streamer models show ID, or streamer models get ID")
+    if words and words[0] == "get":
+        from streamer.recognition.hub import download
+
+        print(download(_full_name(words[1])))
+        return 0
+    models = [_demo(), *map(_entry, _known())]
+    if words:
+        models = [model for model in models if model["id"] == _full_name(words[1])]
+        if not models:
+            raise ConfigError(
+                f"{words[1]!r} is not in the table (a checkpoint need not be); known: streamer models"
+            )
+    if args.cached:
+        models = [model for model in models if model["here"]]
+    if args.json:
+        for model in models:
+            print(json.dumps(model, ensure_ascii=False))
+    elif words and models:
+        for key, value in models[0].items():
+            print(f"{key + ':':<10} {_shown(key, value)}")
+    else:
+        _table(models)
+    return 0
+
+
+def _known() -> list[KnownModel]:
+    from streamer.recognition.registry import known
+
+    return known()
+
+
+def _full_name(name: str) -> str:
+    from streamer.recognition.registry import find
+
+    found = find(name)
+    return name if found is None else found.id
+
+
+def _entry(model: KnownModel) -> dict[str, Any]:
+    from streamer.recognition.registry import cached
+
+    return {
+        "id": model.id,
+        "family": model.family,
+        "frames": model.frames,
+        "interval": round(model.interval, 3),
+        "span": round(model.span, 2),
+        "size": model.size,
+        "GFLOP": model.gflop,
+        "licence": model.licence,
+        "here": cached(model.id),
+        "use": model.use,
+    }
+
+
+def _demo() -> dict[str, Any]:
+    from streamer.demo import checkpoint_path
+
+    with (checkpoint_path() / "config.json").open(encoding="utf-8") as file:
+        config = json.load(file)
+    frames, interval = config["num_frames"], config["streamer"]["interval"]
+    return {
+        "id": "demo",
+        "family": config["model_type"],
+        "frames": frames,
+        "interval": interval,
+        "span": round((frames - 1) * interval, 2),
+        "size": config["image_size"],
+        "GFLOP": None,
+        "licence": config["streamer"]["licence"],
+        "here": True,
+        "use": "eight motions, bundled: " + ", ".join(config["id2label"].values()),
+    }
+
+
+def _table(models: list[dict[str, Any]]) -> None:
+    rows = [[_shown(column, model[column]) for column in _COLUMNS] for model in models]
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    for row in [list(_COLUMNS), *rows]:
+        cells = (
+            cell.rjust(width) if name in _RIGHT else cell.ljust(width)
+            for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
+        )
+        print("  ".join(cells).rstrip())
+    if sys.stdout.isatty():
+        print(f"\n{_WHAT_COUNTS}")
+
+
+def _shown(column: str, value: Any) -> str:
+    if value is None:
+        return "?" if column == "licence" else "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if column == "interval":
+        return f"{value:.3f}"
+    return f"{value:.1f}" if column == "span" else f"{value:g}" if isinstance(value, float) else str(value)
