@@ -120,6 +120,16 @@ def test_every_label_comes_up_and_every_clip_has_the_promised_form(sampler: samp
         assert sample.visible or LABELS[sample.label] == "still"
 
 
+def test_larger_pictures_show_the_same_clip() -> None:
+    pool = textures.make_pool("validation", 12)
+    small = samples.Sampler(pool).sample(np.random.default_rng(2), motions.APPROACHING, EASY)
+    large = samples.Sampler(pool, size=192).sample(np.random.default_rng(2), motions.APPROACHING, EASY)
+    assert large.clip.shape == (8, 192, 192, 3)
+    np.testing.assert_array_equal(small.track, large.track)
+    reduced = np.stack([cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in large.clip])
+    assert np.abs(reduced.astype(float) - small.clip).mean() < 6
+
+
 def test_training_validation_and_the_clip_share_no_photograph() -> None:
     groups = [set(names) for names in textures.PHOTOS.values()]
     assert len(groups) == 3

@@ -39,10 +39,13 @@ class Sampler:
             picture[:, :, :3] = np.clip(picture[:, :, :3] + push, 0, 255).astype(np.uint8)
         visible = label != motions.STILL or rng.random() > 0.2
         sprites = self._company(rng, picture, track, label, difficulty) if visible else ()
+        zoom = self.size / motions.SIZE
+        if zoom != 1:
+            background = cv2.resize(background, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
         look = Look(
             background=background,
             sprites=tuple(sprites),
-            shake=self._shake(rng, difficulty),
+            shake=self._shake(rng, difficulty) * np.float32(zoom),
             gain=self._light(rng, difficulty),
             noise=float(rng.uniform(0, 14) * difficulty) if rng.random() < 0.7 else 0.0,
             angles=self._angles(rng, label, track, difficulty),
@@ -120,7 +123,7 @@ class Sampler:
 
     @staticmethod
     def _shake(rng: Rng, difficulty: float) -> Track:
-        """Pixels: a hand-held camera's drift and tremble, well under any object's own motion."""
+        """Pixels of a 64 pixel frame: a hand-held camera drifts and trembles, well under any object's motion."""
         frames = motions.FRAMES
         if rng.random() > 0.6 * difficulty:
             return np.zeros((frames, 2), np.float32)
