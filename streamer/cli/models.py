@@ -16,8 +16,8 @@ _COLUMNS = ("id", "family", "frames", "interval", "span", "size", "GFLOP", "lice
 _RIGHT = ("frames", "interval", "span", "size", "GFLOP")
 _WHAT_COUNTS = (
     "interval and span in seconds, GFLOP for one window; here: downloaded, works without a network.\n"
-    "streamer models show ID says what one is for, streamer models get ID downloads it, streamer run --model ID\n"
-    "uses it. CC-BY-NC-4.0 forbids commercial use."
+    "streamer models show ID says what one is for, streamer models get ID downloads it,\n"
+    "streamer run --model ID uses it. CC-BY-NC-4.0 forbids commercial use."
 )
 
 

@@ -148,7 +148,7 @@ def _watch(config: Config, stop: threading.Event, *, verbose: bool) -> tuple[int
     from streamer.pipeline import Pipeline
 
     ui = choose(config.ui, sys.stdout.isatty())
-    _talk(quiet=ui is Ui.RICH, verbose=verbose)
+    _talk(verbose)
     complete = config.pace is Pace.FAST
     with ExitStack() as stack:
         sinks: list[JsonSink | PlainSink] = []
@@ -189,13 +189,13 @@ class _Redacted(logging.Formatter):
         return redact(super().format(record))
 
 
-def _talk(*, quiet: bool, verbose: bool) -> None:
-    """Warnings go to standard error; under a live screen, where they would tear it, only to the screen."""
+def _talk(verbose: bool) -> None:
+    """Warnings go to standard error; a live screen holds them back until it ends."""
     root = logging.getLogger()
-    for handler in root.handlers[:]:
-        if isinstance(handler.formatter, _Redacted):
-            root.removeHandler(handler)
-    handler = logging.NullHandler() if quiet else logging.StreamHandler()
+    for old in root.handlers[:]:
+        if isinstance(old.formatter, _Redacted):
+            root.removeHandler(old)
+    handler = logging.StreamHandler()
     handler.setFormatter(_Redacted("streamer: %(message)s"))
     root.addHandler(handler)
     root.setLevel(logging.INFO if verbose else logging.WARNING)
