@@ -25,10 +25,11 @@ class JsonSink:
         stop: threading.Event | None = None,
         complete: bool = False,
     ) -> None:
-        self._writer = LineWriter(stream, stop=stop, complete=complete)
+        self._writer = LineWriter(stream, stop=stop, complete=complete, encoding="utf-8")
 
     def send(self, topic: str, message: Mapping[str, Any]) -> None:
         """Queue one message. Predictions and heartbeats are the first to be dropped for a slow reader."""
+        # half a surrogate pair becomes its JSON escape in the writer
         line = json.dumps(dict(message), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         self._writer.write(line, important=topic.startswith(("event/", "status/")))
 

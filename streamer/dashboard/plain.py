@@ -82,9 +82,17 @@ def event_text(message: Mapping[str, Any]) -> str | None:
         return f"{label} started (score {event['score']:.2f}{_media(event, 'started')})"
     if event["phase"] != "end":
         return None
-    seconds = max(0.0, (event.get("ended_at") or event["started_at"]) - event["started_at"])
+    seconds = _length(event)
     text = f"{label} ended after {spoken(seconds)} (peak score {event['peak']:.2f}{_media(event, 'ended')})"
     return f"{text}, {clean(str(event['reason']))}" if event.get("reason") else text
+
+
+def _length(event: Mapping[str, Any]) -> float:
+    """Seconds from start to end; for files, of the video, which may play faster than time passes."""
+    start, end = event.get("media_started_at"), event.get("media_ended_at")
+    if start is None or end is None or end < start:  # live, or the file began again meanwhile
+        start, end = event["started_at"], event.get("ended_at")
+    return 0.0 if end is None else max(0.0, float(end) - float(start))
 
 
 def status_text(message: Mapping[str, Any]) -> str:
@@ -115,5 +123,5 @@ def spoken(seconds: float) -> str:
 
 def _media(event: Mapping[str, Any], key: str) -> str:
     """Where in the file that was, for files."""
-    at = event.get(f"media_{key}_at", event.get(f"media_{key}"))
+    at = event.get(f"media_{key}_at")
     return "" if at is None else f", {spoken(float(at))} into the file"

@@ -30,8 +30,8 @@ class Screen:
     """Shows `stats()` on the terminal, `refresh` times a second, until the `with` block ends.
 
     The alternate screen is used: what stood on the terminal before is there again afterwards, on every way
-    out (an exception, Ctrl+C, the end of the interpreter). If `stats` or the drawing raises, the error is shown
-    in the last line and logged once, and the next refresh tries again.
+    out (an exception, Ctrl+C, the end of the interpreter). If `stats` or the drawing raises, the error stands
+    in the last line, is logged once, and the next refresh tries again.
     """
 
     def __init__(

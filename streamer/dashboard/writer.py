@@ -33,11 +33,13 @@ class LineWriter:
         stop: threading.Event | None = None,
         complete: bool = False,
         lines: int = 1000,
+        encoding: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._stream: TextIO = sys.stdout if stream is None else stream
         self._fd = _descriptor(self._stream)
         self._stop = threading.Event() if stop is None else stop
+        self._encoding = encoding or self._stream.encoding or "utf-8"
         self._complete = complete
         self._lines = lines
         self._clock = clock
@@ -47,7 +49,7 @@ class LineWriter:
         self._reported_at = -REPORT_EVERY_S
         self._reported = 0
         self._failed = False
-        self.dropped = 0
+        self.dropped = 0  # lines that gave way or could not be written
         self.gone = False  # the reader closed its end
         # A daemon: a write to a pipe that nobody reads cannot be interrupted, and must not keep the program.
         self._thread = threading.Thread(target=self._run, name="lines", daemon=True)
@@ -137,8 +139,7 @@ class LineWriter:
             return
         # The descriptor itself: a thread stuck inside the buffered stream would hold its lock, and the
         # interpreter then dies at exit instead of leaving.
-        encoding = self._stream.encoding or "utf-8"
-        data = memoryview(text.encode(encoding, errors="backslashreplace"))
+        data = memoryview(text.encode(self._encoding, errors="backslashreplace"))
         while data:
             try:
                 data = data[os.write(self._fd, data) :]

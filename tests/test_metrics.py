@@ -1,0 +1,235 @@
+"""The numbers the screen shows: rates, latencies, open events, counters."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamer.metrics import LATENCY_WINDOWS, NOTES, OPEN_EVENTS, RECENT_EVENTS, Metrics, Rate, percentiles
+from streamer.testing import FakeClock
+from streamer.types import (
+    CameraState,
+    CameraStatus,
+    Event,
+    Frame,
+    LabelScore,
+    Moment,
+    Phase,
+    Prediction,
+    Window,
+)
+
+LABELS = ("still", "left", "right", "waving")
+
+
+def prediction(camera: str = "cam0", scores: tuple[float, ...] = (0.1, 0.2, 0.0, 0.7)) -> Prediction:
+    frame = Frame(camera, 0, 0, 0.0, 0.0, 0.0, None, np.zeros((1, 1, 3), np.uint8))
+    return Prediction(camera, "m", Window(camera, 1, (frame,), 0.25), LABELS, np.asarray(scores, np.float32))
+
+
+def status(camera: str = "cam0", state: CameraState = CameraState.RUNNING) -> CameraStatus:
+    return CameraStatus(camera, state, 0.0)
+
+
+def event(id: str, phase: Phase, camera: str = "cam0", peak: float = 0.8) -> Event:
+    at = Moment(0.0, 0.0)
+    return Event(id, camera, "m", "waving", phase, 0.8, peak, at, at, at if phase is Phase.END else None)
+
+
+def test_a_steady_rate_is_exact_and_not_off_by_one() -> None:
+    rate = Rate()
+    for i in range(5):
+        rate.add(100 + 0.1 * i)
+    assert rate.value(100.4) == pytest.approx(10.0)
+
+
+def test_a_rate_sinks_while_nothing_comes_and_is_zero_in_the_end() -> None:
+    rate = Rate()
+    for i in range(21):
+        rate.add(float(i) / 2)
+    values = [rate.value(10.0 + age) for age in (0.0, 0.5, 1.0, 3.0, 9.0, 11.0)]
+    assert values[0] == values[1] == pytest.approx(2.0)
+    assert values == sorted(values, reverse=True)
+    assert values[2] < 2.0
+    assert values[-1] == 0.0
+
+
+def test_a_rate_follows_a_change_and_recovers_after_a_pause() -> None:
+    rate = Rate()
+    for i in range(100):
+        rate.add(float(i))
+    for i in range(200):
+        rate.add(1000 + i / 10)
+    assert rate.value(1019.9) == pytest.approx(10.0, rel=0.02)
+
+
+def test_windows_rarer_than_the_rates_own_span_are_still_counted() -> None:
+    rate = Rate()
+    rate.add(0.0)
+    rate.add(25.0)
+    assert rate.value(25.0) == pytest.approx(1 / 25)
+
+
+@pytest.mark.parametrize("times", [(), (5.0,), (5.0, 5.0)])
+def test_no_rate_before_there_is_one(times: tuple[float, ...]) -> None:
+    rate = Rate()
+    for time in times:
+        rate.add(time)
+    assert rate.value(5.0) == 0.0
+
+
+def test_percentiles_are_values_that_occurred() -> None:
+    assert percentiles([3.0]) == (3.0, 3.0)
+    assert percentiles(list(range(101))) == (50, 95)
+
+
+def test_the_rate_of_all_is_right_for_cameras_that_come_in_batches() -> None:
+    clock = FakeClock()
+    metrics = Metrics(clock=clock)
+    for camera in ("a", "b", "c", "d"):
+        metrics.camera_status(status(camera))
+    for _ in range(10):
+        for camera in ("a", "b", "c", "d"):
+            metrics.prediction(prediction(camera), None, {}, 2, {})
+        clock.advance(1.0)
+    assert metrics.stats().windows_per_s == pytest.approx(4.0)
+
+
+def test_latency_forgets_what_is_long_ago() -> None:
+    metrics = Metrics(clock=FakeClock())
+    for seconds in [9.0] * 10 + [0.1] * LATENCY_WINDOWS:
+        metrics.prediction(prediction(), None, {}, 2, {"inference": seconds})
+    assert metrics.stats().latency == {"inference": (0.1, 0.1)}
+
+
+def test_a_prediction_shows_its_best_labels_and_their_smoothed_scores() -> None:
+    metrics = Metrics(clock=FakeClock())
+    metrics.camera_status(status())
+    metrics.waiting("cam0", 1.5)
+    assert metrics.stats().cameras[0].waiting == 1.5
+    smoothed = {"still": 0.3, "left": 0.1, "right": 0.1, "waving": 0.5}
+    metrics.prediction(prediction(), LabelScore("still", 0.3), smoothed, 2, {})
+    camera = metrics.stats().cameras[0]
+    assert [entry.label for entry in camera.top] == ["waving", "left"]
+    assert camera.smoothed == {"waving": 0.5, "left": 0.1, "still": 0.3}
+    assert camera.stable == LabelScore("still", 0.3)
+    assert camera.waiting is None
+    assert camera.windows == 1
+
+
+def test_an_event_is_one_entry_that_is_brought_up_to_date() -> None:
+    metrics = Metrics(clock=FakeClock())
+    metrics.camera_status(status())
+    metrics.event(event("a", Phase.START))
+    metrics.event(event("b", Phase.START))
+    metrics.event(event("a", Phase.UPDATE, peak=0.9))
+    stats = metrics.stats()
+    assert [(e.id, e.peak) for e in stats.recent] == [("a", 0.9), ("b", 0.8)]
+    assert [e.id for e in stats.cameras[0].open_events] == ["a", "b"]
+    metrics.event(event("a", Phase.END))
+    stats = metrics.stats()
+    assert [(e.id, e.phase) for e in stats.recent] == [("a", Phase.END), ("b", Phase.START)]
+    assert [e.id for e in stats.cameras[0].open_events] == ["b"]
+
+
+def test_memory_is_bounded() -> None:
+    metrics = Metrics(clock=FakeClock())
+    metrics.camera_status(status())
+    for i in range(500):
+        metrics.event(event(f"e{i}", Phase.START))
+        metrics.note(f"note {i}")
+    stats = metrics.stats()
+    assert len(stats.recent) == RECENT_EVENTS
+    assert stats.recent[-1].id == "e499"
+    assert len(stats.cameras[0].open_events) == OPEN_EVENTS
+    assert stats.notes == tuple(f"note {i}" for i in range(500 - NOTES, 500))
+
+
+def test_a_note_said_twice_stands_once_at_the_end() -> None:
+    metrics = Metrics(clock=FakeClock())
+    for text in ("a", "b", "a"):
+        metrics.note(text)
+    assert metrics.stats().notes == ("b", "a")
+
+
+def test_a_camera_that_does_not_run_asks_for_nothing() -> None:
+    metrics = Metrics(clock=FakeClock())
+    metrics.asked("cam0", 4.0)
+    metrics.camera_status(status())
+    assert metrics.stats().cameras[0].asked_per_s == 4.0
+    metrics.camera_status(status(state=CameraState.RECONNECTING))
+    assert metrics.stats().cameras[0].asked_per_s == 0.0
+
+
+def test_uptime_and_bus_and_order_of_cameras() -> None:
+    clock = FakeClock()
+    metrics = Metrics(clock=clock)
+    metrics.bus("tcp://127.0.0.1:5555", 2)
+    for camera in ("z", "a", "m", "a"):
+        metrics.camera_status(status(camera))
+    clock.advance(12.5)
+    stats = metrics.stats()
+    assert stats.uptime == 12.5
+    assert (stats.bus, stats.subscribers) == ("tcp://127.0.0.1:5555", 2)
+    assert [camera.status.camera for camera in stats.cameras] == ["z", "a", "m"]
+
+
+def test_a_snapshot_does_not_change_afterwards() -> None:
+    metrics = Metrics(clock=FakeClock())
+    metrics.camera_status(status())
+    causes = {"busy": 1}
+    metrics.skipped("cam0", causes)
+    metrics.prediction(prediction(), None, {"waving": 0.5}, 1, {})
+    before = metrics.stats()
+    causes["busy"] = 99
+    metrics.prediction(prediction(), None, {"waving": 0.9}, 1, {})
+    metrics.event(event("a", Phase.START))
+    assert before.cameras[0].skipped == {"busy": 1}
+    assert before.cameras[0].smoothed == {"waving": 0.5}
+    assert before.recent == ()
+
+
+def test_many_threads_report_while_others_look() -> None:
+    metrics = Metrics(clock=FakeClock())
+    metrics.camera_status(status())
+    errors: list[BaseException] = []
+    start = threading.Barrier(5)
+
+    def report(name: str) -> None:
+        try:
+            start.wait(5)
+            for i in range(300):
+                metrics.prediction(prediction(), None, {"waving": 0.5}, 2, {"inference": 0.01})
+                metrics.event(event(f"{name}{i}", Phase.START))
+                metrics.event(event(f"{name}{i}", Phase.END))
+                metrics.stats()
+        except Exception as error:  # noqa: BLE001 - handed to the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=report, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    start.wait(5)
+    for thread in threads:
+        thread.join(30)
+    assert not errors
+    camera = metrics.stats().cameras[0]
+    assert camera.windows == 1200
+    assert camera.open_events == ()
+
+
+def test_metrics_import_nothing_heavy(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, streamer.metrics, streamer.dashboard;"
+        "print([m for m in ('torch', 'cv2', 'zmq', 'rich', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
