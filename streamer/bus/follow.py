@@ -22,7 +22,9 @@ Since: TypeAlias = float | tuple[str, int] | tuple[str, int, str] | None
 
 SILENCE = 3.0  # seconds without any message after which a publisher counts as gone
 PATIENCE = 2.0  # seconds to wait for an answer
-ATTEMPTS = 3  # unanswered requests after which live events are given out with a gap
+ATTEMPTS = (
+    3  # requests that went unanswered, or could not be sent, after which live events are given out with a gap
+)
 MAX_HELD = 1000  # live events kept while the history is asked; more come with the history anyway
 MAX_HISTORIES = 16
 
@@ -55,6 +57,7 @@ class Follow:
         self._last_contact: float | None = None
         self._asked: tuple[str, float, str | None] | None = None  # id, deadline, history it was meant for
         self._counter = self._attempts = 0
+        self._asking_since: float | None = None  # monotonic seconds; of this attempt
         self._began_at: float | None = None  # Unix seconds of the publisher's start
 
     # ---- what a user may know
@@ -108,10 +111,10 @@ class Follow:
             events = [parse(item) for item in reply["events"]]
             journal, session = str(reply["journal"]), str(reply["session"])
             after, last, more = int(reply["after"]), int(reply["last_event_seq"]), bool(reply["more"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             self.invalid += 1  # the request's deadline passes, and it is sent again
             return []
-        meant_for, self._asked, self._attempts = self._asked[2], None, 0
+        meant_for, self._asked, self._asking_since = self._asked[2], None, None
         if meant_for is not None and meant_for != journal:
             self._turn(session, journal)  # another history answers: ask again, with what is known of that
             return []
@@ -127,7 +130,10 @@ class Follow:
         now = self._clock.monotonic()
         if self._asked is not None and now < self._asked[1]:
             return None
-        self._attempts += self._asked is not None
+        if not self.connected or self._asking_since is None:
+            self._asking_since, self._attempts = now, 0
+        elif now >= self._asking_since + PATIENCE:
+            self._asking_since, self._attempts = now, self._attempts + 1
         self._counter += 1
         marker = f"follow-{self._counter}"
         self._asked = (marker, now + PATIENCE, self._journal)
@@ -227,7 +233,7 @@ class Follow:
 
     def _go_on_without(self, last: int | None = None) -> Iterator[Message]:
         """The history cannot be had: say what is missing, and follow what is live."""
-        self._attempts, self._asked, self._synced = 0, None, True
+        self._asking_since, self._attempts, self._asked, self._synced = None, 0, None, True
         held = sorted(self._held.values(), key=lambda event: event.seq)
         first = held[0].seq - 1 if held else last
         if self._position is None:

@@ -177,7 +177,7 @@ class Journal:
         if not self._failing:
             self._failing = True
             self._on_problem(
-                f"event history: cannot write to {self._store.path}: {error}; events are still published, wait"
+                f"event history: cannot write to {self._store.path}: {error}; events are published all the same, wait"
                 f" in memory and are written when it works again (tried every {RETRY:g} s)"
             )
 

@@ -4,6 +4,7 @@ blocks or a sink that raises stops neither the bus nor its neighbours."""
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ class SinkThread:
         self._passing = 0  # how many of the waiting ones may be dropped
         self._closed = False
         self._failed = False
+        self._patience: float | None = None  # monotonic seconds until which the giver waits; None = for ever
         self.dropped = 0
         name = f"streamer-sink-{type(sink).__name__}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -36,8 +38,10 @@ class SinkThread:
 
     def put(self, topic: str, message: Mapping[str, Any]) -> None:
         with self._changed:
-            while self._complete and len(self._waiting) >= MAX_PREDICTIONS and not self._done():
-                self._changed.wait(0.5)
+            while self._complete and self._passing >= MAX_PREDICTIONS and not self._done():
+                if self._patience is not None and time.monotonic() > self._patience:
+                    break
+                self._changed.wait(0.1)
             if self._done():
                 return
             if _may_drop(topic):
@@ -45,6 +49,12 @@ class SinkThread:
                     self._drop_oldest()
                 self._passing += 1
             self._waiting.append((topic, message))
+            self._changed.notify_all()
+
+    def hurry(self, seconds: float) -> None:
+        """The end is near: from `seconds` on nobody waits for this sink."""
+        with self._changed:
+            self._patience = time.monotonic() + seconds
             self._changed.notify_all()
 
     def close(self, timeout: float) -> bool:

@@ -75,7 +75,7 @@ class Store:
 
     def __init__(self, path: str, new_id: str) -> None:
         self.path = path
-        self._db = sqlite3.connect(path, timeout=1.0, isolation_level=None)
+        self._db = sqlite3.connect(path, timeout=0.2, isolation_level=None)
         try:
             self._prepare(new_id)
         except BaseException:

@@ -1,0 +1,133 @@
+"""`streamer keys new|allow|list`: makes CURVE key pairs, and keeps the list of clients that may connect."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from streamer.bus.security import NAME, read_key
+from streamer.errors import BusError
+
+_FORMAT = """#   streamer: ZeroMQ CURVE {kind} key{advice}
+metadata
+curve
+    public-key = "{public}"
+{secret}"""
+
+
+def default_folder() -> Path:
+    """The keys' place where none is given: the user's configuration folder of this system."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("APPDATA") or home / "AppData" / "Roaming")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    return base / "streamer" / "keys"
+
+
+def new_pair(folder: Path, name: str) -> tuple[Path, Path]:
+    """Make `name.key` and `name.key_secret` (readable by the owner only); never overwrites. Raises
+    BusError.
+    """
+    import zmq
+
+    if not NAME.fullmatch(name):
+        raise BusError(f"{name!r} cannot be a key's name: letters, digits, '.', '_' and '-', 64 at most")
+    public, secret = (part.decode() for part in zmq.curve_keypair())
+    files = folder / f"{name}.key", folder / f"{name}.key_secret"
+    for file in files:
+        if file.exists():
+            raise BusError(
+                f"{file} exists already; choose another name, or remove it if nobody uses it any more"
+            )
+    hidden = f'    secret-key = "{secret}"\n'
+    advice = ": keep it here, show it to nobody"
+    _write(files[1], _FORMAT.format(kind="SECRET", advice=advice, public=public, secret=hidden), 0o600)
+    _write(files[0], _FORMAT.format(kind="public", advice="", public=public, secret=""), 0o644)
+    return files
+
+
+def allow(folder: Path, key: str, name: str | None) -> Path:
+    """Let the client with this public key (a file, or its 40 characters) connect. Raises BusError."""
+    path = Path(key).expanduser()
+    if path.is_file():
+        public, name = read_key(path).public.decode(), name or path.name.split(".key")[0]
+    elif len(key) == 40:
+        public = key
+        if name is None:
+            raise BusError("give the key a name: --name NAME")
+    else:
+        raise BusError(f"{key}: no such file, and not the 40 characters of a public key either")
+    if not NAME.fullmatch(name):
+        raise BusError(f"{name!r} cannot be a key's name: letters, digits, '.', '_' and '-', 64 at most")
+    file = folder / "allowed" / f"{name}.key"
+    if file.exists() and read_key(file).public.decode() != public:
+        raise BusError(f"{file} allows another key under this name; give another: --name NAME")
+    if not file.exists():
+        _write(file, _FORMAT.format(kind="public", advice="", public=public, secret=""), 0o644)
+        read_key(file)
+    return file
+
+
+def allowed(folder: Path) -> list[tuple[str, str]]:
+    """Name and public key of every client that may connect."""
+    found = []
+    for path in sorted((folder / "allowed").glob("*.key")):
+        try:
+            found.append((path.stem, read_key(path).public.decode()))
+        except BusError as error:
+            found.append((path.stem, f"damaged: {error}"))
+    return found
+
+
+def _write(file: Path, text: str, mode: int) -> None:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # made with its final rights, so that it is at no moment open to others
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as out:
+            out.write(text)
+    except OSError as error:
+        raise BusError(f"cannot write {file}: {error.strerror}; choose another folder with --dir") from error
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `streamer keys`."""
+    parser.set_defaults(keys_command=None)
+    verbs = parser.add_subparsers(dest="keys_command", metavar="new|allow|list", required=True)
+    new = verbs.add_parser("new", help="make a key pair")
+    new.add_argument(
+        "name", nargs="?", default="server", help="server (default) or client, or any other name"
+    )
+    allow_ = verbs.add_parser("allow", help="let a client connect")
+    allow_.add_argument("key", help="the client's public key: its file, or the 40 characters")
+    allow_.add_argument("--name", help="what to call this client (default: the file's name)")
+    verbs.add_parser("list", help="who may connect")
+    for verb in verbs.choices.values():
+        verb.add_argument("--dir", metavar="FOLDER", help=f"keys folder (default: {default_folder()})")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Returns the exit code. Raises BusError for the command line to print."""
+    folder = default_folder() if args.dir is None else Path(args.dir).expanduser()
+    if args.keys_command == "new":
+        public, secret = new_pair(folder, args.name)
+        print(f"{secret}  (secret: stays on this machine)\n{public}  (public)")
+        if args.name == "server":
+            print(f"next: streamer run --set bus.keys={folder} ..., and give {public.name} to every client")
+        else:
+            print(
+                f"next, on the publisher's machine: streamer keys allow {public.name}; put its server.key here"
+            )
+    elif args.keys_command == "allow":
+        print(f"{allow(folder, args.key, args.name)}: may connect from now on")
+    else:
+        found = allowed(folder)
+        for name, public_key in found:
+            print(f"{name}  {public_key}")
+        if not found:
+            print(f"no client may connect yet ({folder / 'allowed'} is empty): streamer keys allow FILE")
+    return 0

@@ -1,0 +1,53 @@
+"""Points in time as people type them, and text as terminals may safely show it."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from streamer.errors import BusError
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+
+
+def parse_time(text: str, now: float) -> float:
+    """Unix seconds of "2h" (ago; s, m, h, d, w), "2026-01-31 14:00" (local time), or Unix seconds themselves.
+
+    Raises BusError.
+    """
+    text = text.strip()
+    if found := _AGO.fullmatch(text):
+        return max(0.0, now - float(found[1]) * _UNITS[found[2]])
+    try:
+        return max(0.0, datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError, OSError):
+        pass
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e12:
+        raise BusError(
+            f"{text!r} is no point in time: write 90s, 15m, 2h, 3d, '2026-01-31 14:00' or Unix seconds"
+        )
+    return seconds
+
+
+def parse_since(text: str, now: float) -> float | tuple[str, int]:
+    """As `parse_time`, or ("seq", n) of "seq:n": behind the event message with number n. Raises BusError."""
+    if text.startswith("seq:"):
+        if not re.fullmatch(r"\d{1,18}", text[4:]):
+            raise BusError(f"{text!r} needs a whole number, as in seq:1234")
+        return "seq", int(text[4:])
+    return parse_time(text, now)
+
+
+def printable(text: str) -> str:
+    """Without control characters: a label or a camera's name must not steer somebody's terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def clock_time(unix: float) -> str:
+    """14:03:59, local time."""
+    return datetime.fromtimestamp(unix).strftime("%H:%M:%S")

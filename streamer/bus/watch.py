@@ -1,0 +1,131 @@
+"""`streamer subscribe`: shows what a publisher says, for people or as JSON lines for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from streamer.bus import endpoints
+from streamer.bus.messages import (
+    EventMessage,
+    Gap,
+    HeartbeatMessage,
+    Message,
+    PredictionMessage,
+    StatusMessage,
+)
+from streamer.bus.pipes import quiet_end
+from streamer.bus.since import clock_time, parse_since, printable
+from streamer.bus.subscriber import Subscriber
+from streamer.errors import BusError
+
+NOTHING_HEARD = 3  # exit code: --timeout passed, and the publisher was never heard
+_LOOK = 0.5  # seconds between two looks at whether the publisher is still there
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `streamer subscribe`."""
+    parser.add_argument(
+        "endpoint", nargs="?", default=endpoints.DEFAULT, help=f"of the publisher ({endpoints.DEFAULT})"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, as it was sent")
+    parser.add_argument(
+        "--topic", action="append", default=[], metavar="PREFIX",
+        help="event/, prediction/NAME/, status/, ...; may be given several times (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--since", metavar="WHEN",
+        help="events from there on, complete: 90s, 15m, 2h, 3d ago, a date, Unix seconds, or seq:NUMBER",
+    )  # fmt: skip
+    parser.add_argument("--timeout", type=float, metavar="S", help="end after so many seconds of silence")
+    parser.add_argument("--count", type=int, metavar="N", help="end after so many messages")
+    parser.add_argument("--requests", metavar="ENDPOINT", help="where requests are answered (the next port)")
+    parser.add_argument("--keys", metavar="FOLDER", help="with client.key_secret and server.key")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print messages until told to end; returns the exit code. Raises BusError for the command line to
+    print.
+    """
+    for name, value in (("--timeout", args.timeout), ("--count", args.count)):
+        if value is not None and not value > 0:
+            raise BusError(f"{name} {value:g}: must be more than 0")
+    since = None if args.since is None else parse_since(args.since, time.time())
+    with (
+        quiet_end() as ended,
+        Subscriber(
+            args.endpoint, topics=args.topic, since=since, requests=args.requests, keys=args.keys
+        ) as subscriber,
+    ):
+        ended.code = _follow(subscriber, args)
+    return ended.code
+
+
+def _follow(subscriber: Subscriber, args: argparse.Namespace) -> int:
+    heard, said_lost, shown = False, False, 0
+    quiet_since = time.monotonic()
+    while args.count is None or shown < args.count:
+        message = subscriber.receive(_LOOK if args.timeout is None else min(_LOOK, args.timeout))
+        now = time.monotonic()
+        heard = heard or subscriber.connected
+        if subscriber.connected:
+            said_lost = _say(said_lost, False, f"{subscriber.endpoint} is there again")
+        elif now - quiet_since > 3:
+            said_lost = _say(said_lost, True, f"{subscriber.endpoint} is silent; waiting for it")
+        if message is None:
+            if args.timeout is not None and now - quiet_since >= args.timeout:
+                return 0 if heard else NOTHING_HEARD
+            continue
+        quiet_since = now
+        line = as_json(message) if args.json else as_text(message)
+        if line is not None:
+            print(line, flush=True)
+            shown += 1
+    return 0
+
+
+def _say(before: bool, now: bool, line: str) -> bool:
+    if before != now:
+        print(line, file=sys.stderr, flush=True)
+    return now
+
+
+def as_json(message: Message) -> str:
+    """The object as it was sent; a gap as {"type": "gap", "kind", "first", "last", "reason"}."""
+    raw: Any = message.raw
+    if isinstance(message, Gap):
+        raw = {"type": "gap", "kind": message.kind, "first": message.first, "last": message.last,
+               "reason": message.reason}  # fmt: skip
+    return json.dumps(raw, ensure_ascii=False)
+
+
+def as_text(message: Message) -> str | None:
+    """One line for people; None for what they need not see (heartbeats)."""
+    if isinstance(message, HeartbeatMessage):
+        return None
+    if isinstance(message, Gap):
+        return f"-------- {message.count} {message.kind} message(s) missing ({message.reason})"
+    what = _what(message)
+    camera = getattr(message, "camera", message.type)
+    return printable(f"{clock_time(message.sent_at)} {camera}: {what}")
+
+
+def _what(message: Message) -> str:
+    if isinstance(message, PredictionMessage):
+        best = ", ".join(f"{item.label} {item.score:.2f}" for item in message.top[:3])
+        return f"{best} (stable: {message.stable.label if message.stable else 'unknown'})"
+    if isinstance(message, EventMessage):
+        if message.phase == "start":
+            return f"{message.label} started ({message.score:.2f})"
+        if message.phase == "end" and message.ended_at is not None:
+            why = f", {message.reason}" if message.reason else ""
+            lasted = message.ended_at - message.started_at
+            return f"{message.label} ended after {lasted:.1f} s (peak {message.peak:.2f}{why})"
+        return f"{message.label} goes on ({message.score:.2f})"
+    if isinstance(message, StatusMessage):
+        rate = "" if message.fps is None else f", {message.fps:.1f} fps"
+        return f"{message.state}{rate}{', ' if message.detail else ''}{message.detail}"
+    return f"{message.type} message {message.seq if not isinstance(message, Gap) else ''}"
