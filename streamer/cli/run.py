@@ -78,9 +78,9 @@ def run(args: argparse.Namespace) -> int:
         code, abandoned = _watch(config, stopper.stop, verbose=args.verbose)
         if stopper.interrupted:
             code = INTERRUPTED
-        if (
-            abandoned
-        ):  # a native call hangs on a thread of its own, and would keep the interpreter from ending
+        if abandoned or stopper.signalled:
+            # Without the interpreter's own end, which a native call that hangs on a thread could keep from
+            # coming, and which takes part of the promised 3 s with torch loaded.
             logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()

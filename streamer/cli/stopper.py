@@ -30,6 +30,7 @@ class Stopper:
 
     def __init__(self, grace: float = GRACE) -> None:
         self.stop = threading.Event()
+        self.signalled = False
         self.interrupted = False  # by Ctrl+C
         self._grace = grace
         self._before: dict[int, Any] = {}
@@ -63,8 +64,9 @@ class Stopper:
             for number in data:
                 if number not in self._before:
                     continue
-                if self.stop.is_set() and self._reader.gettimeout() is not None:
+                if self.signalled:
                     self._leave("stopped at once")
+                self.signalled = True
                 self.interrupted |= number == signal.SIGINT
                 self._reader.settimeout(self._grace)
                 self.stop.set()
