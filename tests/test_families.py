@@ -1,4 +1,4 @@
-"""Every model family gives the scores of plain transformers code on the same frames, each with its own numbers."""
+"""Every model family gives the scores of plain transformers code on the same frames."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def pixel_values(family: str, images: np.ndarray) -> torch.Tensor:
 def _documented(family: str, rgb: list[np.ndarray]) -> torch.Tensor:
     """V-JEPA 2's and VideoPrism's processors want torchvision: their documented arithmetic, with Pillow.
 
-    V-JEPA 2: shortest edge int(crop x 256 / 224), centre crop, / 255, ImageNet mean and std. VideoPrism: the full
-    picture to a square, bicubic, / 255.
+    V-JEPA 2: shortest edge int(crop x 256 / 224), centre crop, / 255, ImageNet mean and std.
+    VideoPrism: the full picture to a square, bicubic, / 255.
     """
     from PIL import Image
 
@@ -120,7 +120,7 @@ def test_scores_of_a_window_are_those_of_plain_transformers(family: str, size: t
 
 @pytest.mark.parametrize("family", VIDEO_FAMILIES)
 def test_scores_from_the_processor_to_the_end_agree(family: str) -> None:
-    """At the model's own size nothing is resized but by identity, so the processors agree to the last digit."""
+    """At the model's own size resizing changes nothing, so the processors agree to the last digit."""
     recognizer = load(family)
     size = recognizer.preprocessor.numbers.edge or SIZE
     images = pictures(FRAMES[family], size, size, seed=3)

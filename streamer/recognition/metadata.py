@@ -86,7 +86,7 @@ def labels_of(checkpoint: Checkpoint) -> tuple[tuple[str, ...], list[str]]:
 
 
 def licence_of(checkpoint: Checkpoint) -> str | None:
-    """From the published checkpoints' table, config.json, or the model card's front matter; None = unknown."""
+    """From the table of published checkpoints, config.json, or the model card; None = unknown."""
     entry = registry.find(checkpoint.name)
     if entry is not None and entry.licence:
         return entry.licence

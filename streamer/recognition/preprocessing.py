@@ -67,12 +67,14 @@ class Preprocessor:
 def resize(image: NDArray[Any], size: tuple[int, int], resample: int) -> NDArray[Any]:
     """Pillow's `Image.resize` of uint8 (H, W, 3) to `size` (h, w), within one grey level.
 
-    torch's antialiased bilinear and bicubic are Pillow's filters; the rarer ones are done by Pillow itself.
+    torch's antialiased filters are Pillow's, at a tenth of the time; where they are not (`_alike`), Pillow
+    itself does it.
     """
-    if resample not in (BILINEAR, BICUBIC):
+    if not _alike(image.shape[:2], size, resample):
         from PIL import Image
 
-        return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling(resample)))
+        picture = Image.fromarray(np.ascontiguousarray(image))
+        return np.asarray(picture.resize(size[::-1], Image.Resampling(resample)))
     # torch takes neither negative strides nor, without a warning, read-only memory
     if not image.flags.c_contiguous or not image.flags.writeable:
         image = image.copy()
@@ -81,6 +83,22 @@ def resize(image: NDArray[Any], size: tuple[int, int], resample: int) -> NDArray
     resized = interpolate(planes, size=size, mode=mode, antialias=True)
     pixels: NDArray[Any] = resized[0].permute(1, 2, 0).numpy()
     return pixels
+
+
+def _alike(before: tuple[int, ...], after: tuple[int, int], resample: int) -> bool:
+    """True where torch gives what Pillow gives, found by trying some 20,000 shapes of pure noise.
+
+    Bilinear, shrinking: within one grey level (two in single pixels of one noise picture in 2,000). Bicubic
+    overshoots, and what is cut off at 0 and 255 depends on which axis goes first: torch takes rows first, and
+    Pillow too where a picture is no higher than wide and loses no more of its height than of its width.
+    """
+    if after[0] > before[0] or after[1] > before[1]:
+        return False
+    if resample == BILINEAR:
+        return True
+    halved = 2 * after[0] <= before[0] and 2 * after[1] <= before[1]
+    rows_first = before[0] <= before[1] and after[1] * before[0] <= after[0] * before[1]
+    return resample == BICUBIC and halved and rows_first
 
 
 def _cropped_rgb(image: NDArray[Any], crop: tuple[int, int]) -> NDArray[Any]:
