@@ -123,7 +123,7 @@ class Sampler:
 
     @staticmethod
     def _shake(rng: Rng, difficulty: float) -> Track:
-        """Pixels of a 64 pixel frame: a hand-held camera drifts and trembles, well under any object's motion."""
+        """Pixels of a 64 pixel frame: a hand-held camera drifts and trembles, far less than any object."""
         frames = motions.FRAMES
         if rng.random() > 0.6 * difficulty:
             return np.zeros((frames, 2), np.float32)
