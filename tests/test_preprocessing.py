@@ -166,7 +166,7 @@ def test_colours_come_out_as_rgb() -> None:
 
 
 def test_pictures_that_are_views_or_read_only() -> None:
-    """A camera's region is a view, a mirrored picture has negative strides, a shared one cannot be written."""
+    """A region is a view, a mirrored picture has negative strides, a shared one cannot be written."""
     preprocessor, picture = Preprocessor(numbers()), noise(300, 400)
     region = picture[20:280, 30:391]
     assert np.array_equal(preprocessor.reduce(region), preprocessor.reduce(region.copy()))
@@ -272,7 +272,7 @@ def test_old_files_give_the_size_as_one_number() -> None:
     assert from_json(old, None, "x").resized(480, 640) == (256, 341)
 
 
-# --- frames on the device: the same code on a CPU, where it can be tested --------------------------------------
+# --- frames on the device: the same code on a CPU, where it can be tested
 
 
 def make_frames(count: int, camera: str = "door", epoch: int = 0, first: int = 0) -> list[Frame]:

@@ -144,11 +144,7 @@ def frames_of(checkpoint: Checkpoint, asked: int | None, *, frames: bool) -> int
     """
     if frames:
         return asked or _count(checkpoint.own.get("frames")) or registry.FRAMES_OF_FRAME_MODELS
-    keys = ("num_frames", "frames_per_clip", "n_frames", "video_length")
-    fixed = next((count for key in keys if (count := _count(checkpoint.config.get(key)))), None)
-    fixed = fixed or _count(checkpoint.own.get("frames"))
-    if fixed is None and checkpoint.family in registry.FAMILIES:
-        fixed = _class_default(checkpoint.family, keys)
+    fixed = frame_count(checkpoint)
     if fixed is None and asked is None:
         raise ModelLoadError(
             f"{checkpoint.name}: {CONFIG} does not say how many frames a window has: give model.frames"
@@ -161,13 +157,20 @@ def frames_of(checkpoint: Checkpoint, asked: int | None, *, frames: bool) -> int
     return fixed or asked or 0
 
 
-def _class_default(family: str, keys: tuple[str, ...]) -> int | None:
-    """A config.json may leave out what equals its class's default; for the shape (unlike the numbers of the
-    processor) that default is what the weights were made with."""
-    from transformers import CONFIG_MAPPING
+def frame_count(checkpoint: Checkpoint) -> int | None:
+    """The T that a window model's config.json says or leaves to its class; None where neither does.
 
-    config = CONFIG_MAPPING[family]()
-    return next((count for key in keys if (count := _count(getattr(config, key, None)))), None)
+    For the shape (unlike the processor's numbers) a class's default is what the weights were made with.
+    """
+    keys = ("num_frames", "frames_per_clip", "n_frames", "video_length")
+    found = next((count for key in keys if (count := _count(checkpoint.config.get(key)))), None)
+    found = found or _count(checkpoint.own.get("frames"))
+    if found is None and checkpoint.family in registry.FAMILIES:
+        from transformers import CONFIG_MAPPING
+
+        config = CONFIG_MAPPING[checkpoint.family]()
+        found = next((count for key in keys if (count := _count(getattr(config, key, None)))), None)
+    return found
 
 
 def _count(value: Any) -> int | None:

@@ -58,14 +58,18 @@ FRAME_FAMILY = Family(0.25, "four frames a second")
 FRAMES_OF_FRAME_MODELS = 8  # how many frames one window of a frame model averages
 
 
+_EVERYDAY = "400 everyday actions (Kinetics-400)"
+_HANDS = "174 motions of hands and things (Something-Something v2)"
+_WORDS = "actions named in your own words"
+
+
 def _timesformer() -> list[KnownModel]:
     """Base and HR are Meta's own; the L variants were put on the Hub by the author of transformers' port."""
-    sets = {"k400": "400 everyday actions (Kinetics-400)", "k600": "600 everyday actions (Kinetics-600)"}
-    sets["ssv2"] = "174 motions of hands and things (Something-Something v2)"
-    variants = (  # prefix, frames, sampling rate in frames, size, GFLOP, remark
-        ("facebook/timesformer-base", 8, 32, 224, 392.0, ""),
-        ("facebook/timesformer-hr", 16, 16, 448, 3406.0, ", high resolution"),
-        ("fcakyon/timesformer-large", 96, 4, 224, 4760.0, ", long span"),
+    sets = {"k400": _EVERYDAY, "k600": "600 everyday actions (Kinetics-600)", "ssv2": _HANDS}
+    variants = (  # prefix, frames, sampling rate in frames, size, GFLOP of a frame, remark
+        ("facebook/timesformer-base", 8, 32, 224, 49.0, ""),
+        ("facebook/timesformer-hr", 16, 16, 448, 212.9, ", high resolution"),
+        ("fcakyon/timesformer-large", 96, 4, 224, 49.6, ", long span"),
     )
     found = []
     for prefix, frames, rate, size, gflop, remark in variants:
@@ -74,107 +78,50 @@ def _timesformer() -> list[KnownModel]:
             if name == "ssv2":
                 count = 64 if frames == 96 else frames
                 interval = SSV2_CLIP / count
-            cost = gflop * count / frames
-            found.append(
-                KnownModel(
-                    f"{prefix}-finetuned-{name}",
-                    "timesformer",
-                    count,
-                    interval,
-                    size,
-                    NON_COMMERCIAL,
-                    round(cost),
-                    use + remark,
-                )
-            )
+            cost = round(gflop * count)
+            hub_id = f"{prefix}-finetuned-{name}"
+            licence, what = NON_COMMERCIAL, use + remark
+            found.append(KnownModel(hub_id, "timesformer", count, interval, size, licence, cost, what))
     return found
 
 
 def _videomae() -> list[KnownModel]:
-    sizes = {"small": 114, "base": 361, "large": 1194, "huge": 2384}
-    kinetics = [
-        KnownModel(
-            f"MCG-NJU/videomae-{size}-finetuned-kinetics",
-            "videomae",
-            16,
-            4 / FPS,
-            224,
-            NON_COMMERCIAL,
-            gflop,
-            "400 everyday actions (Kinetics-400), quick ones: two seconds",
-        )
-        for size, gflop in sizes.items()
-    ]
-    hands = [
-        KnownModel(
-            f"MCG-NJU/videomae-{size}-finetuned-ssv2",
-            "videomae",
-            16,
-            SSV2_CLIP / 16,
-            224,
-            NON_COMMERCIAL,
-            sizes[size],
-            "174 motions of hands and things (Something-Something v2)",
-        )
-        for size in ("small", "base")
-    ]
-    return kinetics + hands
+    found = []
+    quick = f"{_EVERYDAY}, quick ones: two seconds"
+    for size, gflop in {"small": 114, "base": 361, "large": 1194, "huge": 2382}.items():
+        for name, interval, use in (("kinetics", 4 / FPS, quick), ("ssv2", SSV2_CLIP / 16, _HANDS)):
+            if name == "ssv2" and size not in ("small", "base"):
+                continue  # not published
+            hub_id = f"MCG-NJU/videomae-{size}-finetuned-{name}"
+            found.append(KnownModel(hub_id, "videomae", 16, interval, 224, NON_COMMERCIAL, gflop, use))
+    return found
 
 
-def _others() -> list[KnownModel]:
-    hands = "174 motions of hands and things (Something-Something v2)"
-    words = "actions named in your own words"
-    return [
-        KnownModel(
-            "google/vivit-b-16x2-kinetics400",
-            "vivit",
-            32,
-            2 / FPS,
-            224,
-            "MIT",
-            904,
-            "400 everyday actions (Kinetics-400)",
-        ),
-        KnownModel(
-            "facebook/vjepa2-vitl-fpc16-256-ssv2", "vjepa2", 16, SSV2_CLIP / 16, 256, "MIT", None, hands
-        ),
-        KnownModel(
-            "facebook/vjepa2-vitg-fpc64-384-ssv2", "vjepa2", 64, SSV2_CLIP / 64, 384, None, None, hands
-        ),
-        KnownModel(
-            "facebook/vjepa2-vitl-fpc32-256-diving48",
-            "vjepa2",
-            32,
-            2 / FPS,
-            256,
-            None,
-            None,
-            "48 dives (Diving-48)",
-        ),
-        KnownModel(
-            "google/vit-base-patch16-224",
-            "vit",
-            8,
-            0.25,
-            224,
-            "Apache-2.0",
-            35,
-            "1000 things (ImageNet), frame by frame: a base for your own training",
-            "frame",
-        ),
-        KnownModel("microsoft/xclip-base-patch32", "xclip", 8, 0.5, 224, "MIT", 79, words, "words"),
-        KnownModel(
-            "microsoft/xclip-base-patch16-zero-shot", "xclip", 32, 0.125, 224, "MIT", 1130, words, "words"
-        ),
-        KnownModel("openai/clip-vit-base-patch32", "clip", 8, 0.25, 224, "MIT", 9, words, "words"),
-        KnownModel("openai/clip-vit-base-patch16", "clip", 8, 0.25, 224, "MIT", 35, words, "words"),
-        KnownModel(
-            "google/siglip-base-patch16-224", "siglip", 8, 0.25, 224, "Apache-2.0", 35, words, "words"
-        ),
-    ]
+_OTHERS: tuple[tuple[str, str, int, float, int, str | None, float, str, Kind], ...] = (
+    # id, family, frames, interval, size, licence, GFLOP, use, kind
+    ("google/vivit-b-16x2-kinetics400", "vivit", 32, 2 / FPS, 224, "MIT", 903, _EVERYDAY, "video"),
+    ("facebook/vjepa2-vitl-fpc16-256-ssv2", "vjepa2", 16, SSV2_CLIP / 16, 256, "MIT", 1656, _HANDS, "video"),
+    (
+        "facebook/vjepa2-vitg-fpc64-384-ssv2",
+        "vjepa2",
+        64,
+        SSV2_CLIP / 64,
+        384,
+        None,
+        113_800,
+        _HANDS,
+        "video",
+    ),
+    ("facebook/vjepa2-vitl-fpc32-256-diving48", "vjepa2", 32, 2 / FPS, 256, None, 4136, "48 dives", "video"),
+    ("google/vit-base-patch16-224", "vit", 8, 0.25, 224, "Apache-2.0", 35, "1000 things, by frame", "frame"),
+    ("microsoft/xclip-base-patch32", "xclip", 8, 0.5, 224, "MIT", 79, _WORDS, "words"),
+    ("microsoft/xclip-base-patch16-zero-shot", "xclip", 32, 0.125, 224, "MIT", 1160, _WORDS, "words"),
+    ("openai/clip-vit-base-patch32", "clip", 8, 0.25, 224, "MIT", 9, _WORDS, "words"),
+    ("openai/clip-vit-base-patch16", "clip", 8, 0.25, 224, "MIT", 35, _WORDS, "words"),
+    ("google/siglip-base-patch16-224", "siglip", 8, 0.25, 224, "Apache-2.0", 35, _WORDS, "words"),
+)
 
-
-_KNOWN: tuple[KnownModel, ...] = (*_timesformer(), *_videomae(), *_others())
+_KNOWN: tuple[KnownModel, ...] = (*_timesformer(), *_videomae(), *(KnownModel(*row) for row in _OTHERS))
 _BY_ID = {model.id: model for model in _KNOWN}
 _BY_FOLDER = {model.id.rsplit("/", 1)[1]: model for model in _KNOWN}
 
