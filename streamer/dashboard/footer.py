@@ -49,7 +49,7 @@ def _speed(stats: Stats, width: int) -> list[Part]:
     given = f"{stats.windows_per_s:.1f}"
     parts: list[Part] = [
         (given, WARNING if behind else ""),
-        (left(f" of {asked:.1f} windows/s{' (behind)' if behind else ''}", 28 - len(given)), "dim"),
+        (left(f" of {asked:.1f} windows/s{' (behind)' if behind else ''}", 30 - len(given)), "dim"),
     ]
     if "capture_to_publish" in stats.latency:
         p50, p95 = stats.latency["capture_to_publish"]

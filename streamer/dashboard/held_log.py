@@ -11,8 +11,8 @@ HELD = 200  # the newest lines; a log file (any other handler) has them all
 
 
 class _Holder(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
         self.records: deque[logging.LogRecord] = deque(maxlen=HELD)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -21,31 +21,28 @@ class _Holder(logging.Handler):
 
 @contextmanager
 def held_log() -> Iterator[None]:
-    """While this is open, the root logger writes nothing to a terminal; at the end the lines come out."""
+    """While this is open, no log line goes to a terminal; at the end those that were held come out."""
     root = logging.getLogger()
-    loud = [handler for handler in root.handlers if _to_terminal(handler)]
-    holders: list[tuple[logging.Handler, _Holder]] = []
-    for handler in loud:
-        holder = _Holder()
-        holder.setLevel(handler.level)
-        holders.append((handler, holder))
-        root.removeHandler(handler)
-        root.addHandler(holder)
-    if not loud and not root.handlers and logging.lastResort is not None:
-        holder = _Holder()
-        holder.setLevel(logging.lastResort.level)
-        holders.append((logging.lastResort, holder))
-        root.addHandler(holder)
+    loggers = [root, logging.getLogger("streamer")]
+    held: list[tuple[logging.Logger, logging.Handler, _Holder]] = []
+    for logger in loggers:
+        for handler in [handler for handler in logger.handlers if _to_terminal(handler)]:
+            logger.removeHandler(handler)
+            held.append((logger, handler, _Holder(handler.level)))
+    last_resort = logging.lastResort
+    if last_resort is not None and not held and not any(logger.handlers for logger in loggers):
+        held.append((root, last_resort, _Holder(last_resort.level)))
+    for logger, _, holder in held:
+        logger.addHandler(holder)
     try:
         yield
     finally:
-        for handler, holder in holders:
-            root.removeHandler(holder)
-            if handler is not logging.lastResort:
-                root.addHandler(handler)
+        for logger, handler, holder in held:
+            logger.removeHandler(holder)
+            if handler is not last_resort:
+                logger.addHandler(handler)
             for record in holder.records:
-                if handler.filter(record):
-                    handler.handle(record)
+                handler.handle(record)
 
 
 def _to_terminal(handler: logging.Handler) -> bool:

@@ -87,13 +87,13 @@ class Screen:
             self._clock.wait(self._stop, self._period)
 
     def _draw(self, repaint: bool) -> None:
-        size = self._console.size
+        width, height = self._terminal.size
         try:
-            self._page = render(self._stats(), size.width, size.height)
+            self._page = render(self._stats(), width, height)
             lines = self._encode(self._page)
         except Exception as error:  # noqa: BLE001 - the thread's top: shown, logged, tried again
-            lines = self._encode(self._trouble(error, size.width, size.height))
-        self._terminal.draw(lines, (size.width, size.height), everything=repaint)
+            lines = self._encode(self._trouble(error, width, height))
+        self._terminal.draw(lines, (width, height), everything=repaint)
 
     def _encode(self, page: Page) -> list[str]:
         """The page's lines with their escape sequences, as this console can show them."""

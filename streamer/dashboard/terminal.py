@@ -28,12 +28,26 @@ class Terminal:
         self._console = console
         self._fd = _descriptor(console)
         self._open = False
+        self._taken = False
         self._shown: list[str] = []
         self._size = (0, 0)
         self._keys: Callable[[], None] | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(columns, lines) now. The terminal knows best: COLUMNS and LINES do not follow a resize."""
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                columns, lines = os.get_terminal_size(self._fd)
+                if columns and lines:
+                    return columns, lines
+        return self._console.size.width, self._console.size.height
+
     def open(self) -> None:
-        """Take the terminal; from now on it is given back on every way out of the program."""
+        """From now on the terminal, taken at the first `draw`, is given back on every way out of the program.
+
+        Writes nothing itself: a frozen terminal (Ctrl+S) must not hold up the caller.
+        """
         if self._open:
             return
         self._open = True
@@ -41,7 +55,6 @@ class Terminal:
         if os.name == "nt":
             os.system("")  # switches escape sequences on in older consoles
         self._keys = _silence_keys()
-        self._write(_TAKE)
 
     def close(self) -> None:
         """Give the terminal back as it was. One that takes no output is left after half a second."""
@@ -50,7 +63,8 @@ class Terminal:
         self._open = False
         atexit.unregister(self.close)
         with contextlib.suppress(OSError, ValueError):  # it has gone: nothing to restore
-            self._write_in_time(_END + _GIVE_BACK, 0.5)
+            if self._taken:
+                self._write_in_time(_END + _GIVE_BACK, 0.5)
         if self._keys is not None:
             self._keys()
 
@@ -59,6 +73,9 @@ class Terminal:
 
         Raises OSError when the terminal has gone.
         """
+        if not self._taken:
+            self._taken = True  # before it is: half of it must be undone too
+            self._write(_TAKE)
         parts = []
         if size != self._size:
             parts.append("\x1b[2J")
