@@ -29,17 +29,8 @@ MARKER = VENV / "streamer-setup"  # written last: what is installed, and for whi
 CONSTRAINTS = ROOT / "configs" / "constraints.txt"
 # what each distribution of pyproject.toml is imported as
 MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic", "yaml"]
-TEST_MODULES = [
-    "av",
-    "skimage",
-    "pytest",
-    "pytest_cov",
-    "pytest_timeout",
-    "hypothesis",
-    "jsonschema",
-    "psutil",
-]
-TEST_MODULES += ["openvino", "nncf"]
+TEST_MODULES = ["av", "skimage", "pytest", "pytest_cov", "pytest_timeout", "hypothesis", "jsonschema"]
+TEST_MODULES += ["psutil", "openvino", "nncf"]
 REASONS = (  # what pip or venv print, and what that means
     ("no space left|not enough space|disk quota", "the disk is full; streamer needs a few GB"),
     ("ensurepip|no module named '?venv|no module named pip", "Python's venv or pip is missing; on Debian and "
@@ -56,13 +47,15 @@ def main(words: list[str]) -> int:
     at_home = Path(sys.prefix).resolve() == VENV.resolve()
     if words[:1] in (["--help"], ["-h"], ["--version"]):  # needs nothing installed
         return hand_over(words)
-    if all(map(find_spec, wanted)) and not (at_home and MARKER.exists()):
-        return test(words[1:]) if testing else hand_over(words)
-    if not is_set_up(testing):
-        set_up(testing)
-    if not at_home:
-        restart([str(PYTHON), str(ROOT / "run.py"), *words])
-    return test(words[1:]) if testing else hand_over(words)
+    if not all(map(find_spec, wanted)) or (at_home and MARKER.exists()):
+        if not is_set_up(testing):
+            set_up(testing)
+        if not at_home:
+            restart([str(PYTHON), str(ROOT / "run.py"), *words])
+    if testing:
+        os.chdir(ROOT)
+        restart([sys.executable, "-m", "pytest", *words[1:]])
+    return hand_over(words)
 
 
 def hand_over(words: list[str]) -> int:
@@ -70,11 +63,6 @@ def hand_over(words: list[str]) -> int:
     from streamer.cli import main as streamer
 
     return streamer(words)
-
-
-def test(arguments: list[str]) -> int:
-    os.chdir(ROOT)
-    restart([sys.executable, "-m", "pytest", *arguments])
 
 
 def restart(command: list[str]) -> NoReturn:
