@@ -177,8 +177,8 @@ class Journal:
         if not self._failing:
             self._failing = True
             self._on_problem(
-                f"event history: cannot write to {self._store.path}: {error}; events are published all the same, wait"
-                f" in memory and are written when it works again (tried every {RETRY:g} s)"
+                f"event history: cannot write to {self._store.path}: {error}; events are published all the same,"
+                f" wait in memory and are written when it works again (tried every {RETRY:g} s)"
             )
 
     def _begin_anew(self, why: str) -> bool:

@@ -238,8 +238,8 @@ class Link:
         reply = self._replies.pop(marker, None)
         if reply is None:
             raise BusError(
-                f"{self._dealer_at} did not answer op {op!r} within {timeout:g} s: is the publisher running, and"
-                " is this where it answers requests?"
+                f"{self._dealer_at} did not answer op {op!r} within {timeout:g} s: is the publisher running,"
+                " and is this where it answers requests?"
             )
         if reply.get("type") == "error":
             raise BusError(
