@@ -143,7 +143,7 @@ def test_the_screen_of_80_by_24() -> None:
 
  ● front-door                  running   ↻ yard                   reconnecting
    25 fps   640×480     <0.1 s old         – fps    640×480     12.3 s old
-   ▶ waving       4.2 s    raw  stable     the camera stopped answering
+   ▶ waving        4.2 s   raw  stable     the camera stopped answering
    waving         ━━━━╸   0.82    0.74     waving         ━━━━╸   0.82    0.74
    still          ╸       0.05    0.10     still          ╸       0.05    0.10
    moving left            0.02             moving left            0.02
@@ -191,6 +191,10 @@ def test_every_state_has_its_own_sign_and_its_word(state: CameraState, size: tup
 def test_what_a_camera_shows_while_no_event_is_open(changes: dict[str, object], words: str) -> None:
     belief = render(stats(camera(**changes)), 80, 24).plain.splitlines()[4]
     assert belief.strip().startswith(words)
+
+
+def test_the_wait_for_the_first_prediction_fits_into_single_lines() -> None:
+    assert "ready in 3.2 s" in render(stats(*[camera(waiting=3.2)] * 16), 80, 24).plain
 
 
 def test_a_black_picture_is_said_in_cells_and_in_single_lines() -> None:

@@ -44,13 +44,17 @@ def single(camera: CameraStats, stats: Stats, width: int) -> Text:
     """A camera in one line."""
     status = camera.status
     sign, style = STATES[status.state]
+    if status.picture != "ok":
+        style = WARNING
     name = max(8, min(24, width // 3))
     rest = max(0, width - name - 3)
     parts: list[Part] = [(f"{sign} ", style), (left(status.camera, name), "bold"), (" ", "")]
     if status.state is not CameraState.RUNNING or status.picture != "ok":
         words = _state(camera) + (f": {status.detail}" if status.detail else "")
-        return line([*parts, (left(words, rest), style if status.picture == "ok" else WARNING)], width)
+        return line([*parts, (left(words, rest), style)], width)
     what, style, since = _what(camera, stats)
+    if camera.waiting and not camera.open_events:
+        what = f"ready in {duration(camera.waiting)}"  # short enough for the narrowest line
     numbers: list[Part] = [(right(since, 9), style)]
     known = camera.stable and camera.stable.score
     if rest >= 30:
@@ -117,9 +121,9 @@ def _belief(camera: CameraStats, stats: Stats, width: int, *, heading: bool) -> 
     room = 9 if bars < 9 else bars  # the duration stands over the bars, or takes from the name
     names = width - 2 - 1 - NUMBERS - room
     headings = f"{'raw':>6}{'stable':>8}" if head else " " * NUMBERS
-    since = right(since, 9) + " " * (room - 9)
+    since = left(since, room) if bars >= 9 else right(since, room)
     return line(
-        [("  ", ""), (left(what, names), style), (since, style), (" ", ""), (headings, "dim")],
+        [("  ", ""), (left(what, names), style), (" ", ""), (since, style), (headings, "dim")],
         width,
     )
 

@@ -95,13 +95,17 @@ def _uptime(seconds: float) -> str:
 
 
 def _body(stats: Stats, width: int, height: int) -> list[Text]:
+    """Cameras and events in exactly `height` lines: side by side where cameras lose nothing by it."""
+    feed = 0 if height < 8 else max(4, height // 4)
+    above = height - feed - (feed > 0)  # lines for the cameras if the events stand below them
     if width >= SIDE_BY_SIDE and height >= 8:
         side = max(52, min(64, width * 36 // 100))
         main = width - side - 2 * GUTTER
-        cameras = _fill(_cameras(stats, main, height), main, height)
-        return beside([cameras, _events(stats, side, height)], [main, side], 2 * GUTTER)
-    feed = 0 if height < 8 else max(4, height // 4)
-    cameras = _cameras(stats, width, height - feed - (feed > 0))
+        each = _grid(stats, main, height)[1]
+        if each > HEAD or each >= _grid(stats, width, above)[1]:
+            cameras = _fill(_cameras(stats, main, height), main, height)
+            return beside([cameras, _events(stats, side, height)], [main, side], 2 * GUTTER)
+    cameras = _cameras(stats, width, above)
     left_over = height - len(cameras) - 1
     if left_over < 2 or not feed:
         return _fill(cameras, width, height)
@@ -116,8 +120,7 @@ def _cameras(stats: Stats, width: int, height: int) -> list[Text]:
     """All cameras in at most `height` lines."""
     if not stats.cameras or height < 1:
         return [line([("waiting for cameras", "dim")], width)][:height]
-    wanted = HEAD + _label_rows(stats)
-    columns, each = _grid(len(stats.cameras), width, height, wanted)
+    columns, each = _grid(stats, width, height)
     if each >= 2:
         return _lay(stats.cameras, stats, width, columns, each, gap=True)
     columns = max(1, min(len(stats.cameras), (width + GUTTER) // (NARROWEST_CELL + GUTTER)))
@@ -134,14 +137,15 @@ def _cameras(stats: Stats, width: int, height: int) -> list[Text]:
 
 
 def _label_rows(stats: Stats) -> int:
-    most = max(len(camera.top) for camera in stats.cameras)
+    most = max((len(camera.top) for camera in stats.cameras), default=0)
     if not most:  # before the first prediction: keep the room, so that nothing moves when it comes
         most = min(5, len(stats.model.labels)) if stats.model else 5
     return min(MOST_LABELS, most)
 
 
-def _grid(cameras: int, width: int, height: int, wanted: int) -> tuple[int, int]:
+def _grid(stats: Stats, width: int, height: int) -> tuple[int, int]:
     """(columns, lines per camera): as much of every camera as fits, then cells of a good width."""
+    cameras, wanted = len(stats.cameras), HEAD + _label_rows(stats)
     best = (1, 0)
     best_key = (-1, 0)
     for columns in range(1, cameras + 1):
