@@ -93,6 +93,7 @@ class ModelConfig(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"
+    calibration: str | None = None  # video that int8 is calibrated and checked on; None = the bundled clip
     interval: Positive | None = None  # seconds; None = the checkpoint's own
     frames: Annotated[int, Field(ge=1, le=1000)] | None = None  # of a window; frame families only
     aggregate: Literal["mean", "max", "recent"] = "mean"  # how a frame family's window joins its frames

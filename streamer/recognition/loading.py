@@ -22,12 +22,14 @@ from streamer.recognition.device import Place, choose_device, choose_precision, 
 from streamer.recognition.families import Forward, FrameRecognizer, Loaded, VideoRecognizer
 from streamer.recognition.preprocessing import Preprocessor
 from streamer.recognition.processor import from_json
+from streamer.recognition.tuning import equip
 from streamer.types import ModelSpec
 
 log = logging.getLogger(__name__)
 
 # What a family's head is not computed from, so that a checkpoint may lack it.
 UNUSED_WEIGHTS = {"vjepa2": ("vjepa2.predictor.",)}
+WORD_FAMILIES = ("clip", "siglip", "siglip2", "xclip", "videoprism")
 NAMES_SHOWN = 3  # of missing weights, in a message
 
 
@@ -40,23 +42,29 @@ def load(config: ModelConfig) -> VideoRecognizer | FrameRecognizer:
         model_config = _model_config(checkpoint)
         auto_class, frames = _auto_class(checkpoint, model_config)
         settled = _settle(checkpoint, config, frames=frames)
-        # int8 is made from fp32, by an engine
-        asked = "fp32" if config.precision == "int8" else config.precision
-        precision = choose_precision(asked, device, _parameters(checkpoint.folder))
-        place = Place(device, precision)
+        place = Place(device, _loading_precision(config.precision, device, checkpoint.folder))
         model = _load_weights(checkpoint, auto_class, model_config, place)
     spec = dataclasses.replace(
         settled.spec,
         device=device.type,
-        precision=precision,
+        precision=place.precision,
         independent=model_config.problem_type == "multi_label_classification",
     )
     for note in settled.notes:
         log.warning("%s", note)
     loaded = Loaded(spec, settled.preprocessor, place, _forward(model, spec), model, settled.notes)
-    if frames:
-        return FrameRecognizer(loaded, config.aggregate)
-    return VideoRecognizer(loaded)
+    recognizer = FrameRecognizer(loaded, config.aggregate) if frames else VideoRecognizer(loaded)
+    equip(recognizer, config)
+    return recognizer
+
+
+def _loading_precision(asked: str, device: torch.device, folder: Path) -> str:
+    """In which precision the weights are read: on a CPU fp32, from which engines make what they want."""
+    if device.type == "cpu":
+        if asked == "fp16":
+            choose_precision(asked, device, 0)  # refuses
+        return "fp32"
+    return choose_precision("fp32" if asked == "int8" else asked, device, _parameters(folder))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,6 +128,13 @@ def _auto_class(checkpoint: Checkpoint, model_config: Any) -> tuple[Any, bool]:
 
     if type(model_config) in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING:
         return AutoModelForVideoClassification, False
+    architectures = checkpoint.config.get("architectures") or ()
+    classifies = any("Classification" in str(name) for name in architectures)
+    if checkpoint.family in WORD_FAMILIES and not classifies:  # transformers would invent a head
+        raise ModelLoadError(
+            f"{checkpoint.name} compares pictures with words ({checkpoint.family}) and has no labels of its own; "
+            "streamer runs checkpoints with a classification head: see `streamer models`"
+        )
     if type(model_config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         return AutoModelForImageClassification, True
     raise ModelLoadError(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from streamer.recognition.engines.cache import Cache
+
     Forward = Callable[[Tensor], Tensor]
 
 EngineName = Literal["torch", "openvino"]
@@ -71,7 +73,14 @@ def check(way: Way, device: str) -> None:
         )
 
 
-def build(way: Way, module: Any, shape: tuple[int, ...], *, clips: Tensor | None = None) -> Forward:
+def build(
+    way: Way,
+    module: Any,
+    shape: tuple[int, ...],
+    *,
+    clips: Tensor | None = None,
+    cache: Cache | None = None,
+) -> Forward:
     """A model as an engine's forward. The engine becomes the owner of `module`: let go of it.
 
     Args:
@@ -80,6 +89,7 @@ def build(way: Way, module: Any, shape: tuple[int, ...], *, clips: Tensor | None
             device; in fp32 for OpenVINO, otherwise in `way`'s precision.
         shape: of one window, without B.
         clips: (n, *shape) float32, real pictures for the calibration of int8.
+        cache: of converted models; None: the user's.
 
     Raises:
         ModelLoadError: the engine cannot compute this model.
@@ -87,7 +97,7 @@ def build(way: Way, module: Any, shape: tuple[int, ...], *, clips: Tensor | None
     if way.engine == "openvino":
         from streamer.recognition.engines.vino import OpenVino
 
-        return OpenVino.of(module, shape, way.precision, clips)
+        return OpenVino.of(module, shape, way.precision, clips, cache)
     from streamer.recognition.engines.pytorch import torch_forward
 
     return torch_forward(module)

@@ -25,12 +25,17 @@ WARM_UPS = 3  # forwards before a graph is captured, so that libraries have chos
 def torch_forward(module: Any) -> Forward:
     """The module's fastest exact forward on the device where its weights are."""
     module.eval().requires_grad_(False)
+    dtype = next(module.parameters()).dtype
     if next(module.parameters()).device.type == "cuda":
         return Graphs(module)
     if isinstance(module, FastTimesformer):
         packed = pack(module)
         log.debug("packed %d linear layers", packed)
-    forward: Forward = module
+
+    def forward(pixel_values: Tensor) -> Tensor:
+        logits: Tensor = module(pixel_values.to(dtype))
+        return logits
+
     return forward
 
 
