@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
 import sys
 import traceback
@@ -33,21 +34,21 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command("streamer.cli.run", "watch cameras, streams or files"),
-    "subscribe": Command("streamer.bus.subscribe", "print what a running streamer publishes"),
+    "subscribe": Command("streamer.bus.watch", "print what a running streamer publishes"),
     "check": Command("streamer.cli.check", "validate a config file"),
     "doctor": Command("streamer.doctor", "what works on this machine, what does not, how to mend it"),
     "models": Command("streamer.cli.models", "known checkpoints, and which are on this machine"),
     "bench": Command("streamer.bench", "how fast a model runs here"),
-    "events": Command("streamer.bus.events", "list and export the event history"),
+    "events": Command("streamer.bus.history", "list and export the event history"),
     "keys": Command("streamer.bus.keys", "make and allow encryption keys"),
-    "train": Command("streamer.training.train", "fine-tune a checkpoint on your own clips"),
-    "evaluate": Command("streamer.training.evaluate", "measure a checkpoint on labelled video"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. `argv` without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a camera may have a name that the terminal cannot write
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _dispatch(words)
     except StreamerError as error:
