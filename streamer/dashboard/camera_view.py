@@ -114,16 +114,31 @@ def _belief(camera: CameraStats, stats: Stats, width: int, *, heading: bool) -> 
     """What the camera shows now: the open event with its duration, or what is believed, or why nothing is."""
     what, style, since = _what(camera, stats)
     head = heading and bool(camera.top)
-    names, bars = _columns(width)
-    explains = not since and camera.status.state is not CameraState.RUNNING
-    if explains or (not since and not head):
+    bars = _columns(width)[1]
+    if not since and camera.status.state is not CameraState.RUNNING:  # why it does not: all the room
         return line([("  ", ""), (left(what, width - 2), style)], width)
+    if not head:
+        known = score(camera.stable.score) if camera.stable and camera.top else ""
+        return line(
+            [
+                ("  ", ""),
+                (left(what, width - 17), style),
+                (right(known, 5), "dim"),
+                (right(since, 10), style),
+            ],
+            width,
+        )
     room = 9 if bars < 9 else bars  # the duration stands over the bars, or takes from the name
     names = width - 2 - 1 - NUMBERS - room
-    headings = f"{'raw':>6}{'stable':>8}" if head else " " * NUMBERS
     since = left(since, room) if bars >= 9 else right(since, room)
     return line(
-        [("  ", ""), (left(what, names), style), (" ", ""), (since, style), (headings, "dim")],
+        [
+            ("  ", ""),
+            (left(what, names), style),
+            (" ", ""),
+            (since, style),
+            (f"{'raw':>6}{'stable':>8}", "dim"),
+        ],
         width,
     )
 
