@@ -177,7 +177,7 @@ class Journal:
         if not self._failing:
             self._failing = True
             self._on_problem(
-                f"event history: cannot write to {self._store.path}: {error}; events are published all the same,"
+                f"event history: cannot write to {self._store.path}: {error}; events are still published,"
                 f" wait in memory and are written when it works again (tried every {RETRY:g} s)"
             )
 
@@ -238,9 +238,10 @@ class Journal:
 
     def before(self, unix: float) -> int:
         """The number after which everything sent at `unix` or later is found. Raises sqlite3.Error."""
-        if self._waiting and self._waiting[0].sent_at < unix:
-            return next((row.seq - 1 for row in self._waiting if row.sent_at >= unix), self.last)
-        return min(self._store.before(unix), self._waiting[0].seq - 1 if self._waiting else self.last)
+        first = self._store.first_since(unix)
+        if first is None:
+            first = next((row.seq for row in self._waiting if row.sent_at >= unix), self.last + 1)
+        return first - 1
 
     def _resume(self, seq: int, session: str | None) -> int:
         if session is not None and session != self._session:
@@ -266,13 +267,13 @@ class Journal:
         try:
             gone = self._store.delete_oldest(CHUNK, self._clock.wall() - self._config.max_days * 86400)
             if self._store.size() > self._config.max_mb * 1_000_000:
-                gone = max(gone, self._store.delete_oldest(CHUNK, None))
+                gone = max(gone, self._store.delete_oldest(CHUNK // 5, None))
         except sqlite3.Error as error:
             self._on_problem(f"event history: cannot remove old events: {error}")
             return False
-        if gone >= CHUNK:
+        if gone >= CHUNK // 5:
             self._tidy_at = now  # at the next call
-        return gone >= CHUNK
+        return gone >= CHUNK // 5
 
     def close(self) -> None:
         """Write what waits, and give the file back."""

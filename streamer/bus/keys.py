@@ -120,7 +120,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"next: streamer run --set bus.keys={folder} ..., and give {public.name} to every client")
         else:
             print(
-                f"next, on the publisher's machine: streamer keys allow {public.name}; put its server.key here"
+                f"next, on the publisher's machine: streamer keys allow {public.name};"
+                " put its server.key here"
             )
     elif args.keys_command == "allow":
         print(f"{allow(folder, args.key, args.name)}: may connect from now on")

@@ -174,12 +174,10 @@ class Store:
         )
         return [Row(*row) for row in found]
 
-    def before(self, unix: float) -> int:
-        """The number just before the first row sent at `unix` or later (the last number where there is
-        none).
-        """
+    def first_since(self, unix: float) -> int | None:
+        """The number of the first row sent at `unix` or later; None where there is none."""
         (first,) = self._db.execute("SELECT min(seq) FROM events WHERE sent_at >= ?", (unix,)).fetchone()
-        return self.last if first is None else int(first) - 1
+        return None if first is None else int(first)
 
     def size(self) -> int:
         """Bytes in use."""
