@@ -174,8 +174,9 @@ def _explain(pipeline: Pipeline, code: int) -> None:
         _say(str(problem))
     if code == 3:
         for camera in pipeline.stats().cameras:
-            if camera.status.code is not None:
-                _say(camera.status.detail or f"{camera.status.camera}: {camera.status.code}")
+            status = camera.status
+            if status.code is not None:
+                _say(f"camera {status.camera}: {status.detail or status.code}")
 
 
 def _say(text: str) -> None:
