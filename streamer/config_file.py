@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,12 +21,12 @@ from pydantic import ValidationError
 from streamer import config_schema
 from streamer.config import Config
 from streamer.config_yaml import KeyPath, Origin, parse_value, read_document
+from streamer.config_values import dotted, present, resolved_path, shown_value, value_at
 from streamer.errors import ConfigError
 from streamer.redact import redact
 
 PREFIX = "STREAMER_"
 _VARIABLE = re.compile(r"\$(\$)?\{([^}]*)\}")
-_PATH_KEYS = {("bus", "keys"), ("journal", "path")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +194,7 @@ class Tree:
             return value
         if path[:1] == ("cameras",):
             value = self._expanded(value, path, env)
-        return _resolved(value, path, self._origin(path).folder)
+        return resolved_path(value, path, self._origin(path).folder)
 
     def _check_bool(self, value: bool, path: KeyPath) -> None:
         """pydantic would take `enter: yes` for 1.0."""
@@ -264,49 +263,6 @@ def _line(message: str) -> int:
     return int(match[1]) if match else sys.maxsize
 
 
-def dotted(path: KeyPath) -> str:
-    """`cameras[1].name`."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def shown_value(value: Any, path: KeyPath) -> str:
-    """A value as an error may show it: short, on one line, without secrets."""
-    if config_schema.is_secret(path):
-        return "***"
-    if isinstance(value, dict):
-        return "{...}" if value else "{}"
-    if isinstance(value, list):
-        return "[...]" if value else "[]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    text = redact(value) if isinstance(value, str) else str(value)
-    text = text if len(text) <= 60 else text[:57] + "..."
-    return repr(text) if isinstance(value, str) else text
-
-
-def value_at(data: Any, path: KeyPath) -> Any:
-    """The value at a key path, None where there is none."""
-    for part in path:
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return data
-
-
-def present(data: Any, path: KeyPath) -> bool:
-    """Whether the key stands in the data itself (its value may be null)."""
-    if not path:
-        return False
-    parent = value_at(data, path[:-1])
-    if isinstance(parent, list):
-        return isinstance(path[-1], int) and path[-1] < len(parent)
-    return isinstance(parent, dict) and path[-1] in parent
-
-
 def _known_part(loc: tuple[str | int, ...], kind: str) -> KeyPath:
     """Without the names of union branches that pydantic appends."""
     if kind == "extra_forbidden":
@@ -323,18 +279,3 @@ def _from_text(text: str, path: KeyPath, origin: Origin) -> Any:
     if kinds & {"array", "object"}:
         return parse_value(text, origin.label)
     return text  # pydantic makes numbers and booleans of it; text stays as it is
-
-
-def _resolved(text: str, path: KeyPath, folder: Path | None) -> str:
-    """A path in a file is meant from that file's folder; other text stays."""
-    key = path[-1] if path else ""
-    is_path = path in _PATH_KEYS or key == "password_file"
-    if key == "source" and "://" not in text and text != "demo" and not text.isdigit():
-        is_path = True
-    if key == "id" and path[-2:-1] == ("model",):
-        is_path = text.startswith((".", "~")) or (folder is not None and (folder / text).is_dir())
-    if not is_path or not text:
-        return text
-    with suppress(RuntimeError):  # no such user: the name is a plain one
-        text = str(Path(text).expanduser())
-    return text if folder is None else str(folder / text)

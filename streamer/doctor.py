@@ -15,9 +15,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from streamer.installed import import_error, in_range, installed, one_line, requirements
 
 State = Literal["ok", "warn", "fail"]
 _PLACES = {"warn": "warn", "fail": "FAIL", "ok": "ok"}
@@ -71,7 +73,7 @@ def findings(checks: Iterable[Check]) -> Iterator[Finding]:
         try:
             yield from check()
         except Exception as error:  # noqa: BLE001 - the report's edge: a broken package raises anything
-            yield Finding("fail", check.__name__.strip("_"), _one_line(error), _INSTALL)
+            yield Finding("fail", check.__name__.strip("_"), one_line(error), _INSTALL)
 
 
 def python() -> Iterator[Finding]:
@@ -88,10 +90,10 @@ def packages() -> Iterator[Finding]:
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            if not (name == "opencv-python-headless" and _installed(_OPENCV)):
+            if not (name == "opencv-python-headless" and installed(_OPENCV)):
                 yield Finding("fail", name, "is not installed", _INSTALL)
                 continue
-            name = _installed(_OPENCV)[0]
+            name = installed(_OPENCV)[0]
             version = metadata.version(name)
         if not in_range(version, specifier):
             yield Finding("fail", name, f"{version} is not in the range {specifier}", _INSTALL)
@@ -102,14 +104,14 @@ def packages() -> Iterator[Finding]:
         else:
             yield Finding("fail", name, f"{version} does not import: {error}", _mend_import(name, error))
     for name, use in _OPTIONAL.items():
-        found = _installed((name,))
+        found = installed((name,))
         detail = metadata.version(name) if found else f"is not installed; needed for {use}"
         yield Finding("ok", name, detail)
 
 
 def conflicts() -> Iterator[Finding]:
     """Packages that break others by being there."""
-    both = _installed(_OPENCV)
+    both = installed(_OPENCV)
     if len(both) > 1:
         yield Finding(
             "warn",
@@ -117,7 +119,7 @@ def conflicts() -> Iterator[Finding]:
             f"{' and '.join(both)} are installed over each other",
             f"pip uninstall {' '.join(both)}, then pip install opencv-python-headless",
         )
-    if _installed(("torchvision",)) and (error := import_error("torchvision")) is not None:
+    if installed(("torchvision",)) and (error := import_error("torchvision")) is not None:
         yield Finding("fail", "torchvision", f"does not import: {error}", "pip uninstall torchvision")
 
 
@@ -193,7 +195,7 @@ def zeromq() -> Iterator[Finding]:
         yield Finding("ok", "bus", f"a socket can be bound on 127.0.0.1 ({port})")
     except zmq.ZMQError as error:
         yield Finding(
-            "fail", "bus", f"no socket can be bound on 127.0.0.1: {_one_line(error)}", "see the firewall"
+            "fail", "bus", f"no socket can be bound on 127.0.0.1: {one_line(error)}", "see the firewall"
         )
     finally:
         context.destroy(linger=0)
@@ -246,72 +248,7 @@ CHECKS: tuple[Check, ...] = (
 )  # fmt: skip
 
 
-def requirements() -> list[tuple[str, str]]:
-    """(name, version specifier) of each dependency that is not an extra's."""
-    import tomllib
-
-    project = Path(__file__).resolve().parent.parent / "pyproject.toml"
-    if project.is_file():
-        lines = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
-    else:  # installed without its source
-        lines = [line for line in metadata.requires("streamer") or () if "extra ==" not in line]
-    found = []
-    for line in lines:
-        plain = line.split(";")[0].strip()
-        end = next((i for i, c in enumerate(plain) if c in "<>=!~ "), len(plain))
-        found.append((plain[:end], plain[end:].strip()))
-    return found
-
-
-def in_range(version: str, specifier: str) -> bool:
-    """Whether a version satisfies `>=A,<B`; clauses that cannot be read count as satisfied."""
-    for clause in filter(None, (part.strip() for part in specifier.split(","))):
-        sign = clause.rstrip("0123456789.abcrdevpost*+")
-        limit = _numbers(clause[len(sign) :])
-        here = _numbers(version)
-        length = max(len(limit), len(here))
-        here, limit = (part + (0,) * (length - len(part)) for part in (here, limit))
-        wrong: dict[str, bool] = {
-            ">=": here < limit,
-            "<": here >= limit,
-            ">": here <= limit,
-            "<=": here > limit,
-        }
-        if wrong.get(sign, False):
-            return False
-    return True
-
-
-def import_error(module: str) -> str | None:
-    """Why a module does not import; None when it does."""
-    try:
-        import_module(module)
-    except Exception as error:  # noqa: BLE001 - a broken binary package raises anything
-        return _one_line(error)
-    return None
-
-
 def _mend_import(name: str, error: str) -> str:
     if name in _OPENCV and any(library in error for library in ("libGL", "libxcb", "libgthread")):
         return f"pip uninstall {name}, then pip install opencv-python-headless: it needs no screen"
     return _INSTALL
-
-
-def _installed(names: Iterable[str]) -> list[str]:
-    found = {str(distribution.name).lower().replace("_", "-") for distribution in metadata.distributions()}
-    return [name for name in names if name in found]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    numbers: list[int] = []
-    for part in version.split("+")[0].split("."):
-        digits = "".join(c for c in part if c.isdigit())
-        if not part[:1].isdigit():
-            break
-        numbers.append(int(digits[: len(part) - len(part.lstrip("0123456789"))] or 0))
-    return tuple(numbers)
-
-
-def _one_line(error: Any) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -123,7 +123,8 @@ def test_every_option_reaches_its_key() -> None:
         "0", "--model", "m", "x.mp4", "--device", "cpu", "--precision", "bf16", "--engine", "torch",
         "--hop", "0.2", "--interval", "0.3", "--top", "3", "--bind", "tcp://127.0.0.1:0", "--requests", "",
         "--ui", "json", "--pace", "fast", "--loop", "--duration", "9", "--label", "waving",
-        "--label", "still", "--insecure-bind", "--set", "events.enter=0.6", "--set", "cameras.cam1.enabled=false",
+        "--label", "still", "--insecure-bind", "--set", "events.enter=0.6",
+        "--set", "cameras.cam1.enabled=false",
     )  # fmt: skip
     assert [(camera.source, camera.enabled) for camera in config.cameras] == [(0, True), ("x.mp4", False)]
     model = config.model

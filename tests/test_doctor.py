@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from streamer import doctor
-from streamer.doctor import Finding, findings, import_error, in_range, requirements
+from streamer.doctor import Finding, findings
+from streamer.installed import import_error, in_range, requirements
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,7 +76,7 @@ def test_missing_old_and_broken_packages_are_told_apart(monkeypatch: pytest.Monk
 
 def test_two_opencvs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        doctor, "_installed", lambda names: [n for n in names if n.startswith("opencv-python")]
+        doctor, "installed", lambda names: [n for n in names if n.startswith("opencv-python")]
     )
     (found,) = doctor.conflicts()
     assert found.state == "warn"
