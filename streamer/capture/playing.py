@@ -11,7 +11,7 @@ from streamer.capture.address import Kind
 from streamer.capture.intake import Intake
 from streamer.capture.reader import Reader
 from streamer.capture.source import OpenedSource, open_source
-from streamer.capture.timing import BurstFilter, MediaTimes
+from streamer.capture.timing import LateFrames, MediaTimes
 from streamer.clock import Clock
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceLostError, SourceOpenError
@@ -102,7 +102,7 @@ def _play_live(session: Session, reader: Reader) -> None:
         session.intake.begin()
         paced = MediaTimes(source.fps) if source.kind is Kind.HLS else None
         stamped = source.kind in (Kind.RTSP, Kind.RTMP)  # others have no time stamps of their own
-        burst = BurstFilter(source.probed) if stamped else None
+        late = LateFrames(source.probed) if stamped else None
         base: float | None = None
         first = True
         while not session.stop.is_set():
@@ -120,7 +120,7 @@ def _play_live(session: Session, reader: Reader) -> None:
             if paced is not None:
                 base, captured = _pace_lumps(session, base, paced.next(stamp))
             session.intake.arrived(captured)
-            if burst is not None and burst.is_old(stamp, captured):
+            if late is not None and late.is_old(stamp, captured):
                 session.intake.drop("late")
             elif session.intake.wants(captured):
                 with reader.native("read", session.read_limit):
