@@ -20,8 +20,8 @@ from pydantic import ValidationError
 
 from streamer import config_schema
 from streamer.config import Config
-from streamer.config_yaml import KeyPath, Origin, parse_value, read_document
 from streamer.config_values import dotted, present, resolved_path, shown_value, value_at
+from streamer.config_yaml import KeyPath, Origin, parse_value, read_document
 from streamer.errors import ConfigError
 from streamer.redact import redact
 
