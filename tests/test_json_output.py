@@ -95,7 +95,7 @@ def test_a_stuck_reader_does_not_keep_the_program() -> None:
         assert program.wait(30) == 0  # nobody has read a line
         assert program.stderr is not None
         said = program.stderr.read()
-        assert "lines dropped, the reader is too slow" in said
+        assert "lines lost, the reader is too slow" in said
         assert "Fatal" not in said
     finally:
         program.kill()

@@ -153,7 +153,8 @@ class LineWriter:
             if self.gone or not news or (not final and now - self._reported_at < REPORT_EVERY_S):
                 return
             self._reported, self._reported_at = self.dropped, now
-        log.warning("output: %d lines dropped, the reader is too slow (%d in all)", news, self.dropped)
+        why = "they could not be written" if self._failed else "the reader is too slow"
+        log.warning("output: %d lines lost, %s (%d in all)", news, why, self.dropped)
 
 
 def _descriptor(stream: IO[str]) -> int | None:
