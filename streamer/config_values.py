@@ -59,7 +59,7 @@ def present(data: Any, path: KeyPath) -> bool:
 def resolved_path(text: str, path: KeyPath, folder: Path | None) -> str:
     """A path in a file is meant from that file's folder; other text stays."""
     key = path[-1] if path else ""
-    is_path = path in _PATH_KEYS or key == "password_file"
+    is_path = path in _PATH_KEYS or key in ("password_file", "calibration")
     if key == "source" and "://" not in text and text != "demo" and not text.isdigit():
         is_path = True
     if key == "id" and path[-2:-1] == ("model",):
