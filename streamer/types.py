@@ -132,8 +132,9 @@ class Prediction:
 
     def top(self, k: int) -> list[LabelScore]:
         """The k best labels, best first; equal scores in the order of the labels."""
-        order = sorted(range(len(self.labels)), key=lambda i: (-float(self.scores[i]), i))[:k]
-        return [LabelScore(self.labels[i], float(self.scores[i])) for i in order]
+        scores: list[float] = self.scores.tolist()
+        order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:k]
+        return [LabelScore(self.labels[i], scores[i]) for i in order]
 
 
 @dataclass(frozen=True, slots=True)
