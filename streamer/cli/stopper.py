@@ -18,7 +18,7 @@ from typing import Any
 
 GRACE = 2.8  # seconds from the first signal to a forced end; the program promises 3
 INTERRUPTED = 130
-_SHOW_CURSOR_LEAVE_SCREEN = b"\x1b[?1049l\x1b[?25h\x1b[0m"
+_SHOW_CURSOR_LEAVE_SCREEN = b"\x1b[?1049l\x1b[?25h\x1b[?7h\x1b[0m"  # and wrap lines again
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
