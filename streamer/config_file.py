@@ -188,6 +188,8 @@ class Tree:
             return {key: self._filled(item, (*path, key), env) for key, item in value.items()}
         if isinstance(value, list):
             return [self._filled(item, (*path, index), env) for index, item in enumerate(value)]
+        if value is None:
+            return self._empty(path)
         if isinstance(value, bool):
             self._check_bool(value, path)
         if not isinstance(value, str):
@@ -195,6 +197,11 @@ class Tree:
         if path[:1] == ("cameras",):
             value = self._expanded(value, path, env)
         return resolved_path(value, path, self._origin(path).folder)
+
+    def _empty(self, path: KeyPath) -> Any:
+        """`events:` with nothing below it, all its keys being comments, is an empty section."""
+        kinds = config_schema.kinds(config_schema.node_at(path) or {})
+        return {} if kinds == {"object"} else [] if kinds == {"array"} else None
 
     def _check_bool(self, value: bool, path: KeyPath) -> None:
         """pydantic would take `enter: yes` for 1.0."""
@@ -239,7 +246,7 @@ class Tree:
         if kind == "streamer" or node is None:
             return self._at(path, text, value)
         hint = ""
-        if "string" in config_schema.kinds(node) and isinstance(value, (bool, int, float)):
+        if config_schema.takes_any_text(node) and isinstance(value, (int, float)):
             hint = "; put it in quotes"
         return self._at(path, f"expected {config_schema.expected(node)}{hint}", value)
 

@@ -44,6 +44,12 @@ def kinds(node: Node) -> set[str]:
     return {node["type"]} if "type" in node else set()
 
 
+def takes_any_text(node: Node) -> bool:
+    """Whether a value is free text, so that quotes would make any value right."""
+    choices = [_resolved(choice) for choice in node.get("anyOf", [node])]
+    return any(choice.get("type") == "string" and "enum" not in choice for choice in choices)
+
+
 def is_secret(path: KeyPath) -> bool:
     """Whether a value may never be shown."""
     node = node_at(path)

@@ -50,10 +50,9 @@ def read_document(path: Path) -> Document:
         ConfigError: it cannot be read, or is not YAML; wrong pieces in good YAML are in `errors`.
     """
     try:
-        size = path.stat().st_size
-        if path.is_file() and size > LARGEST_FILE:
-            raise ConfigError(f"{path}: {size} bytes are too many for a config file (at most {LARGEST_FILE})")
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; give the path of a config file") from None
     except UnicodeDecodeError:
@@ -61,6 +60,8 @@ def read_document(path: Path) -> Document:
     except (OSError, ValueError) as error:
         reason = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else str(error)
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    if len(data) > LARGEST_FILE:
+        raise ConfigError(f"{path}: is too large for a config file (at most {LARGEST_FILE} bytes)")
     reader = _Reader(str(path), Origin(str(path), path.absolute().parent))
     root = reader.compose(text)
     if root is None:

@@ -98,6 +98,13 @@ def test_an_empty_file_is_a_configuration(write: Write) -> None:
     assert load_config(write("# nothing yet\n"), env={}) == Config()
 
 
+def test_a_section_whose_keys_are_all_comments_is_empty(write: Write) -> None:
+    text = "events:\n  # enter: 0.6\nmodel:\ncameras:\n- name: a\n  source: 0\n  events:\n  model:\n"
+    config = load_config(write(text), env={})
+    assert config.events == EventsConfig()
+    assert load_config(write("cameras:\n"), env={}).cameras == ()
+
+
 def test_sections_can_share_values(write: Write) -> None:
     text = "cameras:\n- &one {name: a, source: 0, fps: 5}\n- {<<: *one, name: b}\n"
     second = load_config(write(text), env={}).cameras[1]
@@ -167,6 +174,7 @@ MISTAKES = [
     ("events: {half_life: .nan}", "office.yaml:1: events.half_life = nan: expected a number of at least 0"),
     ("duration: 0", "office.yaml:1: duration = 0: expected a number above 0"),
     ("model: {top: 2.5}", "office.yaml:1: model.top = 2.5: expected a whole number from 1 to 1000"),
+    ("ui: on", "office.yaml:1: ui = true: expected one of auto, rich, plain, json, none"),
     ("loop: 5", "office.yaml:1: loop = 5: expected true or false"),
     ("evnts: {}", "office.yaml:1: evnts: unknown key; did you mean events?"),
     ("bind: x", "office.yaml:1: bind: unknown key; did you mean bus.bind?"),
@@ -270,7 +278,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert errors(tmp_path / "latin.yaml") == ["latin.yaml: is not UTF-8 text; save it as UTF-8"]
     assert "cannot be read" in errors(tmp_path)[0]
     (tmp_path / "big.yaml").write_text("#" * 1_000_001, encoding="utf-8")
-    assert "too many" in errors(tmp_path / "big.yaml")[0]
+    assert "too large" in errors(tmp_path / "big.yaml")[0]
 
 
 # --- secrets ---

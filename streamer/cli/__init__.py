@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from streamer import __version__
 from streamer.errors import BusError, ConfigError, DatasetError, ModelError, SourceError, StreamerError
@@ -82,7 +82,7 @@ def _dispatch(words: list[str]) -> int:
 
 def _run(name: str, words: list[str]) -> int:
     module = import_module(COMMANDS[name].module)
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"streamer {name}",
         description=COMMANDS[name].help,
         allow_abbrev=False,
@@ -96,6 +96,13 @@ def _run(name: str, words: list[str]) -> int:
     code: int = module.run(args)
     sys.stdout.flush()  # a closed pipe is found here, not in the interpreter's last breath
     return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is one line, as every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
 
 
 def _overview() -> str:
