@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from streamer.config import ModelConfig
 from streamer.errors import ModelError, ModelLoadError
-from streamer.recognition.device import BIG, has_bf16
+from streamer.recognition.device import BIG, has_bf16, set_threads
 from streamer.recognition.engines import Way, build, check, has_openvino
 from streamer.recognition.engines.cache import Cache, key_of, weights_hash
 from streamer.recognition.engines.calibration import clip_windows
@@ -41,6 +41,9 @@ TIE = 0.02
 BUDGET = 180.0  # seconds of measuring after which no further way is tried
 ROUNDS = 3  # timed forwards of each way, alternating
 WINDOWS = {True: 12, False: 48}  # for checking, and as many others for calibration; by "is it large"
+# Parameters below which one thread computes: it needs a few milliseconds, and threads that wait for each other
+# on a busy machine cost a time slice at each step (measured with the demo's model: 744 ms).
+TINY = 5_000_000
 RECIPE = "1"  # part of the key of measurements
 REFERENCE = Way("torch", "fp32")
 
@@ -95,7 +98,10 @@ def equip(recognizer: Any, config: ModelConfig, cache: Cache | None = None) -> C
     device = recognizer.place.device.type
     module = recognizer.forward if isinstance(recognizer.forward, nn.Module) else Logits(recognizer.model)
     recognizer.model = None
-    large = sum(p.numel() for p in module.parameters()) >= BIG
+    parameters = sum(p.numel() for p in module.parameters())
+    large = parameters >= BIG
+    if device == "cpu" and parameters < TINY:
+        set_threads(1)
     ways = candidates(config.engine, config.precision, recognizer.place, large=large)
     for way in ways:
         check(way, device)

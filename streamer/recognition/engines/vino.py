@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import warnings
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
@@ -138,7 +139,8 @@ def _convert(module: Any, shape: tuple[int, ...]) -> Any:
 
     example = torch.zeros(1, *shape)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about torch
             exported = torch.export.export(module, (example,))
         model = openvino.convert_model(exported)
         model.reshape([1, *shape])

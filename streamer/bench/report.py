@@ -1,0 +1,104 @@
+"""A benchmark's table and plot."""
+
+from __future__ import annotations
+
+from html import escape
+
+from streamer.bench.plan import Report, Result
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 420, 60, 50, 50, 190  # of the plot, pixels
+COLOURS = ("#555555", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
+
+def print_table(report: Report) -> None:
+    """To standard output, as wide as it needs to be when that is not a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    machine, model = report.machine, report.model
+    table = Table(title=f"{model['name']} on {machine['processor']}")
+    for column in ("way", "engine", "precision", "cameras"):
+        table.add_column(column)
+    for column in (
+        "windows/s",
+        "ratio",
+        "pre ms",
+        "model ms",
+        "p50 ms",
+        "p95 ms",
+        "top-1",
+        "error",
+        "peak",
+        "MB",
+    ):
+        table.add_column(column, justify="right")
+    for r in report.results:
+        table.add_row(r.way, r.engine, r.precision, str(r.cameras), *_numbers(r))
+    console.print(table)
+    peaks = ", ".join(f"{name} {rate:.0f}" for name, rate in machine["gemm_gflops"].items())
+    console.print(f"GEMM peak, GFLOP/s: {peaks or 'not measured'}; {machine['threads']} threads")
+    theirs, ours = model["gflop_transformers"], model["gflop_streamer"]
+    console.print(f"GFLOP a window: transformers {theirs:.1f}, streamer {ours:.1f}")
+    for note in report.notes:
+        console.print(note)
+
+
+def _numbers(r: Result) -> tuple[str, ...]:
+    return (
+        f"{r.windows_per_s:.2f}",
+        f"{r.ratio:.2f} ±{r.spread:.2f}",
+        f"{r.preprocess_ms:.1f}",
+        f"{r.model_ms:.1f}",
+        f"{r.p50_ms:.0f}",
+        f"{r.p95_ms:.0f}",
+        f"{r.top1_agreement:.1%}",
+        f"{r.score_error:.1e}",
+        "-" if r.peak_fraction is None else f"{r.peak_fraction:.0%}",
+        "-" if r.memory_mb is None else f"{r.memory_mb:.0f}",
+    )
+
+
+def plot(report: Report) -> str:
+    """Windows per second over cameras, one line a way: an SVG document."""
+    lines: dict[str, list[Result]] = {}
+    for result in report.results:
+        lines.setdefault(f"{result.way} {result.engine} {result.precision}", []).append(result)
+    most = max((r.windows_per_s for r in report.results), default=1.0) * 1.1
+    cameras = sorted({r.cameras for r in report.results}) or [1]
+
+    def x(count: int) -> float:  # evenly spaced: the counts double
+        step = (WIDTH - LEFT - RIGHT) / max(1, len(cameras) - 1)
+        return LEFT + cameras.index(count) * step
+
+    def y(rate: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * rate / most
+
+    title = escape(str(report.model["name"]))
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" '
+        'font-size="12"><rect width="100%" height="100%" fill="white"/>',
+        f'<text x="{LEFT}" y="24" font-size="15">{title}: windows per second</text>',
+        f'<text x="{LEFT}" y="40" fill="#666">{escape(str(report.machine["processor"]))}</text>',
+    ]
+    for tick in range(6):
+        rate = most * tick / 5
+        parts.append(f'<path d="M{LEFT} {y(rate):.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y(rate) + 4:.1f}" text-anchor="end">{rate:.3g}</text>')
+    for count in cameras:
+        parts.append(
+            f'<text x="{x(count):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{count}</text>'
+        )
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{HEIGHT - 12}" text-anchor="middle">cameras</text>')
+    for number, (name, results) in enumerate(lines.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        points = [(x(r.cameras), y(r.windows_per_s)) for r in results]
+        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3.5" fill="{colour}"/>' for px, py in points]
+        row = TOP + 18 * number
+        parts.append(f'<text x="{WIDTH - RIGHT + 14}" y="{row}" fill="{colour}">{escape(name)}</text>')
+    return "\n".join([*parts, "</svg>\n"])
