@@ -93,7 +93,7 @@ def test_moves_are_large_enough_to_be_seen(difficulty: float) -> None:
         left = motions.make_track(rng, motions.LEFT, difficulty)
         assert 0.2 < left[0, 0] - left[-1, 0] < 1.1
         near = motions.make_track(rng, motions.APPROACHING, difficulty)
-        assert np.exp(near[-1, 2] - near[0, 2]) > 1.5
+        assert np.exp(near[-1, 2] - near[0, 2]) > 1.4
         still = motions.make_track(rng, motions.STILL, difficulty)
         assert np.ptp(still[:, :2]) < 1.0
         assert np.abs(still[:, :2] - still[:, :2].mean(0)).max() < 0.05

@@ -23,7 +23,7 @@ from streamer.demo import motions
 from streamer.demo.textures import SEEDS, Image, load_photo
 
 WIDTH, HEIGHT, FPS = 640, 480, 25
-REST, FAR, NEAR = 0.45, 0.14, 0.75  # an object's height, in frame heights
+REST, FAR, NEAR = 0.45, 0.13, 0.75  # an object's height, in frame heights
 SPACING = 0.8  # between the members of a procession, in frame heights
 SIDEWAYS = {"moving left": (-1, 0), "moving right": (1, 0), "moving up": (0, -1), "moving down": (0, 1)}
 
@@ -42,10 +42,10 @@ SCENES: tuple[tuple[Act, ...], ...] = (
         Act("still", 4.0),
         Act("waving", 4.0),
         Act("moving left", 4.0),
-        Act("still", 3.0),
-        Act("receding", 3.6, FAR),
-        Act("approaching", 4.2, NEAR),
-        Act("receding", 3.8, FAR),
+        Act("still", 3.4),
+        Act("receding", 3.2, FAR),
+        Act("approaching", 4.0, NEAR),
+        Act("receding", 4.0, FAR),
         Act("approaching", 3.4, REST),
     ),
     (

@@ -93,9 +93,9 @@ def make_track(
         track[:, 1 - axis] += distance * rng.uniform(-0.3, 0.3) * difficulty * p
         track[:, 2] += rng.uniform(-0.12, 0.12) * difficulty * p
     elif label in (APPROACHING, RECEDING):
-        low = 1.9 - 0.3 * difficulty
+        low = 1.9 - 0.4 * difficulty
         factor = np.log(rng.uniform(low, low + 1.2)) * (1 if label == APPROACHING else -1)
-        track[:, 2] = np.log(size * rng.uniform(0.85, 1.25)) + factor * p
+        track[:, 2] = np.log(size * rng.uniform(0.85 - 0.2 * difficulty, 1.25)) + factor * p
         track[:, :2] += rng.uniform(-0.12, 0.12, 2) * difficulty * p[:, None]
     elif label == WAVING:
         track += _wave(rng, difficulty, np.arange(frames) * interval)

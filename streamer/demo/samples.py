@@ -112,11 +112,14 @@ class Sampler:
             place = np.array([*rng.uniform(-0.5, 0.5, 2), np.log(rng.uniform(0.12, 0.35))], np.float32)
             out.insert(0, (self._sprite(rng, difficulty), np.repeat(place[None], len(track), 0)))
         sideways = label in motions.MIRRORED or label in motions.UPSIDE_DOWN
-        if sideways and rng.random() < 0.5 * difficulty:
+        if sideways and rng.random() < 0.15 + 0.35 * difficulty:
             axis = 0 if label in motions.MIRRORED else 1
-            for side in (-1, 1) if rng.random() < 0.5 else (int(rng.choice([-1, 1])),):
+            spacing = rng.uniform(0.65, 1.1)
+            if rng.random() < 0.7:  # any phase: one may be leaving while the next comes in
+                track[:, axis] += rng.uniform(-0.5, 0.5) * spacing - track[:, axis].mean()
+            for side in (-1, 1) if rng.random() < 0.7 else (int(rng.choice([-1, 1])),):
                 follower = track.copy()
-                follower[:, axis] += side * rng.uniform(0.7, 1.1)
+                follower[:, axis] += side * spacing * rng.uniform(0.95, 1.05)
                 other = picture if rng.random() < 0.3 else self._sprite(rng, difficulty)
                 out.append((other, follower))
         return out

@@ -40,8 +40,8 @@ class Recipe:
     hint: float = 1.0
     threads: int = 2
     bf16: bool = True
-    easy_batches: int = 300
-    save_seconds: float = 60.0
+    easy_batches: int = 200
+    save_seconds: float = 120.0
     checks: int = 480
 
 
@@ -161,7 +161,7 @@ def evaluate(model: Any, batch: dict[str, Tensor]) -> tuple[float, np.ndarray[An
 
 
 def train(recipe: Recipe, resume: bool) -> Trainer:
-    """Trains until the time is used; prints progress; saves every minute and the best weights apart."""
+    """Trains until the time is used; prints progress; saves every two minutes and the best weights apart."""
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -173,14 +173,14 @@ def train(recipe: Recipe, resume: bool) -> Trainer:
     trainer.model.train()
     loader = DataLoader(_Batches(recipe, trainer.step), batch_size=None, num_workers=1, prefetch_factor=8,
                         multiprocessing_context="spawn")  # a fork would inherit locks of other threads
-    mean, last, saved, waited = np.zeros(3), time.monotonic(), trainer.seconds, 0.0
+    mean, last, saved, waited, began = np.zeros(3), time.monotonic(), trainer.seconds, 0.0, trainer.step
     for batch in loader:
         waited += time.monotonic() - last
         mean = 0.98 * mean + 0.02 * np.array(trainer.learn(batch))
         now = time.monotonic()
         trainer.seconds, last = trainer.seconds + now - last, now
         if trainer.step % 100 == 0:
-            loss, hint, right = mean / (1 - 0.98 ** min(trainer.step, 10_000))
+            loss, hint, right = mean / (1 - 0.98 ** min(trainer.step - began, 10_000))
             rate = trainer.step * recipe.batch / trainer.seconds
             when = f"step {trainer.step} {trainer.seconds / 60:.1f} min"
             pace = f"{rate:.0f}/s, waiting {waited / trainer.seconds:.0%}"
