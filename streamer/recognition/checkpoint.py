@@ -106,8 +106,14 @@ def cached_folder(model_id: str) -> Path | None:
 
     try:
         folder = Path(snapshot_download(model_id, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError):
+    except HFValidationError:
         return None
+    except LocalEntryNotFoundError as error:
+        # Newer clients call a folder incomplete that lacks any file of the repository; we fetch only some.
+        found = getattr(error, "snapshot_path", None)
+        if found is None:
+            return None
+        folder = Path(found)
     processors = {file for file, _ in VIDEO_PROCESSORS}
     whole = (folder / CONFIG).exists() and any((folder / file).exists() for file in processors)
     return folder if whole and weights_present(folder) else None

@@ -20,8 +20,8 @@ def describe(model_id: str) -> dict[str, Any]:
 
     Returns:
         id, family, kind ("video", "frame" or "words"), use, folder, frames, interval and span (seconds), size
-        [H, W], mean, std, labels (how many), label_names, licence, gflop (of one window, two per multiply-add),
-        notes. What is unknown is None.
+        [H, W], mean, std, labels (how many), label_names, licence, gflop (of one window, of a frame model
+        one frame; two per multiply-add), notes. What is unknown is None.
 
     Raises:
         ModelLoadError: it is neither known nor here, or its files are wrong.
@@ -89,8 +89,8 @@ def _from_files(checkpoint: Checkpoint) -> dict[str, Any]:
 def gflop(config: Mapping[str, Any], frames: int, size: tuple[int, int]) -> float | None:
     """10^9 floating point operations of one forward, two per multiply-add, counted from the shapes.
 
-    Matrix products only (the rest is well below 1 %): of TimeSformer, of models that attend over all tokens at
-    once (VideoMAE, ViViT, V-JEPA 2's encoder), and of ViT, for one frame. None for others.
+    Matrix products only (the rest is well below 1 %): of TimeSformer, of models that attend over all tokens
+    at once (VideoMAE, ViViT, V-JEPA 2's encoder), and of ViT, for one frame. None for others.
     """
     family = config.get("model_type")
     shape = _Shape(config, frames, size)
@@ -124,7 +124,7 @@ class _Shape:
 
 
 def _timesformer(shape: _Shape, attention: str) -> float:
-    """Multiply-adds. Divided attention: q, k, v, out and one more dense in time; q, k, v, out in space; an MLP."""
+    """Multiply-adds. Divided: q, k, v, out and one more dense in time; q, k, v, out in space; an MLP."""
     n, t, d = shape.patches, shape.frames, shape.width
     embedding = n * t * shape.patch**2 * 3 * d
     mlp = 2 * d * shape.mlp

@@ -79,6 +79,8 @@ def set_threads(threads: int | None = None) -> int:
     torch would take every core, and OpenCV, the capture threads and the screen want some of the same ones.
     Resizing frames (`Preprocessor.reduce`) is single-threaded in torch and is not concerned.
     """
+    if threads is None and os.environ.get("OMP_NUM_THREADS"):  # the user has decided
+        return torch.get_num_threads()
     threads = threads or available_cores()
     torch.set_num_threads(threads)
     return threads

@@ -49,7 +49,7 @@ class Loaded:
 class _Base:
     """What both kinds share: checks, pixels, the forward with its errors, scores."""
 
-    def __init__(self, loaded: Loaded, pool: DevicePool | None = None) -> None:
+    def __init__(self, loaded: Loaded) -> None:
         self.spec = loaded.spec
         self.notes = loaded.notes
         self.preprocessor = loaded.preprocessor
@@ -57,9 +57,7 @@ class _Base:
         self.model = loaded.model
         self.forward: Forward = loaded.forward
         self.preprocess_s = 0.0
-        self._pool = pool
-        if pool is None and loaded.place.device.type == "cuda":
-            self._pool = DevicePool(loaded.place.device, loaded.spec.size)
+        self._pool: DevicePool | None = None
 
     def use(self, forward: Forward, **changes: Any) -> None:
         """Compute with another forward from now on; `changes` are the spec's (engine="openvino", ...)."""
@@ -151,6 +149,12 @@ class _Base:
 
 class VideoRecognizer(_Base):
     """A model of whole windows: any AutoModelForVideoClassification. Stateless, but for frames on a GPU."""
+
+    def __init__(self, loaded: Loaded, pool: DevicePool | None = None) -> None:
+        super().__init__(loaded)
+        self._pool = pool
+        if pool is None and loaded.place.device.type == "cuda":
+            self._pool = DevicePool(loaded.place.device, loaded.spec.size)
 
     def predict(self, windows: Sequence[Window]) -> list[NDArray[Any]]:
         """See `Recognizer.predict`."""

@@ -38,6 +38,7 @@ def load(config: ModelConfig) -> VideoRecognizer | FrameRecognizer:
     checkpoint = ck.open_checkpoint(config.id)
     device = choose_device(config.device)
     set_threads()
+    metadata.labels_of(checkpoint)  # now, because its message is better than transformers'
     with _quiet():
         model_config = _model_config(checkpoint)
         auto_class, frames = _auto_class(checkpoint, model_config)
@@ -77,9 +78,9 @@ class _Settled:
 
 
 def _settle(checkpoint: Checkpoint, config: ModelConfig, *, frames: bool) -> _Settled:
+    labels, notes = metadata.labels_of(checkpoint)
     processor, file = metadata.read_processor(checkpoint, frames=frames)
     numbers = from_json(processor, metadata.model_size(checkpoint.config), str(file))
-    labels, notes = metadata.labels_of(checkpoint)
     interval, more = metadata.interval_of(checkpoint, config.interval, frames=frames)
     spec = ModelSpec(
         name=checkpoint.name,
@@ -132,8 +133,8 @@ def _auto_class(checkpoint: Checkpoint, model_config: Any) -> tuple[Any, bool]:
     classifies = any("Classification" in str(name) for name in architectures)
     if checkpoint.family in WORD_FAMILIES and not classifies:  # transformers would invent a head
         raise ModelLoadError(
-            f"{checkpoint.name} compares pictures with words ({checkpoint.family}) and has no labels of its own; "
-            "streamer runs checkpoints with a classification head: see `streamer models`"
+            f"{checkpoint.name} compares pictures with words ({checkpoint.family}) and has no labels of its "
+            "own; streamer runs checkpoints with a classification head: see `streamer models`"
         )
     if type(model_config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         return AutoModelForImageClassification, True

@@ -30,7 +30,6 @@ class Preprocessor:
         self.numbers = numbers
         self._affine: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
-    @torch.no_grad()
     def reduce(self, image: NDArray[Any]) -> NDArray[Any]:
         """Resize and crop: uint8 BGR (H, W, 3) -> read-only uint8 RGB (h, w, 3), (h, w) = `numbers.size`.
 

@@ -69,7 +69,7 @@ def _timesformer() -> list[KnownModel]:
     variants = (  # prefix, frames, sampling rate in frames, size, GFLOP of a frame, remark
         ("facebook/timesformer-base", 8, 32, 224, 49.0, ""),
         ("facebook/timesformer-hr", 16, 16, 448, 212.9, ", high resolution"),
-        ("fcakyon/timesformer-large", 96, 4, 224, 49.6, ", long span"),
+        ("fcakyon/timesformer-large", 96, 4, 224, 49.58, ", long span"),
     )
     found = []
     for prefix, frames, rate, size, gflop, remark in variants:
