@@ -71,7 +71,7 @@ class LateFrames:
     Stamped with their arrival they would lie about when they were taken, and delay would grow. Frames are
     old (1) for half a second after opening or a hiccup, while their stamps run more than twice as fast as
     the clock; (2) while their stamps are further behind the clock than they have been at best (consumer
-    slower than the camera), until that is made up for, or half a second has shown that the stamps are nonsense.
+    slower than the camera), until that is made up for, or half a second shows that the stamps are nonsense.
     """
 
     def __init__(self, first_is_old: bool = False) -> None:
