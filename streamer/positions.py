@@ -56,7 +56,11 @@ def choose(
         wanted = end - k * interval
         after = bisect_left(frames, wanted, hi=newest + 1, key=frame_time)
         near = min(after, newest)
-        if after > 0 and (after > newest or wanted - frames[after - 1].time <= frames[after].time - wanted):
+        # The hair makes ties go one way: a camera at the interval's own rate must not stand twice and be left
+        # out in turns when the positions lie half way between its frames.
+        if after > 0 and (
+            after > newest or wanted - frames[after - 1].time <= frames[after].time - wanted + HAIR
+        ):
             near = after - 1
         away = abs(frames[near].time - wanted)
         reach = interval / 2

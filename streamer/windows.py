@@ -33,7 +33,7 @@ _DEADLINE = 1.0  # seconds between two looks of a blocked `add`
 # Causes in `Windows.skipped`
 BUSY = "busy"  # the model was busy; a newer window took its place
 GAP = "gap"  # frames are missing
-SLOW_CAMERA = "slow_camera"  # no new frame since the window before
+NO_FRAME = "no_frame"  # no new frame since the window before: a camera slower than the hop
 INTERRUPTED = "interrupted"  # it waited when the video broke off
 
 
@@ -230,7 +230,7 @@ class Windows:
             self._skip(GAP, hops)
             self._broken(chosen)
             return
-        self._skip(SLOW_CAMERA, hops - 1)
+        self._skip(NO_FRAME, hops - 1)
         since = frame.captured
         if self._pending is not None:
             self._skip(BUSY)
@@ -273,7 +273,7 @@ class Windows:
                 continue
             self._pass_hops(1)
             if chosen[-1].time <= self._made_end:
-                self._skip(SLOW_CAMERA)
+                self._skip(NO_FRAME)
             else:
                 self._pending = _Pending(end, frames[newest].captured, chosen)
                 self._made_end = chosen[-1].time
