@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.config import CameraConfig, Config, ModelConfig, Pace
-from streamer.errors import ConfigError, ModelError, StreamerError
+from streamer.errors import ConfigError, ModelError, SourceOpenError, StreamerError
 from streamer.metrics import Metrics
 from streamer.types import CameraState, CameraStatus, Event, Prediction, Stats
 
@@ -79,6 +79,7 @@ class Pipeline:
             sinks=self._sinks,
             clock=self._clock,
             on_problem=self.note,
+            complete=self._config.pace is Pace.FAST,
         )
         self._publisher.__enter__()
         return self
@@ -121,6 +122,8 @@ class Pipeline:
                 camera.name, CameraState.CONNECTING, self._clock.wall(), "waiting for the model"
             )
             self._camera_changed(waiting)
+        if self._config.capture.give_up and not self._any_can_be_had(cameras):
+            return EXIT_SOURCE
         try:
             if not self._load(cameras, stop):
                 return EXIT_DONE
@@ -133,6 +136,25 @@ class Pipeline:
             self._stop_stages("stopped")
 
     # --- start ---
+
+    def _any_can_be_had(self, cameras: Sequence[CameraConfig]) -> bool:
+        """A mistyped file name is said at once, not after the model is loaded."""
+        from streamer.capture import check_source
+
+        failed = []
+        for camera in cameras:
+            try:
+                check_source(camera)
+            except SourceOpenError as error:
+                failed.append((camera.name, error))
+        if len(failed) < len(cameras):
+            return True
+        for name, error in failed:
+            detail = str(error).removeprefix(f"camera {name}: ")
+            self._camera_changed(
+                CameraStatus(name, CameraState.FAILED, self._clock.wall(), detail, error.code)
+            )
+        return False
 
     def _load(self, cameras: Sequence[CameraConfig], stop: threading.Event) -> bool:
         """Load and warm up each model on a thread that can be left; False when stopped meanwhile."""
@@ -274,4 +296,3 @@ class Pipeline:
         for lane in self._lanes.values():
             self._abandoned |= not lane.stop(JOIN, reason)
         self._lanes.clear()
-

@@ -5,6 +5,16 @@ from __future__ import annotations
 from streamer.capture.address import Kind, kind_of, redact
 from streamer.capture.camera import Camera
 from streamer.capture.devices import Device, list_devices
-from streamer.capture.source import OpenedSource, open_source
+from streamer.capture.source import OpenedSource, check_source, open_source
 
-__all__ = ["Camera", "Device", "Kind", "OpenedSource", "kind_of", "list_devices", "open_source", "redact"]
+__all__ = [
+    "Camera",
+    "Device",
+    "Kind",
+    "OpenedSource",
+    "check_source",
+    "kind_of",
+    "list_devices",
+    "open_source",
+    "redact",
+]

@@ -77,15 +77,24 @@ def open_source(config: CameraConfig, capture: CaptureConfig, patience: float | 
 
     Raises SourceOpenError with a code of `errors.SOURCE_CODES` and one line that names the camera.
     """
+    check_source(config)
     address = parse(config)
-    if address.kind is Kind.FILE and not address.network:
-        _check_file(config.name, str(address.secret_url))
     read_timeout = max(capture.read_timeout, patience or 0.0)
     cv2 = _opencv.load()
     opened = _open_native(cv2, address, config, capture.open_timeout, read_timeout)
     if opened is None:
         raise _failure(config, address, capture)
     return opened
+
+
+def check_source(config: CameraConfig) -> None:
+    """Look, without opening anything, whether a source can be had at all: cheap, before a model is loaded.
+
+    Raises SourceOpenError as `open_source` does, for what a look at the address and the disk can tell.
+    """
+    address = parse(config)
+    if address.kind is Kind.FILE and not address.network:
+        _check_file(config.name, str(address.secret_url))
 
 
 def _open_native(
