@@ -242,8 +242,8 @@ class Pipeline:
     def _all_done(self) -> bool:
         """True when nothing can come any more: files played to their end, sources that cannot be had."""
         statuses = [camera.status for camera in self._cameras.values()]
-        # a list, not a generator: every camera that has ended must get its look
-        if all([s.state in FINAL and self._lanes_of[s.camera].drain(s.camera) for s in statuses]):
+        drained = [s.state in FINAL and self._lanes_of[s.camera].drain(s.camera) for s in statuses]
+        if all(drained):  # every camera that has ended got its look
             return True
         return self._config.capture.give_up and all(
             s.state is CameraState.FAILED or (s.code in UNMENDABLE and s.captured == 0) for s in statuses
@@ -278,9 +278,9 @@ class Pipeline:
         self._statuses[status.camera] = status
         self._publisher.status(status)
         self.metrics.camera_status(status)
-        if status.state in BROKEN and (before is None or before.state not in BROKEN):
-            if status.camera in self._lanes_of:
-                self._lanes_of[status.camera].lost(status.camera, f"camera {status.state}")
+        broke = status.state in BROKEN and (before is None or before.state not in BROKEN)
+        if broke and status.camera in self._lanes_of:
+            self._lanes_of[status.camera].lost(status.camera, f"camera {status.state}")
 
     # --- stop ---
 
