@@ -152,7 +152,7 @@ def test_a_gap_shorter_than_half_an_interval_on_each_side_costs_nothing(complete
     assert "gap" not in windows.skipped
 
 
-def test_one_long_gap_is_never_taken_for_a_no_frame() -> None:
+def test_one_long_gap_is_never_taken_for_a_slow_camera() -> None:
     frames = [f for f in steady(30, 20.0, start=0.0) if not 8.0 < f.time < 9.5]
     windows = Windows("cam", 16, 4 / 30, 0.1, False)
     for window in watch(windows, frames):
@@ -357,8 +357,9 @@ def test_any_camera_gives_the_nearest_frames_of_one_epoch_and_every_hop_is_accou
             assert windows.add(one)
             if one.time >= free and (window := windows.take()) is not None:
                 of_epoch = times[window.epoch]
-                assert window.end == one.time
-                assert is_nearest(window, window.end, of_epoch[of_epoch <= one.time])
+                # older than the newest frame only where that one stands behind a hole
+                assert window.end == one.time or windows.skipped["gap"] > 0
+                assert is_nearest(window, window.end, of_epoch[of_epoch <= window.end])
                 free = one.time + work
                 taken.append(window)
             assert_accounts(windows)
