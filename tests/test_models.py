@@ -271,6 +271,16 @@ def test_no_processor(folder: Path) -> None:
     refused(folder, "has no preprocessor_config.json .*copy the file from the checkpoint")
 
 
+def test_a_processor_in_the_newer_nested_file(folder: Path) -> None:
+    """transformers 5 saves image and video processors inside processor_config.json; it goes first."""
+    old = json.loads((folder / "preprocessor_config.json").read_text())
+    nested = {"processor_class": "X", "video_processor": {**old, "image_mean": [0.1, 0.2, 0.3]}}
+    (folder / "processor_config.json").write_text(json.dumps(nested))
+    assert load(folder).preprocessor.numbers.mean == (0.1, 0.2, 0.3)
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "X"}))
+    assert load(folder).preprocessor.numbers.mean == (0.45, 0.45, 0.45)
+
+
 def test_a_processor_whose_size_the_model_cannot_take(tmp_path: Path) -> None:
     save("videomae", tmp_path)
     edit(

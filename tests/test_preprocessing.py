@@ -241,6 +241,7 @@ def test_normalisation_is_the_processors(family: str) -> None:
         ({"size": {"longest_edge": 5}}, "neither a shortest edge nor"),
         ({"size": {"shortest_edge": 224}, "do_center_crop": False}, "no fixed size"),
         ({"size": {"shortest_edge": -3}}, "impossible numbers"),
+        ({"size": {"shortest_edge": 10**9}}, "impossible numbers"),
         ({"resample": 9}, "impossible numbers"),
         ({"do_flip_channel_order": True}, "do_flip_channel_order"),
         ({"image_processor_type": "EfficientNetImageProcessor"}, "EfficientNetImageProcessor"),

@@ -58,7 +58,8 @@ def _from_files(checkpoint: Checkpoint) -> dict[str, Any]:
     frames = checkpoint.family not in registry.FAMILIES and metadata.frame_count(checkpoint) is None
     processor, file = metadata.read_processor(checkpoint, frames=frames)
     numbers = from_json(processor, metadata.model_size(checkpoint.config), str(file))
-    labels, notes = metadata.labels_of(checkpoint)
+    words = metadata.compares_words(checkpoint)
+    labels, notes = ((), []) if words else metadata.labels_of(checkpoint)
     count: int | None = metadata.frames_of(checkpoint, None, frames=frames)
     interval: float | None = None
     try:
@@ -69,7 +70,7 @@ def _from_files(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "id": checkpoint.name,
         "family": checkpoint.family,
-        "kind": entry.kind if entry else ("frame" if frames else "video"),
+        "kind": entry.kind if entry else ("words" if words else "frame" if frames else "video"),
         "use": entry.use if entry else None,
         "folder": str(checkpoint.folder),
         "frames": count,
@@ -78,8 +79,8 @@ def _from_files(checkpoint: Checkpoint) -> dict[str, Any]:
         "size": list(numbers.size),
         "mean": list(numbers.mean),
         "std": list(numbers.std),
-        "labels": len(labels),
-        "label_names": list(labels),
+        "labels": None if words else len(labels),
+        "label_names": None if words else list(labels),
         "licence": metadata.licence_of(checkpoint),
         "gflop": counted if counted is not None else (entry.gflop if entry else None),
         "notes": [*notes, *more],

@@ -34,10 +34,16 @@ def download(model_id: str, *, progress: bool | None = None) -> Path:
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
-    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     bars = sys.stderr.isatty() if progress is None else progress
-    (enable_progress_bars if bars else disable_progress_bars)()
+    hide = not bars and not are_progress_bars_disabled()  # where the user has disabled them they stay so
+    if hide:
+        disable_progress_bars()
     try:
         folder = Path(snapshot_download(model_id, allow_patterns=_files(model_id)))
     except (RepositoryNotFoundError, GatedRepoError) as error:
@@ -60,7 +66,8 @@ def download(model_id: str, *, progress: bool | None = None) -> Path:
             "connect once, or give a folder"
         ) from error
     finally:
-        enable_progress_bars()
+        if hide:
+            enable_progress_bars()
     return folder
 
 

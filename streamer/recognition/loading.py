@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 # What a family's head is not computed from, so that a checkpoint may lack it.
 UNUSED_WEIGHTS = {"vjepa2": ("vjepa2.predictor.",)}
-WORD_FAMILIES = ("clip", "siglip", "siglip2", "xclip", "videoprism")
+COMPUTED_WEIGHTS = ("position_ids", "relative_position_index", "num_batches_tracked")  # not learned
 NAMES_SHOWN = 3  # of missing weights, in a message
 
 
@@ -129,9 +129,7 @@ def _auto_class(checkpoint: Checkpoint, model_config: Any) -> tuple[Any, bool]:
 
     if type(model_config) in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING:
         return AutoModelForVideoClassification, False
-    architectures = checkpoint.config.get("architectures") or ()
-    classifies = any("Classification" in str(name) for name in architectures)
-    if checkpoint.family in WORD_FAMILIES and not classifies:  # transformers would invent a head
+    if metadata.compares_words(checkpoint):  # transformers would invent a head
         raise ModelLoadError(
             f"{checkpoint.name} compares pictures with words ({checkpoint.family}) and has no labels of its "
             "own; streamer runs checkpoints with a classification head: see `streamer models`"
@@ -195,7 +193,11 @@ def _check_report(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
             f"{tuple(wanted)}: the two files belong to different checkpoints"
         )
     unused = UNUSED_WEIGHTS.get(checkpoint.family, ())
-    missing = sorted(key for key in report.get("missing_keys", ()) if not key.startswith(unused))
+    missing = sorted(
+        key
+        for key in report.get("missing_keys", ())
+        if not key.startswith(unused) and not key.endswith(COMPUTED_WEIGHTS)
+    )
     if not missing:
         return
     shown = ", ".join(missing[:NAMES_SHOWN]) + (", ..." if len(missing) > NAMES_SHOWN else "")

@@ -43,6 +43,13 @@ def read_processor(checkpoint: Checkpoint, *, frames: bool) -> tuple[dict[str, A
     )
 
 
+def compares_words(checkpoint: Checkpoint) -> bool:
+    """True for CLIP and its like, which compare pictures with words and have no labels of their own."""
+    architectures = checkpoint.config.get("architectures") or ()
+    classifies = any("Classification" in str(name) for name in architectures)
+    return checkpoint.family in registry.WORD_FAMILIES and not classifies
+
+
 def labels_of(checkpoint: Checkpoint) -> tuple[tuple[str, ...], list[str]]:
     """Labels in the order of the model's outputs, and notes on what had to be mended.
 

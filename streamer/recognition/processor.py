@@ -23,6 +23,8 @@ SHORT_EDGE_CLASSES = ("VideoMAE", "Vivit", "CLIP", "VJEPA2", "Timesformer")  # o
 OTHER_ARITHMETIC = ("EfficientNet", "Levit", "PoolFormer", "MobileViT", "ImageGPT", "Perceiver")
 OTHER_KEYS = ("do_pad", "do_flip_channel_order", "do_color_quantize", "do_grayscale", "rescale_offset")
 
+MAX_SIDE = 4096  # pixels; no model looks at more
+
 Triple = tuple[float, float, float]
 
 
@@ -113,7 +115,8 @@ def from_json(processor: Mapping[str, Any], model_size: tuple[int, int] | None, 
         ) from error
     except (TypeError, ValueError, AttributeError) as error:
         raise ModelLoadError(f"{where} is not a processor's file: {error}") from error
-    if resample not in RESAMPLE or 0.0 in std or min((edge or 1), *(resize or (1,)), *(crop or (1,))) < 1:
+    sides = [edge or 1, *(resize or ()), *(crop or ())]
+    if resample not in RESAMPLE or 0.0 in std or min(sides) < 1 or max(sides) > MAX_SIDE:
         raise ModelLoadError(
             f"{where}: impossible numbers (size {resize or edge}, crop {crop}, std {std}, resample "
             f"{resample})"

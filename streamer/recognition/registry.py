@@ -54,6 +54,8 @@ FAMILIES: dict[str, Family] = {
     "vjepa2": Family(4 / FPS, "every 4th frame at 30 fps, as V-JEPA 2's probes on Kinetics"),
     "videoprism_vision_model": Family(0.25, "16 frames over 4 s"),
 }
+# Models of pictures and words; with a classification head of their own they are frame models.
+WORD_FAMILIES = ("clip", "siglip", "siglip2", "xclip", "videoprism")
 FRAME_FAMILY = Family(0.25, "four frames a second")
 FRAMES_OF_FRAME_MODELS = 8  # how many frames one window of a frame model averages
 
