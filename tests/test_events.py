@@ -134,6 +134,12 @@ def test_a_neighbour_that_rises_within_merge_gap_joins_though_it_is_decided_late
     assert spans == [(pytest.approx(1.0), pytest.approx(5.9))]
 
 
+def test_a_rise_after_merge_gap_is_another_event_even_where_no_window_fell_between() -> None:
+    config = EventsConfig(half_life=0.0, min_on=0.0, min_off=0.0, merge_gap=0.5)
+    for rise, expected in [(0.45, [(0.0, 0.45)]), (0.8, [(0.0, 0.0), (0.8, 0.8)])]:
+        assert ended(run(config, {0.0: 0.9, 0.3: 0.0, rise: 0.9})) == expected
+
+
 def test_a_flicker_within_merge_gap_does_not_prolong() -> None:
     config = EventsConfig(half_life=0.0, min_on=1.0, min_off=0.2, merge_gap=1.0)
     spans = ended(run(config, sample(box((1.0, 3.0), (3.8, 4.2)), 0.1, 10.0), end=False))
