@@ -314,5 +314,5 @@ class Windows:
             return not self._closed
 
     def _tell(self) -> None:
-        if self.on_ready is not None:
-            self.on_ready()
+        if (on_ready := self.on_ready) is not None:
+            on_ready()
