@@ -70,7 +70,9 @@ class Lane:
             ConfigError: a label that the config names is not one of the model's.
         """
         spec = self.recognizer.spec
-        self._trackers[camera.name] = EventTracker(camera.name, spec.name, spec.labels, events)
+        self._trackers[camera.name] = EventTracker(
+            camera.name, spec.name, spec.labels, events, independent=spec.independent
+        )
         windows = Windows(camera.name, spec.frames, spec.interval, self.hop, self._complete)
         windows.on_ready = self.thread.notify
         self.windows[camera.name] = windows
