@@ -84,8 +84,6 @@ class _Base:
         shape = self._shape_of(1)
         try:
             logits = self._run(torch.zeros(shape, dtype=self.place.dtype, device=self.place.device))
-        except WindowShapeError:
-            raise
         except ModelError as error:
             raise ModelLoadError(
                 f"{self.spec.name} cannot compute {shape}, the shape its own files ask for: {error}"
@@ -114,8 +112,13 @@ class _Base:
 
     def _pixels(self, frames: Sequence[Frame]) -> Tensor:
         """Frames -> (N, C, H, W) on the device, in the model's dtype."""
-        stacked = stack_frames(frames) if self._pool is None else self._pool.gather(frames)
-        return self.preprocessor.normalise(stacked.to(self.place.device), self.place.dtype)
+        try:
+            stacked = stack_frames(frames) if self._pool is None else self._pool.gather(frames)
+            return self.preprocessor.normalise(stacked.to(self.place.device), self.place.dtype)
+        except torch.OutOfMemoryError as error:  # a caller may try fewer windows
+            raise ModelError(
+                f"{self.spec.name}: not enough memory on {self.place.device} for {len(frames)} frames"
+            ) from error
 
     def _run(self, pixel_values: Tensor) -> Tensor:
         """Logits float32 (B, L) on the host. Out of GPU memory halves the batch and goes on."""
