@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -210,4 +212,6 @@ def save(family: str, folder: Path, **config: Any) -> Path:
 @cache
 def shared(family: str) -> Path:
     """The plain checkpoint of a family, made once for the test run; read only."""
-    return save(family, Path(mkdtemp(prefix=f"streamer-{family}-")))
+    folder = Path(mkdtemp(prefix=f"streamer-{family}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return save(family, folder)
