@@ -39,6 +39,7 @@ class Watched:
         self.frames: list[Frame] = []
         self.statuses: list[CameraStatus] = []
         self.times: list[float] = []  # monotonic seconds of each status
+        self.patience = PATIENCE + capture.retry_max
         self._deliver = deliver
         self._news = threading.Condition()
         self.camera = Camera(
@@ -78,12 +79,19 @@ class Watched:
     def until(self, what: Callable[[], Any], why: str) -> None:
         """Wait until `what()` holds; look at every frame and status."""
         with self._news:
-            assert self._news.wait_for(what, PATIENCE), f"never: {why}; {self.camera.status}"
+            assert self._news.wait_for(what, self.patience), f"never: {why}; {self.camera.status}"
 
     def until_frames(self, count: int) -> None:
         """Wait for `count` more frames."""
         goal = len(self.frames) + count
         self.until(lambda: len(self.frames) >= goal, f"{count} more frames")
+
+    def until_dropped(self, cause: str, count: int) -> None:
+        """Wait until `count` frames were dropped for `cause`, asking for it: no status tells."""
+        tick, deadline = threading.Event(), time.monotonic() + self.patience
+        while self.camera.status.dropped.get(cause, 0) < count:
+            assert time.monotonic() < deadline, f"never: {count} dropped for {cause}; {self.camera.status}"
+            tick.wait(0.02)
 
     def until_state(self, state: CameraState, since: int = 0) -> int:
         """Wait for `state` among the statuses from number `since` on; returns its number."""

@@ -1,4 +1,4 @@
-"""python -m tests.faults_table [--quick]: plays every fault at default settings and prints a Markdown table."""
+"""python -m tests.faults_table [--quick]: plays every fault at default settings, prints a Markdown table."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -72,40 +73,41 @@ class OptionsGate:
     def __init__(self, settle: float = 1.0) -> None:
         self._settle = settle
         self._changed = threading.Condition()
-        self._turn = 0  # whose turn it is to enter, first come first served
-        self._next = 0
+        self._turn = 0  # who may enter next: first come, first served
+        self._tickets = 0
         self._value: str | None = None
-        self._users: dict[int, threading.Timer] = {}
+        self._users: dict[int, float] = {}  # ticket -> until when it counts, monotonic seconds
 
     @contextmanager
     def set_to(self, value: str | None) -> Iterator[None]:
         """Have the variable hold `value` (None: absent) while an open begins."""
         with self._changed:
-            ticket = self._next
-            self._next += 1
-            self._changed.wait_for(lambda: self._turn == ticket and (not self._users or self._value == value))
+            ticket = self._tickets
+            self._tickets += 1
+            while (wait := self._wait_of(ticket, value)) > 0:
+                self._changed.wait(wait)
             self._turn += 1
             self._value = value
             if value is None:
                 os.environ.pop(CAPTURE_OPTIONS, None)
             else:
                 os.environ[CAPTURE_OPTIONS] = value
-            timer = threading.Timer(self._settle, self._leave, (ticket,))
-            timer.daemon = True
-            timer.name = "capture-options"
-            self._users[ticket] = timer
-            timer.start()
+            self._users[ticket] = time.monotonic() + self._settle
             self._changed.notify_all()
         try:
             yield
         finally:
-            timer.cancel()
-            self._leave(ticket)
-
-    def _leave(self, ticket: int) -> None:
-        with self._changed:
-            if self._users.pop(ticket, None) is not None:
+            with self._changed:
+                del self._users[ticket]
                 self._changed.notify_all()
+
+    def _wait_of(self, ticket: int, value: str | None) -> float:
+        """Seconds until this ticket should look again; 0 when it may enter."""
+        if ticket != self._turn:
+            return self._settle
+        if value == self._value:
+            return 0.0
+        return max(0.0, max(self._users.values(), default=0.0) - time.monotonic())
 
 
 USER_OPTIONS = os.environ.get(CAPTURE_OPTIONS)  # what the user wants for every open, if anything

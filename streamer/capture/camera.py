@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 MOST_ABANDONED = 3  # hung native calls left behind by one camera before it stops opening more
 _LOOK = 0.2  # seconds between two looks at the reader
-_STALLED = 0.75  # parts of read_timeout without a frame: shown as stalled before the handle is given up
 _FAREWELL = 1.0  # seconds a reader gets to finish after stop()
 _SLOW = frozenset({"auth_failed", "not_found", "codec", "permission"})  # no retry mends these
 _FINAL = frozenset({CameraState.ENDED, CameraState.FAILED})
@@ -110,7 +109,8 @@ class Camera:
         if self._thread.ident is None:
             return True
         self._thread.join(max(0.0, timeout))
-        return not self._thread.is_alive()
+        reader = self._reader
+        return not self._thread.is_alive() and (reader is None or reader.done.is_set() or reader.abandoned)
 
     @property
     def status(self) -> CameraStatus:
@@ -185,7 +185,6 @@ class Camera:
     def _watch(self, reader: Reader) -> BaseException | None:
         """Wait until the reader is done or has to be given up."""
         stopped_at: float | None = None
-        stalled_after = _STALLED * self._capture.read_timeout
         while not reader.done.is_set():
             # Native calls take real time, whatever clock is injected.
             self._wake.wait(_LOOK)
@@ -198,7 +197,7 @@ class Camera:
                     return None
                 continue
             call = reader.in_call()
-            if call is not None and call[0] == "read" and call[1] > stalled_after:
+            if call is not None and call[0] == "read" and call[1] > self._session.stall_limit:
                 self._stalled()
             hung = reader.overdue()
             if hung is not None and reader.abandon():
@@ -233,6 +232,8 @@ class Camera:
 
     def _frame_came(self) -> None:
         """On the reader's thread, after each frame."""
+        if self._stop.is_set():
+            return  # the last word is the supervisor's
         if self._state is not CameraState.RUNNING:
             if self._ran_since is None:
                 self._ran_since = self._clock.monotonic()
@@ -244,8 +245,7 @@ class Camera:
 
     def _stalled(self) -> None:
         if self._state is CameraState.RUNNING:
-            seconds = _STALLED * self._capture.read_timeout
-            self._set(CameraState.STALLED, f"no frame for {seconds:.1f} s", "timeout")
+            self._set(CameraState.STALLED, f"no frame for {self._session.stall_limit:.1f} s", "timeout")
 
     def _set(self, state: CameraState, detail: str = "", code: str | None = None) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,8 +18,10 @@ from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceLostError, SourceOpenError
 
 _DEVICE_OPEN = 30.0  # seconds; a webcam under Windows may take twenty
+_SLOW_DEVICES = not sys.platform.startswith("linux")
 _LUMPS = 10.0  # seconds between two segments of HLS
 _MOST_PATIENCE = 20.0  # seconds for a first picture, where key frames are rare
+_STALLED = 0.75  # parts of read_timeout
 _LATE = 0.5  # seconds a file may be behind its time before frames are skipped
 _SKIP_AT_MOST = 2.0  # seconds of skipping; a machine that cannot even decode in time plays slower instead
 _RELEASE = 5.0  # seconds a handle may take to close
@@ -47,8 +50,13 @@ class Session:
     @property
     def open_limit(self) -> float:
         """Seconds after which an open counts as hung: the native deadline comes first where there is one."""
-        limit = _DEVICE_OPEN if self.kind is Kind.DEVICE else 0.0
+        limit = _DEVICE_OPEN if self.kind is Kind.DEVICE and _SLOW_DEVICES else 0.0
         return max(limit, self.capture.open_timeout + 4.0)
+
+    @property
+    def stall_limit(self) -> float:
+        """Seconds without a frame after which a camera is shown as stalled, before its handle is given up."""
+        return _STALLED * (_LUMPS if self.kind is Kind.HLS else self.capture.read_timeout)
 
     @property
     def read_limit(self) -> float:

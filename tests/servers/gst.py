@@ -48,7 +48,7 @@ class GstRtsp:
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
             env={"PATH": os.environ["PATH"]},
         )
