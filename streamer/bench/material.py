@@ -50,9 +50,13 @@ def make_random(folder: Path, **changes: Any) -> None:
     import torch
     from transformers import TimesformerConfig, TimesformerForVideoClassification
 
+    from streamer.recognition.loading import _quiet as quiet
+
     torch.manual_seed(0)
-    config = TimesformerConfig(num_labels=400, streamer={"interval": _INTERVAL}, **changes)
-    TimesformerForVideoClassification(config).save_pretrained(folder)
+    labels = {index: f"label {index}" for index in range(400)}
+    config = TimesformerConfig(id2label=labels, streamer={"interval": _INTERVAL}, **changes)
+    with quiet():
+        TimesformerForVideoClassification(config).save_pretrained(folder)
     size = config.image_size
     numbers = {"size": {"shortest_edge": size}, "crop_size": {"height": size, "width": size}}
     (folder / "preprocessor_config.json").write_text(json.dumps({**_PROCESSOR, **numbers}), encoding="utf-8")

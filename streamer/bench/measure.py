@@ -24,6 +24,7 @@ from streamer.recognition.device import DTYPES, has_bf16
 from streamer.recognition.engines import GPU_PRECISIONS, PRECISIONS, Way, build, has_openvino
 from streamer.recognition.engines.calibration import clip_windows
 from streamer.recognition.engines.machine import processor, versions
+from streamer.recognition.loading import _quiet as quiet
 from streamer.recognition.loading import load
 from streamer.recognition.timesformer import FastTimesformer
 from streamer.recognition.tuning import Logits
@@ -184,7 +185,8 @@ class _Stage:
 
         self._say("loading transformers' model")
         self._memory = Peak(self._device)
-        model = AutoModelForVideoClassification.from_pretrained(self._folder, local_files_only=True)
+        with quiet():
+            model = AutoModelForVideoClassification.from_pretrained(self._folder, local_files_only=True)
         return model.to(self._device).eval().requires_grad_(False)
 
     def _meta(self, fast: bool) -> Any:

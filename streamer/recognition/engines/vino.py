@@ -142,7 +142,7 @@ def _convert(module: Any, shape: tuple[int, ...]) -> Any:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about torch
             exported = torch.export.export(module, (example,))
-        model = openvino.convert_model(exported)
+            model = openvino.convert_model(exported)
         model.reshape([1, *shape])
     except Exception as error:  # two compilers, each with errors of its own; chained, and said in one line
         raise ModelLoadError(
