@@ -11,14 +11,12 @@ tell where its numbers were given anew.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from streamer.bus import wire
 from streamer.bus.messages import EventMessage, Gap, HeartbeatMessage, Message, parse
+from streamer.bus.since import Position, Since, check_since
 from streamer.clock import Clock
-from streamer.errors import BusError
-
-Since: TypeAlias = float | tuple[str, int] | tuple[str, int, str] | None
 
 SILENCE = 3.0  # seconds without any message after which a publisher counts as gone
 PATIENCE = 2.0  # seconds to wait for an answer
@@ -37,7 +35,7 @@ class Follow:
     def __init__(self, topics: Sequence[str], since: Since, clock: Clock) -> None:
         self._topics = tuple(topics) or ("",)
         self._clock = clock
-        self._start = _checked(since)
+        self._start = check_since(since)
         self._replays = since is not None and any(_overlap("event/", topic) for topic in self._topics)
         self.subscriptions = _subscriptions(self._topics)
         self.requests_endpoint: str | None = None  # as announced; may name a wildcard host
@@ -47,11 +45,13 @@ class Follow:
         self._seqs: dict[str, int] = {}
         self._journal: str | None = None
         self._position: int | None = None
-        self._position_session: str | None = None  # the session that gave out that number
-        if isinstance(since, tuple):
+        self._position_session = ""  # the session that gave out that number
+        self._histories: dict[str, tuple[int, str]] = {}
+        if isinstance(since, tuple | list):
             self._position = since[1]
-            self._position_session = since[2] if len(since) > 2 else None
-        self._histories: dict[str, tuple[int, str | None]] = {}
+            if len(since) == 5:
+                self._position_session, self._journal = since[2], since[3] or None
+                self._histories = {journal: (seq, session) for journal, seq, session in since[4]}
         self._synced = not self._replays
         self._held: dict[int, EventMessage] = {}
         self._last_contact: float | None = None
@@ -68,11 +68,16 @@ class Follow:
         return self._heard_at is not None and self._clock.monotonic() - self._heard_at < SILENCE
 
     @property
-    def position(self) -> tuple[str, int, str] | None:
+    def position(self) -> Position | None:
         """Where a later subscriber has to go on: give it as `since`. None: no number known yet."""
-        if self._position is None:
+        others = {**self._histories}
+        if self._position is not None:
+            others.pop(self._journal or "", None)
+            others[self._journal or ""] = (self._position, self._position_session)
+        if not others:
             return None
-        return ("seq", self._position, self._position_session or "")
+        journal, (seq, session) = others.popitem()
+        return "seq", seq, session, journal, tuple((name, *where) for name, where in others.items())
 
     # ---- input
 
@@ -127,6 +132,8 @@ class Follow:
         """The request to be sent now; None: nothing to ask, or still waiting for an answer."""
         if self._synced:
             return None
+        if self._position is None and self._start is None and self._began_at is None:
+            return None  # a history unknown to us: its heartbeat says from when on it concerns us
         now = self._clock.monotonic()
         if self._asked is not None and now < self._asked[1]:
             return None
@@ -273,13 +280,14 @@ class Follow:
             if len(self._histories) > MAX_HISTORIES:
                 del self._histories[next(iter(self._histories))]
         if session != self._position_session:  # within a session numbers go on, whatever file they are in
-            self._position, self._position_session = self._histories.get(journal, (None, None))
+            self._position, self._position_session = self._histories.get(journal, (None, ""))
         self._journal, self._asked, self._synced = journal, None, False
 
     def _asked_since(self) -> float:
-        if self._journal is None or self._last_contact is None:
+        """From which time, in a history of which we have no number yet."""
+        if self._start is not None:
             return self._start
-        return max(0.0, min(self._last_contact, self._began_at or self._last_contact))
+        return max(0.0, min(at for at in (self._last_contact, self._began_at) if at is not None))
 
     # ---- the other kinds
 
@@ -309,17 +317,3 @@ def _subscriptions(topics: Sequence[str]) -> list[bytes]:
 
 def _overlap(kind: str, topic: str) -> bool:
     return kind.startswith(topic) or topic.startswith(kind)
-
-
-def _checked(since: Since) -> float:
-    """The time from which to ask where no number is given. Raises BusError for anything else."""
-    if since is None:
-        return 0.0
-    if isinstance(since, tuple):
-        if len(since) in (2, 3) and since[0] == "seq" and isinstance(since[1], int) and since[1] >= 0:
-            return 0.0
-    elif isinstance(since, int | float) and 0 <= since < 1e15:
-        return float(since)
-    raise BusError(
-        f"since={since!r} is neither Unix seconds nor ('seq', NUMBER) as Subscriber.position gives it"
-    )

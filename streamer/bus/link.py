@@ -12,9 +12,10 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from streamer.bus import endpoints, wire
-from streamer.bus.follow import Follow, Since
+from streamer.bus.follow import Follow
 from streamer.bus.messages import EventMessage, Gap, Message, PredictionMessage
 from streamer.bus.security import ClientKeys
+from streamer.bus.since import Position, Since
 from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.errors import BusError
 
@@ -107,7 +108,7 @@ class Link:
         return self._follow.connected
 
     @property
-    def position(self) -> tuple[str, int, str] | None:
+    def position(self) -> Position | None:
         """Give this as `since` to a later subscriber, and it goes on behind the last event given out here.
 
         Save it after each event that is dealt with: events that wait inside are not counted.
@@ -200,9 +201,10 @@ class Link:
     def _give(self) -> Message:
         message = self._inbox.popleft()
         if isinstance(message, EventMessage):
-            self._given = ("seq", message.seq, message.session)
+            now = self._follow.position
+            self._given = ("seq", message.seq, message.session, now[3] if now else "", now[4] if now else ())
         elif isinstance(message, Gap) and message.kind == "event" and self._given is not None:
-            self._given = ("seq", message.last, self._given[2])
+            self._given = ("seq", message.last, *self._given[2:])
         return message
 
     def _sockets(self) -> list[zmq.Socket[bytes]]:

@@ -1,11 +1,17 @@
-"""Points in time as people type them, and text as terminals may safely show it."""
+"""From where on a subscriber wants events, as people and programs say it; and text that terminals can stand."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, TypeAlias
 
 from streamer.errors import BusError
+
+# ("seq", number, session and history that gave it out, where we are in other histories): goes through JSON
+Position: TypeAlias = tuple[str, int, str, str, Sequence[tuple[str, int, str]]]
+Since: TypeAlias = float | tuple[str, int] | Position | None
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -51,3 +57,35 @@ def printable(text: str) -> str:
 def clock_time(unix: float) -> str:
     """14:03:59, local time."""
     return datetime.fromtimestamp(unix).strftime("%H:%M:%S")
+
+
+def check_since(since: Since) -> float | None:
+    """The time in `since`, if there is one. Raises BusError for what is no `since`."""
+    if since is None:
+        return None
+    if isinstance(since, tuple | list):
+        if _is_position(since):
+            return None
+    elif isinstance(since, int | float) and 0 <= since < 1e15:
+        return float(since)
+    raise BusError(
+        f"since={since!r} is neither Unix seconds nor ('seq', NUMBER) as Subscriber.position gives it"
+    )
+
+
+def _is_position(since: Sequence[Any]) -> bool:
+    def good(seq: object, *names: object) -> bool:
+        whole = isinstance(seq, int) and not isinstance(seq, bool) and seq >= 0
+        return whole and all(isinstance(name, str) for name in names)
+
+    if len(since) not in (2, 5) or since[0] != "seq":
+        return False
+    others = since[4] if len(since) == 5 else ()
+    return (
+        good(*since[1:4])
+        and isinstance(others, tuple | list)
+        and all(
+            isinstance(other, tuple | list) and len(other) == 3 and good(other[1], other[0], other[2])
+            for other in others
+        )
+    )
