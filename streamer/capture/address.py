@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +10,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from streamer.config import CameraConfig
 from streamer.errors import SourceOpenError
+from streamer.redact import redact as redact_urls
 
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s'\"<>]*@")
-_QUERY_SECRET = re.compile(
-    r"(?i)([?&;](?:[a-z_.-]*(?:pass|pwd|secret|token|auth|key|sig)[a-z_.-]*|user(?:name)?|login|p|u)=)[^&\s'\"<>]*"
-)
 _MEDIA_FILES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".flv")
 
 
@@ -24,7 +20,7 @@ def redact(text: str, *secrets: str) -> str:
     for secret in sorted({*secrets, *(quote(s, safe="") for s in secrets)}, key=len, reverse=True):
         if secret:
             text = text.replace(secret, "***")
-    return _QUERY_SECRET.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+    return redact_urls(text)
 
 
 class Kind(StrEnum):
