@@ -439,6 +439,27 @@ class TestChoice:
             load(config)
 
 
+@pytest.mark.soak
+@needs_openvino
+@needs_nncf
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_precisions_agree_with_fp32_on_the_demo_checkpoint(precision: str) -> None:
+    """On 500 windows of the bundled clip (int8 is calibrated on 48 others of it); a minute."""
+    from streamer.demo import clip_path
+    from streamer.recognition.loading import load
+
+    exact = load(ModelConfig(device="cpu", precision="fp32", engine="torch"))
+    rough = load(ModelConfig(device="cpu", precision=precision, engine="openvino"))
+    assert rough.spec.precision == precision
+    spec = exact.spec
+    windows = clip_windows(clip_path(), exact.preprocessor, spec.frames, spec.interval, 500)
+    expected, scores = (r._run(windows).softmax(-1) for r in (exact, rough))
+    agreement = float((expected.argmax(1) == scores.argmax(1)).double().mean())
+    difference = float((expected - scores).abs().max(1).values.mean())
+    print(f"{precision}: {agreement:.2%} of best labels as in fp32, scores differ by {difference:.4f}")
+    assert agreement >= 0.99
+
+
 def make_video(path: Path, frames: int = 40, fps: int = 10) -> Path:
     """A bright square that wanders over noise; H.264."""
     import av

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cameras", metavar="N,N", default="1,2,4,8", help="stops where more give no more (%(default)s)")
     add("--engines", metavar="NAME,NAME", help="torch, openvino; default: all that are here")
     add("--precisions", metavar="NAME,NAME", help="fp32, bf16, fp16, int8; default: all that are here")
+    add("--threads", type=int, help="of a forward; 1 is the steadiest on a busy machine (default: all cores)")
     add("--json", action="store_true", help="one JSON object instead of a table")
     add("--plot", metavar="FILE.svg", help="draw windows per second over cameras")
 
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace) -> Plan:
     if args.rounds < 1:
         raise ConfigError(f"--rounds must be at least 1, not {args.rounds}")
+    if args.threads is not None and args.threads < 1:
+        raise ConfigError(f"--threads must be at least 1, not {args.threads}")
     try:
         cameras = sorted({int(word) for word in args.cameras.split(",")})
         width, height = (int(word) for word in args.size.lower().split("x"))
@@ -72,7 +75,15 @@ def _plan(args: argparse.Namespace) -> Plan:
     if clip is not None and not clip.is_file():
         raise ConfigError(f"--clip {clip}: there is no such file")
     return Plan(
-        args.model, args.device, clip, (height, width), args.rounds, tuple(cameras), engines, precisions
+        model=args.model,
+        device=args.device,
+        clip=clip,
+        size=(height, width),
+        rounds=args.rounds,
+        cameras=tuple(cameras),
+        engines=engines,
+        precisions=precisions,
+        threads=args.threads,
     )
 
 

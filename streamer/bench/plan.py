@@ -20,6 +20,7 @@ class Plan:
     cameras: tuple[int, ...]  # rising
     engines: tuple[str, ...]
     precisions: tuple[str, ...]
+    threads: int | None = None  # None: as the recognizer sets them
 
 
 @dataclass(frozen=True, slots=True)
