@@ -1,4 +1,4 @@
-"""From where on a subscriber wants events, as people and programs say it; and text that terminals can stand."""
+"""From where on events are wanted, as people and programs say it; and text that terminals can stand."""
 
 from __future__ import annotations
 
