@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import sqlite3
 import sys
 import time
@@ -40,7 +41,7 @@ def list_events(
     then. An event that goes on has `ended_at` None and `seconds` None. Raises BusError where there is no
     history or it cannot be read.
     """
-    file = default_path() if path is None else Path(path).expanduser()
+    file = default_path() if path is None else Path(os.path.expanduser(path))
     if not file.is_file():
         raise BusError(
             f"there is no event history at {file}; 'streamer run' makes one, --journal names another"

@@ -71,7 +71,7 @@ class Journal:
     def _open(self) -> Store:
         if self._config.path == "":
             return self._memory()
-        path = default_path() if self._config.path is None else Path(self._config.path).expanduser()
+        path = default_path() if self._config.path is None else Path(os.path.expanduser(self._config.path))
         try:
             prepare_file(path)
             self._lock = FileLock(Path(f"{path}.lock"))

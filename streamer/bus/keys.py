@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from streamer.bus.security import NAME, read_key
+from streamer.bus.security import NAME, checked_key, read_key
 from streamer.errors import BusError
 
 _FORMAT = """#   streamer: ZeroMQ CURVE {kind} key{advice}
@@ -53,11 +53,11 @@ def new_pair(folder: Path, name: str) -> tuple[Path, Path]:
 
 def allow(folder: Path, key: str, name: str | None) -> Path:
     """Let the client with this public key (a file, or its 40 characters) connect. Raises BusError."""
-    path = Path(key).expanduser()
+    path = Path(os.path.expanduser(key))
     if path.is_file():
         public, name = read_key(path).public.decode(), name or path.name.split(".key")[0]
     elif len(key) == 40:
-        public = key
+        public = checked_key(key, "the key given").decode()
         if name is None:
             raise BusError("give the key a name: --name NAME")
     else:
@@ -69,7 +69,6 @@ def allow(folder: Path, key: str, name: str | None) -> Path:
         raise BusError(f"{file} allows another key under this name; give another: --name NAME")
     if not file.exists():
         _write(file, _FORMAT.format(kind="public", advice="", public=public, secret=""), 0o644)
-        read_key(file)
     return file
 
 
@@ -112,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Returns the exit code. Raises BusError for the command line to print."""
-    folder = default_folder() if args.dir is None else Path(args.dir).expanduser()
+    folder = default_folder() if args.dir is None else Path(os.path.expanduser(args.dir))
     if args.keys_command == "new":
         public, secret = new_pair(folder, args.name)
         print(f"{secret}  (secret: stays on this machine)\n{public}  (public)")

@@ -52,10 +52,13 @@ def read_key(path: Path) -> KeyPair:
         raise BusError(
             f"{path} is a secret key that others on this machine can read; mend it: chmod 600 {path}"
         )
-    return KeyPair(_z85(found["public-key"], path), None if secret is None else _z85(secret, path))
+    return KeyPair(
+        checked_key(found["public-key"], path), None if secret is None else checked_key(secret, path)
+    )
 
 
-def _z85(text: str, path: Path) -> bytes:
+def checked_key(text: str, where: object) -> bytes:
+    """A key in Z85, as ZeroMQ wants it. Raises BusError naming `where` it stands."""
     from zmq.utils import z85
 
     try:
@@ -63,7 +66,7 @@ def _z85(text: str, path: Path) -> bytes:
             return text.encode("ascii")
     except (ValueError, KeyError, UnicodeEncodeError):
         pass
-    raise BusError(f"{path}: a key there is damaged; make a new one with 'streamer keys new'")
+    raise BusError(f"{where}: a key there is damaged; make a new one with 'streamer keys new'")
 
 
 def _read_secret(path: Path) -> KeyPair:
@@ -85,7 +88,7 @@ class ClientKeys:
         """From a folder with `client.key_secret` and `server.key`, or a secret key file with `server.key`
         beside it.
         """
-        path = Path(place).expanduser()
+        path = Path(os.path.expanduser(place))
         secret = path / "client.key_secret" if path.is_dir() else path
         return cls(_read_secret(secret), read_key(secret.parent / "server.key").public)
 
@@ -106,7 +109,7 @@ class ServerKeys:
     @classmethod
     def load(cls, place: str | os.PathLike[str]) -> ServerKeys:
         """From a keys folder. Raises BusError."""
-        folder = Path(place).expanduser()
+        folder = Path(os.path.expanduser(place))
         return cls(_read_secret(folder / "server.key_secret"), folder / "allowed")
 
     def arm(self, socket: Any) -> None:
