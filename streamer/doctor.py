@@ -128,7 +128,8 @@ def torch_devices() -> Iterator[Finding]:
         return  # said above
     import torch
 
-    from streamer.recognition.device import available_cores, has_bf16
+    from streamer.recognition.device import has_bf16
+    from streamer.threads import available_cores
 
     cpu = "bf16 in hardware" if has_bf16(torch.device("cpu")) else "no bf16 in hardware: fp32 is used"
     level = torch.backends.cpu.get_cpu_capability()

@@ -149,10 +149,10 @@ class Pipeline:
                 failed.append((camera.name, error))
         if len(failed) < len(cameras):
             return True
-        for name, error in failed:
-            detail = str(error).removeprefix(f"camera {name}: ")
+        for name, reason in failed:
+            detail = str(reason).removeprefix(f"camera {name}: ")
             self._camera_changed(
-                CameraStatus(name, CameraState.FAILED, self._clock.wall(), detail, error.code)
+                CameraStatus(name, CameraState.FAILED, self._clock.wall(), detail, reason.code)
             )
         return False
 

@@ -55,6 +55,9 @@ def load_recognizer(config: ModelConfig) -> Recognizer:
     Raises:
         ModelLoadError: it cannot be found, read or used here; the message says what to do.
     """
+    from streamer import threads
+
+    threads.prepare()
     from streamer.recognition.loading import load  # torch and transformers: seconds, so only here
 
     return load(config)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import torch
 
 from streamer.errors import ModelLoadError
+from streamer.threads import for_model
 
 BIG = 20_000_000  # parameters from which bf16 pays for its rounding; below, fp32 is fast enough
 
@@ -74,20 +74,11 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def set_threads(threads: int | None = None) -> int:
-    """The one place that says how many threads a forward uses; returns the number set.
+    """Sets how many threads a forward uses (None: see `streamer.threads`); returns the number.
 
-    torch would take every core, and OpenCV, the capture threads and the screen want some of the same ones.
     Resizing frames (`Preprocessor.reduce`) is single-threaded in torch and is not concerned.
     """
-    if threads is None and os.environ.get("OMP_NUM_THREADS"):  # the user has decided
-        return torch.get_num_threads()
-    threads = threads or available_cores()
-    torch.set_num_threads(threads)
-    return threads
-
-
-def available_cores() -> int:
-    """Cores this process may use (fewer than the machine has in containers and under taskset)."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return max(1, os.cpu_count() or 1)
+    threads = threads or for_model()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
