@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -299,6 +300,15 @@ class TestCache:
             cache.store(str(number), self.fill)
         assert len(list(tmp_path.iterdir())) == KEPT
         assert cache.find(str(KEPT + 2)) is not None
+
+    def test_what_a_crash_left_is_cleared_away_after_a_day(self, tmp_path: Path) -> None:
+        for name, age in ((".partial-old", 100_000), (".partial-new", 100)):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "half").write_bytes(b"x")
+            then = tmp_path.stat().st_mtime - age
+            os.utime(tmp_path / name, (then, then))
+        Cache(tmp_path).store("a", self.fill)
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == [".partial-new", "a"]
 
     def test_two_at_once_write_the_same(self, tmp_path: Path) -> None:
         cache = Cache(tmp_path)

@@ -64,7 +64,7 @@ def _fuse(first: nn.Linear, second: nn.Linear) -> nn.Linear:
 
 
 class Attention(nn.Module):
-    """Multi-head attention before whose softmax every token asks every token of its row."""
+    """A norm, then heads in which each token of a row asks all of them, then (by the caller) `out`."""
 
     def __init__(self, norm: nn.Module, attention: Any, out: nn.Linear) -> None:
         super().__init__()

@@ -24,6 +24,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 KEPT = 12  # entries; a converted TimeSformer-base takes 120 MB (int8) to 490 MB
+ABANDONED = 24 * 3600.0  # seconds after which nobody writes any more
 MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"  # folders being written, or left by a crash
 _BLOCK = 1 << 20
@@ -115,9 +116,13 @@ class Cache:
         return entry
 
     def _prune(self, keep: str) -> None:
-        """Delete the entries that were not used for longest."""
+        """Delete the entries that were not used for longest, and what a crash left half written."""
+        now = (self.folder / keep).stat().st_mtime  # by the file system's own clock
+        for partial in self.folder.glob(_PARTIAL + "*"):
+            if _changed(partial) < now - ABANDONED:
+                shutil.rmtree(partial, ignore_errors=True)
         entries = [e for e in self.folder.iterdir() if e.is_dir() and not e.name.startswith(_PARTIAL)]
-        entries.sort(key=lambda entry: (entry.name == keep, _used(entry)))
+        entries.sort(key=lambda entry: (entry.name == keep, _changed(entry / MANIFEST)))
         for entry in entries[:-KEPT]:
             shutil.rmtree(entry, ignore_errors=True)
 
@@ -130,10 +135,10 @@ def _digest(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _used(entry: Path) -> float:
+def _changed(path: Path) -> float:
     try:
-        return (entry / MANIFEST).stat().st_mtime
-    except OSError:
+        return path.stat().st_mtime
+    except OSError:  # another process was faster
         return 0.0
 
 

@@ -80,7 +80,12 @@ class OpenVino:
         model = _convert(module, shape)
         if precision == "int8":
             assert clips is not None
-            model = _quantise(model, clips)
+            try:
+                model = _quantise(model, clips)
+            except Exception as error:  # NNCF raises what its passes raise; chained, and said in one line
+                raise ModelLoadError(
+                    f"int8 could not be made of this model ({_one_line(error)}); use --precision auto"
+                ) from error
         try:
             entry = cache.store(key, partial(_save, model))
         except OSError as error:
