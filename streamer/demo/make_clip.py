@@ -1,7 +1,7 @@
 """Makes the bundled clip and its ground truth: ``python -m streamer.demo.make_clip [FOLDER]``.
 
 Two scenes of a minute in all, cut from photographs with free licences (see LICENCES.md) of which the bundled
-checkpoint has seen none: objects stand, wave, pass through in a procession, come near and go away.
+checkpoint has seen none: an object stands, waves, comes near, goes away, leaves, and others pass through.
 Needs scikit-image (photographs) and av (H.264). The same versions give the same file.
 """
 
@@ -24,16 +24,21 @@ from streamer.demo.textures import SEEDS, Image, load_photo
 
 WIDTH, HEIGHT, FPS = 640, 480, 25
 REST, FAR, NEAR = 0.45, 0.13, 0.75  # an object's height, in frame heights
-SPACING = 0.8  # between the members of a procession, in frame heights
-SIDEWAYS = {"moving left": (-1, 0), "moving right": (1, 0), "moving up": (0, -1), "moving down": (0, 1)}
+EDGE = 0.72  # where an object is just outside the square that a model sees, in frame heights
+Place = tuple[float, float]
+CENTRE: Place = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Act:
-    """One action: its label, its seconds, and the object's height at its end (None: as before)."""
+    """One action of one object: label, seconds, which of the scene's objects, whence, whereto, and its height
+    at the end (None: as before)."""
 
     label: str
     seconds: float
+    who: int = 0
+    start: Place = CENTRE
+    end: Place = CENTRE
     height: float | None = None
 
 
@@ -41,22 +46,23 @@ SCENES: tuple[tuple[Act, ...], ...] = (
     (
         Act("still", 4.0),
         Act("waving", 4.0),
-        Act("moving left", 4.0),
-        Act("still", 3.4),
-        Act("receding", 3.2, FAR),
-        Act("approaching", 4.0, NEAR),
-        Act("receding", 4.0, FAR),
-        Act("approaching", 3.4, REST),
+        Act("still", 3.0),
+        Act("receding", 3.2, height=FAR),
+        Act("approaching", 4.0, height=NEAR),
+        Act("receding", 4.0, height=FAR),
+        Act("approaching", 3.4, height=REST),
+        Act("moving left", 3.0, end=(-EDGE, 0.0)),
     ),
     (
-        Act("still", 3.0),
-        Act("moving right", 4.0),
-        Act("waving", 4.0),
-        Act("moving up", 4.0),
-        Act("still", 3.0),
-        Act("moving down", 4.0),
-        Act("waving", 4.0),
-        Act("moving left", 4.0),
+        Act("moving right", 4.0, 0, (-EDGE, 0.05), (EDGE, 0.05)),
+        Act("moving left", 4.0, 1, (EDGE, -0.1), (-EDGE, -0.1)),
+        Act("moving up", 4.0, 0, (0.1, EDGE), (0.1, -EDGE)),
+        Act("moving down", 3.2, 1, (0.0, -EDGE), CENTRE),
+        Act("waving", 4.0, 1),
+        Act("still", 3.2, 1),
+        Act("moving right", 3.0, 1, CENTRE, (EDGE, 0.0)),
+        Act("moving left", 3.0, 0, (EDGE, 0.0), CENTRE),
+        Act("waving", 3.2, 0),
     ),
 )
 
@@ -96,17 +102,13 @@ def backdrop(photo: Image, tint: tuple[float, float, float], blur: float) -> Ima
     return filled
 
 
-def places(act: Act, height: float, share: float) -> list[tuple[float, float, float]]:
-    """Where objects are at ``share`` (0 to 1) of ``act``: (x, y, log height) each, the leaving one first."""
-    if act.label in SIDEWAYS:
-        dx, dy = SIDEWAYS[act.label]
-        along = [2 * SPACING * share - SPACING * member for member in range(3)]
-        return [(dx * a, dy * a, float(np.log(height))) for a in along]
+def place(act: Act, height: float, share: float) -> tuple[float, float, float]:
+    """Where the object is at ``share`` (0 to 1) of ``act``, which began at ``height``: x, y, log height."""
+    x = act.start[0] + share * (act.end[0] - act.start[0])
+    y = act.start[1] + share * (act.end[1] - act.start[1])
     if act.label == "waving":
-        swing = np.sin(2 * np.pi * round(act.seconds / 0.8) * share)
-        return [(0.16 * float(swing), 0.0, float(np.log(height)))]
-    end = act.height or height
-    return [(0.0, 0.0, float(np.log(height) + share * np.log(end / height)))]
+        x += 0.16 * float(np.sin(2 * np.pi * round(act.seconds / 0.8) * share))
+    return x, y, float(np.log(height) + share * np.log((act.height or height) / height))
 
 
 def _scenes() -> list[tuple[Image, list[Image]]]:
@@ -122,20 +124,19 @@ def frames() -> Iterator[Image]:
     rng = np.random.default_rng(SEEDS["clip"])
     clock = 0.0
     for (background, objects), acts in zip(_scenes(), SCENES, strict=True):
-        height, first = REST, 0
+        height = REST
         for act in acts:
             count = round(act.seconds * FPS)
             for index in range(count):
-                where = places(act, height, index / count)
-                cast = [(objects[(first + n) % len(objects)], place) for n, place in enumerate(where)]
-                lean = -110 * where[0][0] if act.label == "waving" else 0.0
-                yield _frame(background, cast, lean, clock, rng)
+                where = place(act, height, index / count)
+                lean = -110 * where[0] if act.label == "waving" else 0.0
+                yield _frame(background, objects[act.who], (*where, lean), clock, rng)
                 clock += 1 / FPS
-            height, first = act.height or height, first + len(where) - 1
+            height = act.height or height
 
 
 def _frame(
-    background: Image, cast: list[tuple[Image, Any]], lean: float, clock: float, rng: np.random.Generator
+    background: Image, picture: Image, pose: tuple[float, ...], clock: float, rng: np.random.Generator
 ) -> Image:
     """One frame with a hand-held camera's tremble, slowly changing light and a little sensor noise."""
     slow, quick = np.sin(np.array([2.1, 1.7]) * clock), np.sin(np.array([5.3, 4.1]) * clock)
@@ -144,8 +145,7 @@ def _frame(
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     still = cv2.warpAffine(background, matrix, (WIDTH, HEIGHT), flags=flags)
     frame: NDArray[np.float32] = still.astype(np.float32)
-    for picture, place in cast:
-        motions.paste(frame, picture, np.array(place, np.float32), shake.astype(np.float32), lean)
+    motions.paste(frame, picture, np.array(pose[:3], np.float32), shake.astype(np.float32), pose[3])
     frame *= np.float32(1 + 0.04 * np.sin(0.9 * clock))
     frame += np.float32(2) * rng.standard_normal(frame.shape, dtype=np.float32)
     return np.clip(frame, 0, 255).astype(np.uint8)

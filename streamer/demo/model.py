@@ -99,30 +99,42 @@ def make_model(config: TimesformerConfig, seed: int = 0) -> TimesformerForVideoC
 
 
 class Hints(nn.Module):
-    """Training's helpers, thrown away afterwards: where is the object in each frame, and how large?
+    """Training's helpers, thrown away afterwards: where is the object in each frame, how large, whereto?
 
-    Dense answers for each frame teach a small model to find the object in hundreds of steps, where one
-    word for each clip takes tens of thousands.
+    Dense answers for each frame and patch teach a small model to find objects and to see them move in
+    hundreds of steps, where one word for each clip takes tens of thousands.
     """
 
     def __init__(self, config: TimesformerConfig) -> None:
         super().__init__()
         self.frames, self.grid = config.num_frames, config.image_size // config.patch_size
-        self.norms = nn.ModuleList(nn.LayerNorm(config.hidden_size) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(config.hidden_size) for _ in range(3))
         self.cover = nn.Linear(config.hidden_size, 1)
         self.motion = nn.Linear(config.hidden_size, 3 * config.num_frames)
+        self.flow = nn.Linear(config.hidden_size, 3)
 
-    def forward(self, middle: Tensor, last: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Mean loss of: a patch's cover by the object (from the middle), and its track (from the last)."""
-        tokens = self.norms[0](middle[:, 1:])  # (B, N*T, D), patch-major
-        logits = self.cover(tokens).squeeze(-1).view(len(tokens), self.grid**2, self.frames)
-        track, visible = batch["track"], batch["visible"]
+    def forward(self, middle: Tensor, late: Tensor, last: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Mean loss of: each patch's cover by moving objects (from the middle), the motion of what covers it
+        (from three quarters up), and the object's track (from the last layer's class token)."""
+        tracks, visible = batch["tracks"], batch["visible"]
+        covers = torch.stack([cover(tracks[:, k], self.grid) for k in range(tracks.shape[1])])
+        covered = covers.amax(0)  # (B, N, T)
+        shape = (len(visible), self.grid**2, self.frames)
+        logits = self.cover(self.norms[0](middle[:, 1:])).view(shape)  # tokens are patch-major
         entropy = nn.functional.binary_cross_entropy_with_logits
-        covering = entropy(logits, cover(track, self.grid), reduction="none").mean((1, 2))
+        loss = entropy(logits, covered, reduction="none").mean((1, 2))
+
+        speeds = torch.gradient(tracks, dim=2)[0].transpose(0, 1) * 10  # tenths of a height (or fold) a frame
+        flow = torch.einsum("kbnt,kbtc->bntc", covers, speeds) / covers.sum(0).clamp(min=1e-3)[..., None]
+        seen = self.flow(self.norms[2](late[:, 1:])).view(*shape, 3)
+        error = nn.functional.smooth_l1_loss(seen, flow, beta=0.3, reduction="none").mean(-1)
+        loss = loss + (error * covered).sum((1, 2)) / covered.sum((1, 2)).clamp(min=1)
+
+        alone = (tracks[:, 1:, :, 2] < -5).all(2).all(1).float()  # a procession has no one track
         told = self.motion(self.norms[1](last[:, 0])).view(-1, self.frames, 3)
-        centre = track * torch.tensor([2.0, 2.0, 1.0]) + torch.tensor([0.0, 0.0, 1.0])
-        motion = nn.functional.smooth_l1_loss(told, centre, beta=0.1, reduction="none").mean((1, 2))
-        return ((covering + motion) * visible).sum() / visible.sum().clamp(min=1)
+        aim = tracks[:, 0] * torch.tensor([2.0, 2.0, 1.0]) + torch.tensor([0.0, 0.0, 1.0])
+        error = nn.functional.smooth_l1_loss(told, aim, beta=0.1, reduction="none").mean((1, 2))
+        return ((loss + error * alone) * visible).sum() / visible.sum().clamp(min=1)
 
 
 def cover(track: Tensor, grid: int) -> Tensor:

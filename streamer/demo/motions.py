@@ -6,6 +6,7 @@ times in seconds. Every clip comes with its track (where the object was), which 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,33 +34,38 @@ REVERSED = {LEFT: RIGHT, RIGHT: LEFT, UP: DOWN, DOWN: UP, APPROACHING: RECEDING,
 class Sample:
     """A clip (T, H, W, 3) uint8 RGB, its label's index and its track (T, 3) float32: x, y, log(height).
 
-    ``visible`` is False for a clip without any object (only ever "still").
+    ``visible`` is False for a clip without any object (only ever "still"); ``followers`` are the tracks of
+    others that move alike, before and behind it.
     """
 
     clip: Clip
     label: int
     track: Track
     visible: bool = True
+    followers: tuple[Track, ...] = ()
+
+    def changed(self, clip: Clip, labels: dict[int, int], change: Callable[[Track], Track]) -> Sample:
+        """This sample with another clip, its label exchanged by ``labels``, each track by ``change``."""
+        followers = tuple(change(track) for track in self.followers)
+        label = labels.get(self.label, self.label)
+        return replace(self, clip=clip, label=label, track=change(self.track), followers=followers)
 
 
 def mirror(sample: Sample) -> Sample:
     """Left and right exchanged, an exact symmetry of the task."""
-    track = sample.track * np.array([-1, 1, 1], np.float32)
-    label = MIRRORED.get(sample.label, sample.label)
-    return replace(sample, clip=sample.clip[:, :, ::-1], label=label, track=track)
+    sides = np.array([-1, 1, 1], np.float32)
+    return sample.changed(sample.clip[:, :, ::-1], MIRRORED, lambda track: track * sides)
 
 
 def upend(sample: Sample) -> Sample:
     """Up and down exchanged."""
-    track = sample.track * np.array([1, -1, 1], np.float32)
-    label = UPSIDE_DOWN.get(sample.label, sample.label)
-    return replace(sample, clip=sample.clip[:, ::-1], label=label, track=track)
+    sides = np.array([1, -1, 1], np.float32)
+    return sample.changed(sample.clip[:, ::-1], UPSIDE_DOWN, lambda track: track * sides)
 
 
 def reverse(sample: Sample) -> Sample:
     """Time backwards: what went left goes right, what came nearer goes away."""
-    label = REVERSED.get(sample.label, sample.label)
-    return replace(sample, clip=sample.clip[::-1], label=label, track=sample.track[::-1])
+    return sample.changed(sample.clip[::-1], REVERSED, lambda track: track[::-1])
 
 
 def _progress(rng: Rng, frames: int, difficulty: float) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ class Sampler:
             push = contrast * (1 if opaque.mean() > centre.mean() and centre.mean() < 150 else -1)
             picture[:, :, :3] = np.clip(picture[:, :, :3] + push, 0, 255).astype(np.uint8)
         visible = label != motions.STILL or rng.random() > 0.2
-        sprites = self._company(rng, picture, track, label, difficulty) if visible else ()
+        sprites, followers = self._company(rng, picture, track, label, difficulty) if visible else ([], ())
         zoom = self.size / motions.SIZE
         if zoom != 1:
             background = cv2.resize(background, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
@@ -56,7 +56,7 @@ class Sampler:
             clip = np.stack([cv2.GaussianBlur(frame, (0, 0), blur) for frame in clip])
         if rng.random() < 0.35 * difficulty:
             clip = compress(clip, int(rng.integers(30, 90)))
-        return Sample(clip, label, track, visible)
+        return Sample(clip, label, track, visible, followers)
 
     def batch(self, rng: Rng, count: int, difficulty: tuple[float, float]) -> list[Sample]:
         """``count`` clips, labels in turn, each with a twin that is an exact symmetry of it."""
@@ -105,9 +105,10 @@ class Sampler:
 
     def _company(
         self, rng: Rng, picture: Clip, track: Track, label: int, difficulty: float
-    ) -> list[tuple[Clip, Track]]:
-        """The object, sometimes a still bystander behind it, sometimes a procession of its like."""
+    ) -> tuple[list[tuple[Clip, Track]], tuple[Track, ...]]:
+        """The object, perhaps a still bystander behind it, perhaps followers (whose tracks come second)."""
         out = [(picture, track)]
+        followers: list[Track] = []
         if rng.random() < 0.25 * difficulty:
             place = np.array([*rng.uniform(-0.5, 0.5, 2), np.log(rng.uniform(0.12, 0.35))], np.float32)
             out.insert(0, (self._sprite(rng, difficulty), np.repeat(place[None], len(track), 0)))
@@ -122,7 +123,11 @@ class Sampler:
                 follower[:, axis] += side * spacing * rng.uniform(0.95, 1.05)
                 other = picture if rng.random() < 0.3 else self._sprite(rng, difficulty)
                 out.append((other, follower))
-        return out
+                followers.append(follower)
+        elif sideways and rng.random() < 0.1 + 0.3 * difficulty:  # it comes in or leaves, alone
+            axis = 0 if label in motions.MIRRORED else 1
+            track[:, axis] += rng.choice([-1, 1]) * rng.uniform(0.2, 0.5) - track[:, axis].mean()
+        return out, tuple(followers)
 
     @staticmethod
     def _shake(rng: Rng, difficulty: float) -> Track:

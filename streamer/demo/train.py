@@ -65,11 +65,15 @@ class _Batches(IterableDataset[dict[str, Tensor]]):
 
 
 def collate(batch: list[motions.Sample]) -> dict[str, Tensor]:
-    """Samples -> clips (B, T, H, W, 3) uint8, labels (B,), track (B, T, 3), visible (B,) float."""
+    """Samples -> clips (B, T, H, W, 3) uint8, labels (B,), visible (B,) float and tracks (B, 3, T, 3): the
+    object's and two followers', far outside where there is none."""
+    nowhere = np.full((2, *batch[0].track.shape), -9, np.float32)
     return {
         "clips": torch.from_numpy(np.stack([s.clip for s in batch])),
         "labels": torch.tensor([s.label for s in batch]),
-        "track": torch.from_numpy(np.stack([s.track for s in batch])),
+        "tracks": torch.from_numpy(
+            np.stack([np.stack([s.track, *s.followers, *nowhere])[:3] for s in batch]).astype(np.float32)
+        ),
         "visible": torch.tensor([float(s.visible) for s in batch]),
     }
 
@@ -111,8 +115,9 @@ class Trainer:
             out = self.model.timesformer(pixels, output_hidden_states=True)
             logits = self.model.classifier(out.last_hidden_state[:, 0]).float()
         loss = torch.nn.functional.cross_entropy(logits, batch["labels"], label_smoothing=0.05)
-        middle = out.hidden_states[len(out.hidden_states) // 2].float()
-        hint = self.hints(middle, out.last_hidden_state.float(), batch)
+        layers = len(out.hidden_states) - 1
+        middle, late = (out.hidden_states[n].float() for n in (layers // 2, (3 * layers) // 4))
+        hint = self.hints(middle, late, out.last_hidden_state.float(), batch)
         (loss + self.recipe.hint * hint).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
