@@ -64,6 +64,10 @@ class OpenedSource:
         """Seconds of the grabbed frame as the container says; may be constant, go backwards, or be 0."""
         return float(self._handle.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000.0
 
+    def seek(self, seconds: float) -> None:
+        """Files: go to about `seconds` of the container's own time; `position` after the next grab tells where."""
+        self._handle.set(self._cv2.CAP_PROP_POS_MSEC, seconds * 1000.0)
+
     def release(self) -> None:
         """Close the handle. Only from the thread that reads."""
         self._handle.release()

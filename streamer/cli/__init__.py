@@ -41,6 +41,11 @@ COMMANDS = {
     "bench": Command("streamer.bench", "how fast a model runs here"),
     "events": Command("streamer.bus.history", "list and export the event history"),
     "keys": Command("streamer.bus.keys", "make and allow encryption keys"),
+    "train": Command("streamer.training.train", "fine-tune a checkpoint on your own actions"),
+    "evaluate": Command("streamer.training.evaluate", "how good a model is on clips and on streams"),
+    "calibrate": Command("streamer.training.calibrate", "fit thresholds on idle footage"),
+    "collect": Command("streamer.training.collect", "record labelled clips from a camera"),
+    "demo": Command("streamer.demo.dataset", "write the demo's data set as video files"),
 }
 
 
