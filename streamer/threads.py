@@ -4,7 +4,8 @@ Capture threads, the inference thread and the screen live beside the model's own
 resizing a camera takes one thread each, and the model gets all cores while it runs. Its threads must then not
 spin while they wait for each other: with anything else running they wait for a thread that was pushed off its
 core, and OpenMP's default of spinning keeps that core busy meanwhile. Measured on two cores at a load of 8:
-the demo model on two threads took 91 ms spinning and 11 ms sleeping, TimeSformer-base layers 1.87 s and 1.44 s.
+the demo model on two threads took 91 ms spinning and 11 ms sleeping, two layers of TimeSformer-base 1.87 s
+and 1.44 s.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ GREEN = 1  # the green channel stands for brightness: it has the least noise on 
 
 
 def block_means(image: NDArray[Any]) -> Means:
-    """(H, W, 3) uint8 -> (GRID, GRID) float32 means of brightness; borders beyond whole blocks are left out."""
+    """(H, W, 3) uint8 -> (GRID, GRID) float32 means of brightness; what exceeds whole blocks is left out."""
     rows, columns = image.shape[0] // GRID, image.shape[1] // GRID
     green = image[: rows * GRID, : columns * GRID, GREEN]
     means: Means = green.reshape(GRID, rows, GRID, columns).mean(axis=(1, 3), dtype=np.float32)
@@ -54,7 +54,7 @@ class MotionGate:
         return float(np.median(self._noise)) if self._noise else 0.0
 
     def quiet(self, window: Window) -> bool:
-        """True if this window need not be computed; False makes it the one that later windows compare with."""
+        """True if this window need not be computed; otherwise later windows are compared with it."""
         stack = np.stack([self._of(frame) for frame in window.frames])  # (T, GRID, GRID)
         while len(self._means) > len(window.frames):
             self._means.popitem(last=False)

@@ -87,7 +87,7 @@ class InferenceThread(threading.Thread):
                     self._ready.wait(IDLE_WAIT)
         except StreamerError as error:
             self.error = error
-        except Exception as error:  # noqa: BLE001 - the top of a thread: reported to the main thread
+        except Exception as error:  # the top of a thread: reported to the main thread
             log.exception("the inference thread failed")
             self.error = ModelError(f"recognition stopped: {type(error).__name__}: {error}")
         finally:
