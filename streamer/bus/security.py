@@ -191,8 +191,8 @@ class Zap:
         return b"200", b"OK", name.encode()
 
     def not_encrypted(self) -> None:
-        """A peer failed before its key could be asked for: no encryption, or another server key."""
-        self._refuse("it does not use encryption, or expects another server key", "")
+        """A peer failed before its key could be asked for."""
+        self._refuse("it does not use encryption, expects another server key, or left at once", "")
 
     def _refuse(self, why: str, address: str) -> None:
         self.refused += 1

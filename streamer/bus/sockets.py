@@ -25,6 +25,10 @@ LINGER = 300  # milliseconds that ZeroMQ may go on sending after the end
 MAX_FRAME = 2 << 20  # bytes; a peer that sends more is disconnected by ZeroMQ (requests: see requests.py)
 
 
+_FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _FAILED
+
+
 class Sockets:
     """XPUB for messages, ROUTER for requests, and for encrypted ones the answers to who may connect.
 
@@ -74,9 +78,7 @@ class Sockets:
         pub.sndhwm = pub.rcvhwm = config.high_water_mark
         pub.sndbuf = 128 * 1024  # else the system keeps megabytes of old news for a reader that stopped
         pub.maxmsgsize = 4096  # subscriptions are short
-        self._monitor = pub.get_monitor_socket(
-            zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-        )
+        self._monitor = pub.get_monitor_socket(_WATCHED)
         self.endpoint = endpoints.bind(pub, config.bind)
         if not wanted:
             return
