@@ -11,19 +11,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from streamer.capture import playing
+from streamer.capture import _opencv, playing
 from streamer.capture.address import Kind
 from streamer.capture.camera import MOST_ABANDONED
 from streamer.capture.picture import PictureCheck
 from streamer.capture.region import Region
 from streamer.capture.timing import Backoff, LateFrames, RateChoice, RateMeter
 from streamer.config import CaptureConfig, Pace
+from streamer.testing import FakeClock
 from streamer.types import CameraState
 from tests.cameras import QUICK, Watched, gaps
 from tests.media import moving, picture, write_clip
@@ -367,6 +370,51 @@ def test_fps_counts_gaps_not_frames() -> None:
     assert meter.fps == pytest.approx(10.0)
 
 
+def test_a_machine_too_slow_for_a_file_skips_and_then_plays_slower() -> None:
+    clock = FakeClock()
+    session = SimpleNamespace(clock=clock, stop=threading.Event())
+    pacer, begin = playing._Pacer(session), clock.monotonic()  # type: ignore[arg-type]
+    shown, skipped = [], []
+    for number in range(400):  # 40 ms of video a frame; decoding takes 60 ms
+        clock.advance(0.06)
+        (shown if pacer.wait(begin + number * 0.04) else skipped).append(number)
+    assert skipped
+    assert skipped[0] > 20, "half a second late is still shown"
+    assert max(b - a for a, b in pairwise(shown)) * 0.06 < 2.5, "never dark for long"
+    quick, begin = playing._Pacer(session), clock.monotonic()  # type: ignore[arg-type]
+    assert quick.wait(begin + 5.0)
+    assert clock.monotonic() == pytest.approx(begin + 5.0)
+
+
+def test_opens_with_other_options_take_turns_but_wait_for_no_hung_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(_opencv.CAPTURE_OPTIONS, "before")
+    gate = _opencv.OptionsGate(settle=0.3)
+    hang, seen, done = threading.Event(), {}, threading.Event()
+
+    def open_and_hang() -> None:
+        with gate.set_to("a"):
+            seen["a"] = os.environ[_opencv.CAPTURE_OPTIONS]
+            hang.wait(20)
+
+    def open_other() -> None:
+        with gate.set_to(None):
+            seen["none"] = os.environ.get(_opencv.CAPTURE_OPTIONS)
+        done.set()
+
+    threads = [threading.Thread(target=open_and_hang) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    other = threading.Thread(target=open_other)
+    other.start()
+    assert done.wait(20), "a hung open must not hold the others up"
+    hang.set()
+    for thread in [*threads, other]:
+        thread.join(20)
+    assert seen == {"a": "a", "none": None}
+
+
 def test_old_frames_are_told_from_live_ones() -> None:
     burst = LateFrames(first_is_old=True)
     assert all(burst.is_old(n / 25, 100 + n * 0.001) for n in range(25))
@@ -390,6 +438,7 @@ def test_old_frames_are_told_from_live_ones() -> None:
 _WEBCAM = """
 import sys
 from tests.cameras import QUICK, Watched
+from streamer.testing import FakeClock
 from streamer.types import CameraState
 with Watched(0, capture=QUICK.model_copy(update={"open_timeout": 0.5, "read_timeout": 2.0})) as seen:
     exec(sys.argv[1])

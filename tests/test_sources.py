@@ -279,6 +279,13 @@ def test_rtsp(clips: Path) -> None:
     assert all((b - a) % 250 == 1 for a, b in pairwise(numbers))
 
 
+def test_rtsp_by_udp_only(clips: Path) -> None:
+    with MiniRtsp(clips / "stream.h264") as server:
+        server.udp_only = True
+        with Watched(server.url) as seen:
+            seen.until_frames(20)
+
+
 def test_rtsp_without_parameter_sets_in_its_sdp(clips: Path) -> None:
     with MiniRtsp(clips / "stream.h264") as server:
         server.sprop = False

@@ -203,7 +203,9 @@ class Camera:
             if hung is not None and reader.abandon():
                 self._left_behind.append(reader)
                 return SourceLostError(
-                    f"camera {self.config.name}: its {hung} hangs and was left behind", "timeout"
+                    f"camera {self.config.name}: its {hung} hangs and was left behind; "
+                    "look at the device, the drive or the network it is on",
+                    "timeout",
                 )
         return reader.error
 

@@ -160,10 +160,12 @@ def _loss(
             "timeout",
         )
     if silent:
-        return SourceLostError(f"camera {name}: {place} has sent nothing for {took:.1f} s", "timeout")
+        return SourceLostError(
+            f"camera {name}: {place} has sent nothing for {took:.1f} s; is it on?", "timeout"
+        )
     if source.kind is Kind.DEVICE:
         return SourceLostError(f"camera {name}: {place} stopped; was it unplugged?", "lost")
-    return SourceLostError(f"camera {name}: {place} ended the stream", "lost")
+    return SourceLostError(f"camera {name}: {place} ended the stream; was it restarted?", "lost")
 
 
 def _play_file(session: Session, reader: Reader) -> None:

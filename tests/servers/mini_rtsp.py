@@ -65,7 +65,8 @@ class MiniRtsp:
 
     Faults: `stall` keeps the connections and sends nothing; `mute` accepts and never answers; `loss` is the
     part of RTP packets that never leave; `sprop = False` leaves the parameter sets out of the SDP; `drop()`
-    hangs up; `load(clip)` changes what is sent. `auth`: None, "basic" or "digest".
+    hangs up; `udp_only` refuses RTP inside TCP; `load(clip)` changes what is sent. `auth`: None, "basic"
+    or "digest".
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class MiniRtsp:
         self.stall = self.mute = False
         self.loss = 0.0
         self.sprop = True
+        self.udp_only = False
         self.requests: list[str] = []
         self._user, self._password, self._auth = user, password, auth
         self._nonce = os.urandom(8).hex()
@@ -181,6 +183,8 @@ class MiniRtsp:
                 return "404 Not Found", {}, ""
             base = address.rstrip("/") + "/"
             return "200 OK", {"Content-Type": "application/sdp", "Content-Base": base}, self._sdp()
+        if method == "SETUP" and self.udp_only and "TCP" in headers.get("transport", ""):
+            return "461 Unsupported Transport", {}, ""
         if method == "SETUP":
             transport = self._set_up(client, headers.get("transport", ""))
             return "200 OK", {"Transport": transport, "Session": f"{client.session};timeout=60"}, ""
