@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from streamer import threads
+
 log = logging.getLogger(__name__)
 
-OPENCV_THREADS = 1  # the model's threads need the cores; OpenCV only crops and copies
 CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _DEFAULTS = {
     "OPENCV_LOG_LEVEL": "SILENT",  # our own messages name the reason, without the address
@@ -34,14 +35,14 @@ _cv2: Any = None
 
 
 def load() -> Any:
-    """The module `cv2`, imported on first use with quiet logging and `OPENCV_THREADS` threads."""
+    """The module `cv2`, imported on first use with quiet logging and `threads.OPENCV` threads."""
     global _cv2
     with _import_lock:
         if _cv2 is None:
             _prepare_environment()
             import cv2
 
-            cv2.setNumThreads(OPENCV_THREADS)
+            cv2.setNumThreads(threads.OPENCV)
             if os.environ["OPENCV_LOG_LEVEL"] == "SILENT":
                 cv2.utils.logging.setLogLevel(
                     cv2.utils.logging.LOG_LEVEL_SILENT

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from streamer import threads
 from streamer.capture import _opencv
 from streamer.capture.address import Address, Kind, parse, redact
 from streamer.capture.probe import probe
@@ -106,7 +107,7 @@ def _open_native(
 ) -> OpenedSource | None:
     if address.kind is Kind.DEVICE:
         return _open_device(cv2, address, config)
-    params = [cv2.CAP_PROP_N_THREADS, 1]
+    params = [cv2.CAP_PROP_N_THREADS, threads.DECODER]
     if address.network:
         params += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, max(1, int(open_timeout * 1000))]
         params += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, max(1, int(read_timeout * 1000))]
