@@ -1,4 +1,4 @@
-"""kill -9 of publishers and subscribers at random moments under load: after replay nothing is lost or doubled.
+"""kill -9 of publishers and subscribers at random moments: after replay nothing is lost and nothing doubled.
 
 Real processes, real sockets, a real file. The subscriber writes each event down with its position, one line
 each; a restarted one goes on from its last whole line. In the end what was written down is compared with the
