@@ -183,9 +183,8 @@ def test_nothing_grows_whatever_the_cameras_do(tmp_path: Path) -> None:
                     flush=True,
                 )
         late = [sample for at, sample in samples if at >= settled]
-        print(
-            f"\nrecovered, seconds (median, most): { {k: (round(median(v), 1), round(max(v), 1)) for k, v in recovered.items()} }"
-        )
+        for fault, seconds in recovered.items():
+            print(f"{fault}: recovered after {median(seconds):.1f} s (median), {max(seconds):.1f} s (most)")
         print(f"longest silence of a healthy camera when a fault ended: {elsewhere:.2f} s")
     tail = max(1, len(late) // 5)
     growth = median(s["rss"] for s in late[-tail:]) - median(s["rss"] for s in late[:tail])
