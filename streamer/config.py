@@ -95,11 +95,17 @@ class ModelConfig(Section):
     engine: Literal["auto", "torch", "openvino"] = "auto"
     calibration: str | None = None  # video that int8 is calibrated and checked on; None = the bundled clip
     interval: Positive | None = None  # seconds; None = the checkpoint's own
+    labels: tuple[str, ...] | None = None  # models that read words: what to look for, or one .yaml file
     frames: Annotated[int, Field(ge=1, le=1000)] | None = None  # of a window; frame families only
     aggregate: Literal["mean", "max", "recent"] = "mean"  # how a frame family's window joins its frames
     hop: Positive | None = None  # seconds; None = 0.5, or less for short spans
     top: Annotated[int, Field(ge=1, le=1000)] = 5
     motion_gate: bool = False  # no inference while a camera's picture does not change
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _one_label_is_a_list(cls, labels: Any) -> Any:
+        return (labels,) if isinstance(labels, str) else labels or None
 
 
 class CameraConfig(Section):

@@ -62,6 +62,8 @@ def resolved_path(text: str, path: KeyPath, folder: Path | None) -> str:
     is_path = path in _PATH_KEYS or key in ("password_file", "calibration")
     if key == "source" and "://" not in text and text != "demo" and not text.isdigit():
         is_path = True
+    if "labels" in path[-2:] and text.lower().endswith((".yaml", ".yml")):
+        is_path = True
     if key == "id" and path[-2:-1] == ("model",):
         is_path = text.startswith((".", "~")) or (folder is not None and (folder / text).is_dir())
     if not is_path or not text:

@@ -110,6 +110,8 @@ class ModelSpec:
     precision: str = "fp32"
     engine: str = "torch"
     independent: bool = False  # True: sigmoid per label (scores do not sum to one)
+    thresholds: tuple[tuple[str, float], ...] = ()  # (label, score at which its event opens), where its own
+    ignored: tuple[str, ...] = ()  # labels that are never an event, such as "nothing of these"
 
     @property
     def span(self) -> float:

@@ -50,8 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for option, key, shown, text in _OPTIONS:
         parser.add_argument(option, dest=key, metavar=shown, help=text)
     parser.add_argument(
-        "--label", action="append", metavar="LABEL", help="events of this label only (may be given again)"
-    )
+        "--label", action="append", metavar="LABEL",
+        help="events of this one of the model's labels only (may be given again)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--labels", action="append", metavar="WORDS|FILE.yaml",
+        help="what to look for, in your own words (may be given again), or a file; for models that read "
+        "words, such as --model openai/clip-vit-base-patch32",
+    )  # fmt: skip
     parser.add_argument(
         "--loop",
         action=argparse.BooleanOptionalAction,
@@ -134,6 +140,8 @@ def _options(args: argparse.Namespace) -> list[str | Option]:
             options.append(Option(key, value, option))
     if args.label:
         options.append(Option("events.include", args.label, "--label"))
+    if args.labels:
+        options.append(Option("model.labels", args.labels, "--labels"))
     if args.loop is not None:
         options.append(Option("loop", args.loop, "--loop"))
     if args.insecure_bind:

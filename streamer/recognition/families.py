@@ -88,7 +88,7 @@ class _Base:
             raise ModelLoadError(
                 f"{self.spec.name} cannot compute {shape}, the shape its own files ask for: {error}"
             ) from error
-        if logits.shape != (1, len(self.spec.labels)):
+        if logits.shape != (1, self._outputs()):
             raise ModelLoadError(
                 f"{self.spec.name} gives {tuple(logits.shape)} scores for {len(self.spec.labels)} labels: "
                 "its config.json does not fit its weights"
@@ -96,6 +96,10 @@ class _Base:
 
     def _shape_of(self, batch: int) -> tuple[int, ...]:
         raise NotImplementedError
+
+    def _outputs(self) -> int:
+        """Numbers that the forward gives for one window or frame."""
+        return len(self.spec.labels)
 
     def _check(self, windows: Sequence[Window]) -> None:
         spec = self.spec

@@ -15,14 +15,15 @@ from torch import Tensor
 
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
+from streamer.recognition import Recognizer, metadata
 from streamer.recognition import checkpoint as ck
-from streamer.recognition import metadata
 from streamer.recognition.checkpoint import Checkpoint
 from streamer.recognition.device import Place, choose_device, choose_precision, set_threads
 from streamer.recognition.families import Forward, FrameRecognizer, Loaded, VideoRecognizer
 from streamer.recognition.preprocessing import Preprocessor
 from streamer.recognition.processor import from_json
 from streamer.recognition.tuning import equip
+from streamer.recognition.words import loading as words
 from streamer.types import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,15 @@ COMPUTED_WEIGHTS = ("position_ids", "relative_position_index", "num_batches_trac
 NAMES_SHOWN = 3  # of missing weights, in a message
 
 
-def load(config: ModelConfig) -> VideoRecognizer | FrameRecognizer:
+def load(config: ModelConfig) -> Recognizer:
     """See `streamer.recognition.load_recognizer`."""
     checkpoint = ck.open_checkpoint(config.id)
+    words.check_words(checkpoint, config)
     device = choose_device(config.device)
     set_threads()
     metadata.labels_of(checkpoint)  # now, because its message is better than transformers'
+    if metadata.compares_words(checkpoint):
+        return _load_words(checkpoint, config, device)
     with _quiet():
         model_config = _model_config(checkpoint)
         auto_class, frames = _auto_class(checkpoint, model_config)
@@ -57,6 +61,22 @@ def load(config: ModelConfig) -> VideoRecognizer | FrameRecognizer:
     recognizer = FrameRecognizer(loaded, config.aggregate) if frames else VideoRecognizer(loaded)
     equip(recognizer, config)
     return recognizer
+
+
+def _load_words(checkpoint: Checkpoint, config: ModelConfig, device: torch.device) -> Recognizer:
+    """A model that compares pictures with words: see `streamer.recognition.words`."""
+    from transformers import AutoModel
+
+    with _quiet():
+        model_config = _model_config(checkpoint)
+        place = Place(device, _loading_precision(config.precision, device, checkpoint.folder))
+        return words.load(
+            checkpoint,
+            config,
+            place,
+            model_config,
+            lambda: _load_weights(checkpoint, AutoModel, model_config, place),
+        )
 
 
 def _loading_precision(asked: str, device: torch.device, folder: Path) -> str:
@@ -129,11 +149,6 @@ def _auto_class(checkpoint: Checkpoint, model_config: Any) -> tuple[Any, bool]:
 
     if type(model_config) in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING:
         return AutoModelForVideoClassification, False
-    if metadata.compares_words(checkpoint):  # transformers would invent a head
-        raise ModelLoadError(
-            f"{checkpoint.name} compares pictures with words ({checkpoint.family}) and has no labels of its "
-            "own; streamer runs checkpoints with a classification head: see `streamer models`"
-        )
     if type(model_config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         return AutoModelForImageClassification, True
     raise ModelLoadError(
