@@ -108,18 +108,18 @@ def write_stream(folder: Path, number: int, seconds: float, seed: int) -> Path:
     """One untrimmed video with its truth beside it; returns the video. Raises OSError."""
     import numpy as np
 
-    from streamer.demo import textures, untrimmed
+    from streamer.demo import acts, textures, untrimmed
     from streamer.training.truth import write_truth
 
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([textures.SEEDS[untrimmed.SPLIT], seed, 22, number])
-    acts = untrimmed.plan(rng, seconds)
-    members = 1 + sum(act.members - 1 for act in acts)
+    plan = acts.plan(rng, seconds)
+    members = 1 + max(act.lead + act.members for act in plan)
     pool = textures.make_pool(untrimmed.SPLIT, untrimmed.PICTURES)
     scene = untrimmed.make_scene(rng, pool, members, int(rng.random() < 0.3))
     video = folder / f"stream-{number:02d}.mp4"
-    encode(video, untrimmed.acted(rng, scene, acts, seconds), untrimmed.FPS, int(rng.integers(*QUALITIES)))
-    write_truth(video.with_suffix(".csv"), untrimmed.segments(acts, seconds))
+    encode(video, untrimmed.acted(rng, scene, plan, seconds), untrimmed.FPS, int(rng.integers(*QUALITIES)))
+    write_truth(video.with_suffix(".csv"), acts.segments(plan, seconds))
     return video
 
 

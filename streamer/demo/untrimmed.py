@@ -2,7 +2,7 @@
 footage in which nothing does.
 
 Pictures come from the split that the bundled clip is cut from: training and the choice of weights have seen
-none of them. Places are in frame heights from the picture's centre, as in `motions`; the picture is 4:3.
+none of them. The picture is square, as what the model sees is: nothing happens where it cannot look.
 """
 
 from __future__ import annotations
@@ -16,34 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.demo import motions
-from streamer.demo.motions import LABELS, Clip, Rng
-from streamer.training.truth import Segment
+from streamer.demo.acts import STEPS, Act
+from streamer.demo.motions import Clip, Rng
 
-HEIGHT, WIDTH, FPS = 120, 160, 15
+HEIGHT, WIDTH, FPS = 128, 128, 15
 SPLIT, PICTURES = "clip", 120
 MARGIN = 12  # pixels of background around the frame, so that the camera may shake
-STILL = LABELS[motions.STILL]
-STEPS = {"moving left": (-1, 0), "moving right": (1, 0), "moving up": (0, -1), "moving down": (0, 1)}
-SMALLEST, LARGEST, REST = 0.12, 0.8, (0.28, 0.5)  # heights of an object; between: where it can move sideways
-GROWTH, SPAN = (1.5, 2.3), 1.4  # factor of an object's height in SPAN seconds
-SHORTEST = 3.0  # seconds of an action
-FACTOR = 2.6  # of an object's height, at least, when it comes near or goes away
 CONTRAST = 45.0  # grey levels at least between an object and what is behind it
 IDLE_KINDS = ("noise", "light", "compression", "shake", "dark", "clutter")
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """One action, or a rest; `size` is the object's height at its beginning, `end_size` at its end."""
-
-    label: str
-    seconds: float
-    size: float
-    end_size: float
-    members: int = 1  # of a procession, the one that leaves included
-    spacing: float = 0.0
-    waves: int = 0
-    reach: float = 0.0  # of a wave
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,74 +37,6 @@ class Scene:
     shake: float  # pixels
     light: float  # part by which the light goes up and down
     gain: float = 1.0
-
-
-def plan(rng: Rng, seconds: float) -> list[Act]:
-    """Acts of at least `seconds` in all: every motion about equally often, most with a rest after it."""
-    size = float(rng.uniform(0.33, 0.45))
-    acts = [Act(STILL, float(rng.uniform(2.0, 4.0)), size, size)]
-    waiting: list[str] = []
-    while sum(act.seconds for act in acts) < seconds:
-        if not waiting:
-            waiting = [name for name in rng.permutation(LABELS).tolist() if name != STILL]
-        label = next((name for name in waiting if _possible(name, size)), None)
-        if label is None:  # too near or too far for what is left: come to where everything is possible
-            label = "receding" if size > REST[1] else "approaching"
-        else:
-            waiting.remove(label)
-        act = _act(rng, label, size)
-        acts.append(act)
-        size = act.end_size
-        if rng.random() < 0.8:
-            acts.append(Act(STILL, float(rng.uniform(2.0, 5.0)), size, size))
-    return acts
-
-
-def _possible(label: str, size: float) -> bool:
-    if label == "approaching":
-        return size * FACTOR <= LARGEST
-    if label == "receding":
-        return size / FACTOR >= SMALLEST
-    return REST[0] <= size <= REST[1]
-
-
-def _act(rng: Rng, label: str, size: float) -> Act:
-    if label == "waving":
-        period, waves = float(rng.uniform(0.6, 1.1)), 0
-        while waves * period < SHORTEST + 2.5 * rng.random():
-            waves += 1
-        return Act(label, waves * period, size, size, waves=waves, reach=float(rng.uniform(0.13, 0.2)))
-    if label in ("approaching", "receding"):
-        factor = _factor(rng, label, size)
-        fastest = min(GROWTH[1], float(np.exp(SPAN * np.log(factor) / SHORTEST)))
-        rate = float(rng.uniform(GROWTH[0], max(GROWTH[0], fastest)))
-        end = size * factor if label == "approaching" else size / factor
-        return Act(label, SPAN * float(np.log(factor) / np.log(rate)), size, end)
-    edge = WIDTH / HEIGHT / 2 if STEPS[label][0] else 0.5
-    spacing = edge + size * 0.6 + 0.03  # nobody waits where the camera can see it
-    speed = float(rng.uniform(0.35, 0.6))
-    members = 3 if 2 * spacing / speed > SHORTEST else 4
-    return Act(label, (members - 1) * spacing / speed, size, size, members, spacing)
-
-
-def _factor(rng: Rng, label: str, size: float) -> float:
-    """By how much an object grows or shrinks: back to REST, or out of it."""
-    most = LARGEST / size if label == "approaching" else size / SMALLEST
-    if REST[0] <= size <= REST[1]:
-        return float(rng.uniform(min(FACTOR, most), most))
-    target = float(rng.uniform(*REST))
-    return min(most, max(FACTOR, target / size if label == "approaching" else size / target))
-
-
-def segments(acts: Sequence[Act], seconds: float) -> tuple[Segment, ...]:
-    """The truth of a plan cut off at `seconds`, rests left out."""
-    found, clock = [], 0.0
-    for act in acts:
-        end = min(clock + act.seconds, seconds)
-        if act.label != STILL and end - clock > 0.05:
-            found.append(Segment(round(clock, 3), round(end, 3), act.label))
-        clock += act.seconds
-    return tuple(found)
 
 
 def make_scene(rng: Rng, pool: dict[str, Any], members: int, bystanders: int) -> Scene:
@@ -159,34 +71,33 @@ def _told_apart(sprite: Clip, mean: NDArray[Any]) -> Clip:
     return sprite
 
 
-def _places(act: Act, share: float) -> list[tuple[float, float, float]]:
-    """(x, y, log height) of each member at `share` (0 to 1) of an act, the one that leaves first."""
+def _places(act: Act, time: float) -> list[tuple[float, float, float]]:
+    """(x, y, log height) of each member `time` seconds into an act, the one that leads first."""
+    share = min(1.0, time / act.seconds)
     height = float(np.log(act.size) + share * np.log(act.end_size / act.size))
+    x, y = act.place
     if act.label in STEPS:
         dx, dy = STEPS[act.label]
-        along = [act.spacing * ((act.members - 1) * share - member) for member in range(act.members)]
-        return [(dx * a, dy * a, height) for a in along]
+        along = [act.speed * share * act.seconds - act.spacing * member for member in range(act.members)]
+        return [(x + dx * a, y + dy * a, height) for a in along]
     swing = act.reach * float(np.sin(2 * np.pi * act.waves * share))
-    return [(swing, 0.0, height)]
+    return [(x + swing, y, height)] * min(1, act.members)
 
 
 def acted(rng: Rng, scene: Scene, acts: Sequence[Act], seconds: float) -> Iterator[NDArray[np.uint8]]:
     """Frames (HEIGHT, WIDTH, 3) uint8 RGB of a plan, FPS a second, `seconds` long."""
     camera = _Camera(rng, scene)
-    leads, starts, first, clock = [], [], 0, 0.0
-    for act in acts:
-        leads.append(first)
-        starts.append(clock)
-        first, clock = first + act.members - 1, clock + act.seconds
+    starts = np.cumsum([0.0, *(act.seconds for act in acts)]).tolist()
     now = 0
     for number in range(round(seconds * FPS)):
         time = number / FPS
         while now + 1 < len(acts) and time >= starts[now + 1]:
             now += 1
         act = acts[now]
-        places = _places(act, min(1.0, (time - starts[now]) / act.seconds))
-        objects = [(scene.cast[(leads[now] + n) % len(scene.cast)], place) for n, place in enumerate(places)]
-        yield camera.frame(time, objects, -110 * places[0][0] if act.label == "waving" else 0.0)
+        places = _places(act, time - starts[now])
+        objects = [(scene.cast[(act.lead + n) % len(scene.cast)], place) for n, place in enumerate(places)]
+        lean = -110 * (places[0][0] - act.place[0]) if act.label == "waving" else 0.0
+        yield camera.frame(time, objects, lean)
 
 
 def idle(rng: Rng, scene: Scene, kind: str, seconds: float) -> Iterator[NDArray[np.uint8]]:

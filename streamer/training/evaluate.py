@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamer.config import Config
     from streamer.recognition import Recognizer
     from streamer.training.truth import Segment
+    from streamer.types import ModelSpec
 
 _OPTIONS = (
     ("--model", "model.id", "ID_OR_DIR", "checkpoint: demo, a local folder, or a Hub id"),
@@ -29,8 +30,8 @@ _OPTIONS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "PATH: a data set (a folder of class folders, or of train/ val/ test/ with class folders, or a CSV file\n"
-        "with path,label) is measured by clips; a video with its truth beside it (NAME.mp4 and NAME.csv with\n"
+        "PATH: a data set (a folder of class folders, or of train/ val/ test/ with such, or a CSV file with\n"
+        "path,label) is measured by clips; a video with its truth beside it (NAME.mp4 and NAME.csv with\n"
         "start,end,label), or a folder of such, by streams, run as `streamer run --pace fast` runs them."
     )
     parser.add_argument("paths", nargs="*", metavar="PATH", help="a data set, or untrimmed videos")
@@ -147,11 +148,7 @@ def _measure(
         check_labels(file, segments, names)
     report: dict[str, Any] = {
         "v": 1,
-        "model": {
-            "name": spec.name, "family": spec.family, "frames": spec.frames, "interval": round(spec.interval, 4),
-            "span": round(spec.span, 4), "hop": round(config.model.hop or default_hop(spec.span), 4),
-            "device": spec.device, "precision": spec.precision, "engine": spec.engine,
-        },
+        "model": _described(spec, config.model.hop or default_hop(spec.span)),
         "events": config.events.model_dump(mode="json"),
         "background": list(background),
     }  # fmt: skip
@@ -162,6 +159,20 @@ def _measure(
     if idle:
         report["idle"] = _idle(config, recognizer, idle, background, out)
     return report
+
+
+def _described(spec: ModelSpec, hop: float) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "family": spec.family,
+        "frames": spec.frames,
+        "interval": round(spec.interval, 4),
+        "span": round(spec.span, 4),
+        "hop": round(hop, 4),
+        "device": spec.device,
+        "precision": spec.precision,
+        "engine": spec.engine,
+    }
 
 
 def _streams(
