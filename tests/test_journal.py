@@ -313,6 +313,20 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path, damage: bytes) -> None:
     assert "damaged" in lines[0]
     (aside,) = tmp_path.glob("h.db.damaged-*")
     assert aside.read_bytes() == damage, "kept for whoever wants to save something"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_somebody_elses_file_named_by_mistake_is_not_touched(tmp_path: Path) -> None:
+    film, other = tmp_path / "holiday.mp4", tmp_path / "contacts.db"
+    film.write_bytes(b"\x00\x00\x00\x20ftypisom" * 50)
+    with sqlite3.connect(other) as db:
+        db.execute("CREATE TABLE people (name TEXT)")
+    db.close()
+    for path, why in ((film, "not a database"), (other, "another program's database")):
+        before = path.read_bytes()
+        _memory_only(path, why)
+        assert path.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} >= {"holiday.mp4", "contacts.db"}
 
 
 def test_a_file_that_is_damaged_while_in_use(tmp_path: Path) -> None:

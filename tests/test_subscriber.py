@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -162,6 +163,19 @@ def test_a_gap_in_one_cameras_topic_is_not_invented() -> None:
     assert not any(isinstance(message, Gap) for message in found)
 
 
+def test_who_wants_no_events_is_told_of_no_lost_ones() -> None:
+    with (
+        zmq.Context() as context,
+        (fake := Fake(context)).socket,
+        Subscriber(fake.endpoint, topics=["heartbeat/"]) as subscriber,
+    ):
+        fake.wait_for_subscriber()
+        for beat in (1, 2, 3):
+            fake.beat(beat * 10, beat)
+        found = collect(subscriber, lambda found: len(found) == 3)
+    assert {message.type for message in found} == {"heartbeat"}
+
+
 def test_latest_gives_only_the_present() -> None:
     with publisher() as bus, Subscriber(bus.endpoint, topics=["prediction/"]) as subscriber:
         connect(subscriber)
@@ -240,6 +254,17 @@ def test_rubbish_on_the_wire_is_counted_and_passed_over() -> None:
         assert subscriber._follow.invalid == len(rubbish)
 
 
+def test_a_forwarder_without_a_publisher_behind_it_is_waited_for() -> None:
+    """A tunnel accepts and hangs up as long as nobody is behind it; that is no refusal."""
+    with socket.create_server(("127.0.0.1", 0)) as tunnel:
+        endpoint = f"tcp://127.0.0.1:{tunnel.getsockname()[1]}"
+        with Subscriber(endpoint) as subscriber:
+            tunnel.settimeout(5)
+            for _ in range(6):
+                tunnel.accept()[0].close()
+                assert subscriber.receive(0.02) is None
+
+
 def test_a_request_that_fails_says_why() -> None:
     handlers = {"labels": lambda request, peer: {"labels": request["set"]}}
     with publisher(handlers=handlers) as bus, Subscriber(bus.endpoint) as subscriber:
@@ -262,7 +287,7 @@ def test_what_is_no_endpoint_is_refused(endpoint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "since", ["2h", ("seq",), ("seq", -1), ("row", 5), float("nan"), -3.0, ("seq", 1, "s", "j", 3)]
+    "since", ["2h", ("seq",), ("seq", -1), ("row", 5), float("nan"), -3.0, ("seq", 1, "s", "j", 3, None)]
 )
 def test_a_wrong_since_is_refused(since: Any) -> None:
     with pytest.raises(BusError, match="since="):

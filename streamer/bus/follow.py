@@ -36,7 +36,8 @@ class Follow:
         self._topics = tuple(topics) or ("",)
         self._clock = clock
         self._start = check_since(since)
-        self._replays = since is not None and any(_overlap("event/", topic) for topic in self._topics)
+        self._follows_events = any(_overlap("event/", topic) for topic in self._topics)
+        self._replays = since is not None and self._follows_events
         self.subscriptions = _subscriptions(self._topics)
         self.requests_endpoint: str | None = None  # as announced; may name a wildcard host
         self.invalid = 0
@@ -49,7 +50,7 @@ class Follow:
         self._histories: dict[str, tuple[int, str]] = {}
         if isinstance(since, tuple | list):
             self._position = since[1]
-            if len(since) == 5:
+            if len(since) == 6:
                 self._position_session, self._journal = since[2], since[3] or None
                 self._histories = {journal: (seq, session) for journal, seq, session in since[4]}
         self._synced = not self._replays
@@ -77,7 +78,8 @@ class Follow:
         if not others:
             return None
         journal, (seq, session) = others.popitem()
-        return "seq", seq, session, journal, tuple((name, *where) for name, where in others.items())
+        older = tuple((name, *where) for name, where in others.items())
+        return "seq", seq, session, journal, older, self._start
 
     # ---- input
 
@@ -262,7 +264,8 @@ class Follow:
     def _lost(self, until: int, reason: str) -> Iterator[Message]:
         """Account for the numbers up to `until` that never came."""
         if self._position is not None and until > self._position:
-            yield Gap("event", self._position + 1, until, reason)
+            if self._follows_events:
+                yield Gap("event", self._position + 1, until, reason)
             self._position = until
 
     def _hold(self, event: EventMessage) -> None:

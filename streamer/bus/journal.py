@@ -78,11 +78,11 @@ class Journal:
             try:
                 store = Store(str(path), uuid.uuid4().hex)
             except sqlite3.DatabaseError as error:
-                if isinstance(
-                    error, sqlite3.OperationalError
-                ):  # locked, full, read-only: not the file's fault
+                # locked, full, read-only: not the file's fault; or it is somebody's film, named by mistake
+                if isinstance(error, sqlite3.OperationalError) or not _looks_like_ours(path):
                     raise
                 self._on_problem(f"event history: {path} is damaged ({error}); {self._move_aside(path)}")
+                prepare_file(path)
                 store = Store(str(path), uuid.uuid4().hex)
             store.begin_session(self._session, store.last + 1, self._clock.wall())
         except (OSError, sqlite3.Error, BusError) as error:
@@ -137,6 +137,8 @@ class Journal:
         """Number, stamp and write event bodies; when this returns they are in the history (or wait for
         it).
         """
+        if not bodies:
+            return []
         now = round(self._clock.wall(), 6)
         sent, rows = [], []
         for body in bodies:
@@ -294,6 +296,12 @@ def _closing(message: wire.Body) -> wire.Body:
         event["media_ended_at"] = None
     kept: wire.Body = {key: message[key] for key in ("type", "camera", "model") if key in message}
     return {**kept, "event": event}
+
+
+def _looks_like_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(16)
+    return head in (b"SQLite format 3\0", bytes(16)) or path.suffix == ".db"
 
 
 def _clean(text: str) -> str:

@@ -22,7 +22,7 @@ from streamer.errors import BusError
 BATCH = 50  # messages taken from the socket at once
 LOOK = 0.25  # seconds after which deadlines are looked at again, at the latest
 SOON = 0.02  # ... while a request waits for its connection
-SILENT_FAILURES = 3  # handshakes in a row that end without a reason before a wrong key is assumed
+SILENT_FAILURES = 5  # handshakes in a row that end without a word before a wrong server key is assumed
 
 _FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _WATCHED = _FAILED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -190,7 +190,8 @@ class Link:
                 )
             else:
                 self._failures += 1
-                if told["event"] & _FAILED or self._failures >= SILENT_FAILURES:
+                wrong_key = self._keys is not None and self._failures >= SILENT_FAILURES
+                if told["event"] & _FAILED or wrong_key:
                     raise BusError(f"{self.endpoint} does not accept us: {self._likely()}")
 
     def _likely(self) -> str:
@@ -202,7 +203,7 @@ class Link:
         message = self._inbox.popleft()
         if isinstance(message, EventMessage):
             now = self._follow.position
-            self._given = ("seq", message.seq, message.session, now[3] if now else "", now[4] if now else ())
+            self._given = ("seq", message.seq, message.session, *(now[3:] if now else ("", (), None)))
         elif isinstance(message, Gap) and message.kind == "event" and self._given is not None:
             self._given = ("seq", message.last, *self._given[2:])
         return message

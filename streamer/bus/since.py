@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 
 from streamer.errors import BusError
 
-# ("seq", number, session and history that gave it out, where we are in other histories): goes through JSON
-Position: TypeAlias = tuple[str, int, str, str, Sequence[tuple[str, int, str]]]
+# "seq", number, session and history that gave it out, where we are in other histories, and from when on
+# events of unknown histories are wanted; goes through JSON
+Position: TypeAlias = tuple[str, int, str, str, Sequence[tuple[str, int, str]], float | None]
 Since: TypeAlias = float | tuple[str, int] | Position | None
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -65,7 +66,7 @@ def check_since(since: Since) -> float | None:
         return None
     if isinstance(since, tuple | list):
         if _is_position(since):
-            return None
+            return since[5] if len(since) == 6 else None
     elif isinstance(since, int | float) and 0 <= since < 1e15:
         return float(since)
     raise BusError(
@@ -78,11 +79,12 @@ def _is_position(since: Sequence[Any]) -> bool:
         whole = isinstance(seq, int) and not isinstance(seq, bool) and seq >= 0
         return whole and all(isinstance(name, str) for name in names)
 
-    if len(since) not in (2, 5) or since[0] != "seq":
+    if len(since) not in (2, 6) or since[0] != "seq":
         return False
-    others = since[4] if len(since) == 5 else ()
+    others, start = since[4:] if len(since) == 6 else ((), None)
     return (
         good(*since[1:4])
+        and (start is None or (isinstance(start, int | float) and 0 <= start < 1e15))
         and isinstance(others, tuple | list)
         and all(
             isinstance(other, tuple | list) and len(other) == 3 and good(other[1], other[0], other[2])

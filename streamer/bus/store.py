@@ -18,6 +18,7 @@ from pathlib import Path
 from streamer.errors import BusError
 
 SCHEMA_VERSION = 1
+APPLICATION = 0x73747231  # "str1", in the file's header
 MEMORY = ":memory:"
 
 _TABLES = """
@@ -88,6 +89,9 @@ class Store:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise BusError(f"{self.path} was written by a newer streamer (format {version})")
+        (owner,) = db.execute("PRAGMA application_id").fetchone()
+        if owner != APPLICATION and db.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+            raise BusError(f"{self.path} is another program's database")
         if version == 0:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first table, or never
         db.execute("PRAGMA journal_mode = WAL")
@@ -98,6 +102,7 @@ class Store:
                 for statement in _TABLES.split(";"):
                     db.execute(statement)
                 db.execute("INSERT INTO meta VALUES ('id', ?)", (new_id,))
+                db.execute(f"PRAGMA application_id = {APPLICATION}")
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self.id = str(db.execute("SELECT value FROM meta WHERE key = 'id'").fetchone()[0])
         found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()

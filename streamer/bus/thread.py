@@ -24,12 +24,14 @@ from streamer.bus.sinks import SinkThread
 from streamer.bus.sockets import LINGER, Sockets
 from streamer.clock import Clock
 from streamer.config import BusConfig, JournalConfig
+from streamer.errors import BusError
 
 REPEAT = 5.0  # seconds between two repetitions of a camera's unchanged status
 LOOK = 0.25  # seconds after which the clock is looked at again, at the latest
 WELCOME = 0.1  # least seconds between two heartbeats sent for newcomers
 FLUSH = 0.8  # seconds for everything that waits, at the end
 MAX_BURST = 25  # messages sent without a pause: fewer than any sensible high-water mark
+START = 15.0  # seconds to bind and to open the history
 FAILURES = 10  # rounds in a row that may fail before the thread gives up
 
 
@@ -76,7 +78,8 @@ class BusThread:
 
     def start(self) -> None:
         self._thread.start()
-        self._ready.wait()
+        if not self._ready.wait(START):
+            raise BusError(f"the bus did not start within {START:g} s; does journal.path's disk answer?")
         if self.facts.error is not None:
             self._thread.join(2.0)
             raise self.facts.error
@@ -112,6 +115,7 @@ class BusThread:
                     if failures >= FAILURES:
                         self._setup.on_problem("the bus fails again and again and is stopped")
                         break
+            self._outbox.close()  # after failures: nobody may wait for room now
             self._flush()
         self._outbox.release()
 
