@@ -38,9 +38,9 @@ log = logging.getLogger(__name__)
 MIN_AGREEMENT = 0.99
 MAX_DIFFERENCE = 0.02
 TIE = 0.02
-BUDGET = 180.0  # seconds of measuring after which no further way is tried
+BUDGET = 120.0  # seconds of measuring after which no further way is tried
 ROUNDS = 3  # timed forwards of each way, alternating
-WINDOWS = {True: 12, False: 48}  # for checking, and as many others for calibration; by "is it large"
+WINDOWS = {True: 8, False: 48}  # for checking, and as many others for calibration; by "is it large"
 # Parameters below which one thread computes: it needs a few milliseconds, and threads that wait for each other
 # on a busy machine cost a time slice at each step (measured with the demo's model: 744 ms).
 TINY = 5_000_000
