@@ -41,7 +41,7 @@ TIE = 0.02
 BUDGET = 120.0  # seconds of measuring after which no further way is tried
 ROUNDS = 3  # timed forwards of each way, alternating
 WINDOWS = {True: 8, False: 48}  # for checking, and as many others for calibration; by "is it large"
-# Parameters below which one thread computes: it needs a few milliseconds, and threads that wait for each other
+# Parameters below which one thread computes: it needs a few milliseconds, and threads that wait for others
 # on a busy machine cost a time slice at each step (measured with the demo's model: 744 ms).
 TINY = 5_000_000
 RECIPE = "1"  # part of the key of measurements
