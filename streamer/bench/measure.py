@@ -98,7 +98,8 @@ class _Stage:
         self._plan = plan
         self._say = say
         config = ModelConfig(id=model_id, device=plan.device, engine="torch", precision="fp32")  # type: ignore[arg-type]
-        self._recognizer: Any = load(config)
+        recognizer: Any = load(config)
+        self._recognizer = recognizer
         if plan.threads is not None:
             set_threads(plan.threads)
         self._spec = self._recognizer.spec
