@@ -2,6 +2,7 @@
 
     OUT/clips/train|val|test/LABEL/*.mp4   labelled clips, in the layout that `streamer train` reads
     OUT/streams/NAME.mp4, NAME.csv         untrimmed videos with their truth, for `streamer evaluate`
+    OUT/windows/train|val/LABEL/*.mp4      windows cut from other streams, to fine-tune with
     OUT/idle/NAME.mp4                      footage without any action, for `evaluate --idle` and `calibrate`
 
 The splits share no photograph, texture or seed: clips/train/ is drawn from what the bundled checkpoint learnt
@@ -43,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--minutes", type=float, default=20.0, help="of untrimmed streams (%(default)g)")
     parser.add_argument("--idle-minutes", type=float, default=30.0, help="of idle footage (%(default)g)")
+    parser.add_argument(
+        "--windows", type=int, default=0, metavar="N", help="training windows cut from streams (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other videos (%(default)s)")
 
 
@@ -53,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: an option makes no sense, or a package is missing.
         DatasetError: the folder cannot be written.
     """
-    if args.clips < 0 or args.minutes < 0 or args.idle_minutes < 0 or args.seed < 0:
-        raise ConfigError("--clips, --minutes, --idle-minutes and --seed cannot be negative")
+    if min(args.clips, args.windows, args.minutes, args.idle_minutes, args.seed) < 0:
+        raise ConfigError("--clips, --windows, --minutes, --idle-minutes and --seed cannot be negative")
     out = Path(args.out).expanduser()
     try:
         if out.is_dir() and any(out.iterdir()):
@@ -74,6 +78,12 @@ def _write(out: Path, args: argparse.Namespace) -> None:
         if count:
             write_clips(out / "clips" / folder, folder, count, args.seed)
             _say(f"{folder}: {count} clips of each label")
+    if args.windows:
+        from streamer.demo.windows import write_windows
+
+        for part, count in (("train", args.windows), ("val", -(-args.windows // 10))):
+            write_windows(out / "windows" / part, SPLITS[part], count, args.seed)
+            _say(f"windows: {count} of {part} written")
     for number, seconds in enumerate(_parts(60 * args.minutes, 120.0)):
         write_stream(out / "streams", number, seconds, args.seed)
         _say(f"streams: {number + 1} written")

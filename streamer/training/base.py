@@ -38,7 +38,8 @@ def open_base(model_id: str, interval: float | None) -> Base:
     )
 
     checkpoint = open_checkpoint(model_id)
-    kind = CONFIG_MAPPING[checkpoint.family] if checkpoint.family in CONFIG_MAPPING else None
+    known = checkpoint.family in CONFIG_MAPPING
+    kind = CONFIG_MAPPING[checkpoint.family] if known else None
     single = kind not in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING
     if kind is None or (single and kind not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING):
         raise ModelLoadError(
