@@ -141,4 +141,5 @@ def _told(status: CameraStatus) -> tuple[object, ...]:
         status.width,
         status.height,
         status.picture,
+        status.labels_changed,
     )

@@ -31,6 +31,7 @@ class Publisher:
 
     `on_problem` gets one line, from any thread, whenever people should know something; it must not block.
     `handlers` adds operations to the requests endpoint: name -> function(request, peer) -> reply's keys.
+    `display`: label -> display name, which messages carry beside the label.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Publisher:
         on_problem: Callable[[str], None] = lambda line: None,
         handlers: Mapping[str, Handler] | None = None,
         complete: bool = False,
+        display: Callable[[str], str] | None = None,
     ) -> None:
         self._config, self._journal, self._clock = config, journal, clock
         self._sinks, self._handlers, self._complete = sinks, handlers or {}, complete
         self._on_problem = on_problem
+        self._display = display
         self._thread: BusThread | None = None
         self._outbox: Outbox | None = None
         self._unsendable: set[str] = set()
@@ -90,7 +93,7 @@ class Publisher:
         """
         outbox = self._need()
         try:
-            body = wire.prediction_body(prediction, stable, top)
+            body = wire.prediction_body(prediction, stable, top, self._display)
         except ValueError as error:
             self._refuse("prediction", prediction.camera, error)
             return
@@ -100,7 +103,7 @@ class Publisher:
         """Write one phase of an event into the history, then publish it."""
         outbox = self._need()
         try:
-            body = wire.event_body(event)
+            body = wire.event_body(event, self._display)
         except ValueError as error:
             self._refuse("event", event.camera, error)
             return

@@ -45,7 +45,7 @@ class Present:
 
     def __init__(self) -> None:
         self.statuses: dict[str, wire.Body] = {}
-        self.predictions: dict[str, wire.Body] = {}
+        self.predictions: dict[str, dict[str, wire.Body]] = {}  # by camera, then by model
         self.events: dict[str, wire.Body] = {}  # event id -> its last message
 
     def note(self, message: wire.Body) -> None:
@@ -53,7 +53,7 @@ class Present:
         if kind == "status":
             self.statuses[message["camera"]] = message
         elif kind == "prediction":
-            self.predictions[message["camera"]] = message
+            self.predictions.setdefault(message["camera"], {})[message["model"]] = message
         elif message["event"]["phase"] == "end":
             self.events.pop(message["event"]["id"], None)
         else:
@@ -67,7 +67,8 @@ class Present:
             name: {
                 "status": self.statuses.get(name),
                 "events": [event for event in self.events.values() if event["camera"] == name],
-                "prediction": self.predictions.get(name),
+                "prediction": next(iter(self.predictions.get(name, {}).values()), None),
+                "predictions": list(self.predictions.get(name, {}).values()),
             }
             for name in names
         }

@@ -77,6 +77,8 @@ def _follow(subscriber: Subscriber, args: argparse.Namespace) -> int:
             said_lost = _say(said_lost, True, f"{subscriber.endpoint} is silent; waiting for it")
         if message is None:
             if args.timeout is not None and now - quiet_since >= args.timeout:
+                if not heard:
+                    print(f"nothing was heard from {subscriber.endpoint}", file=sys.stderr)
                 return 0 if heard else NOTHING_HEARD
             continue
         quiet_since = now

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from streamer.types import CameraStatus, Event, LabelScore, Moment, Prediction
 VERSION: Final = 1
 KINDS: Final = ("prediction", "event", "status", "heartbeat")
 Body = dict[str, Any]
+Display = Callable[[str], str]  # label -> what people call it
 
 
 def escape_name(name: str) -> str:
@@ -79,8 +80,12 @@ def stamp(body: Body, session: str, seq: int, sent_at: float) -> Body:
     return message
 
 
-def prediction_body(prediction: Prediction, stable: LabelScore | None, top: int) -> Body:
+def prediction_body(
+    prediction: Prediction, stable: LabelScore | None, top: int, display: Display | None = None
+) -> Body:
     """A prediction without `latency_ms.capture_to_publish`, which is known only when it is sent.
+
+    `display` gives the names that people read beside the labels.
 
     Raises ValueError where a score is not a finite number.
     """
@@ -102,8 +107,8 @@ def prediction_body(prediction: Prediction, stable: LabelScore | None, top: int)
         "camera": prediction.camera,
         "model": prediction.model,
         "window": described,
-        "top": [_label_score(item) for item in prediction.top(top)],
-        "stable": None if stable is None else _label_score(stable),
+        "top": [_label_score(item, display) for item in prediction.top(top)],
+        "stable": None if stable is None else _label_score(stable, display),
         "latency_ms": {
             "capture_to_publish": 0.0,
             "preprocess": round(prediction.preprocess_s * 1000, 2),
@@ -112,7 +117,7 @@ def prediction_body(prediction: Prediction, stable: LabelScore | None, top: int)
     }
 
 
-def event_body(event: Event) -> Body:
+def event_body(event: Event, display: Display | None = None) -> Body:
     """One phase of an event. Raises ValueError where a score is not a finite number."""
     told: Body = {
         "id": event.id,
@@ -130,6 +135,8 @@ def event_body(event: Event) -> Body:
         told["media_ended_at"] = None if event.ended is None else _media(event.ended)
     if event.reason is not None:
         told["reason"] = event.reason
+    if display is not None:
+        told["display"] = display(event.label)
     return {"type": "event", "camera": event.camera, "model": event.model, "event": told}
 
 
@@ -153,6 +160,8 @@ def status_body(status: CameraStatus, now: float) -> Body:
     }
     if status.code is not None:
         body["code"] = status.code
+    if status.labels_changed is not None:
+        body["labels_changed"] = dict(status.labels_changed)
     return body
 
 
@@ -172,8 +181,11 @@ def events_reply(rows: Iterable[bytes], more: bool, extra: Mapping[str, Any]) ->
     return encode(head)[:-1] + b',"events":[' + b",".join(rows) + b"]}"
 
 
-def _label_score(item: LabelScore) -> Body:
-    return {"label": item.label, "score": _score(item.score)}
+def _label_score(item: LabelScore, display: Display | None) -> Body:
+    told: Body = {"label": item.label, "score": _score(item.score)}
+    if display is not None:
+        told["display"] = display(item.label)
+    return told
 
 
 def _score(value: float) -> float:
