@@ -97,8 +97,8 @@ class OpenVino:
     def __call__(self, pixel_values: Tensor) -> Tensor:
         """Logits float32 (B, L), window by window.
 
-        A window of a large model fills a CPU; several at once measured no faster, would delay the first, and
-        each compiled batch size would hold a copy of the weights.
+        A window of a large model keeps all cores busy; several at once would delay the first, and each
+        compiled batch size would hold a copy of the weights.
         """
         try:
             return torch.cat([self._infer(window[None]) for window in pixel_values])
