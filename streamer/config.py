@@ -100,6 +100,7 @@ class ModelConfig(Section):
     aggregate: Literal["mean", "max", "recent"] = "mean"  # how a frame family's window joins its frames
     hop: Positive | None = None  # seconds; None = 0.5, or less for short spans
     top: Annotated[int, Field(ge=1, le=1000)] = 5
+    temperature: Positive = 1.0  # logits are divided by it; `streamer calibrate` fits it
     motion_gate: bool = False  # no inference while a camera's picture does not change
 
     @field_validator("labels", mode="before")
@@ -123,6 +124,7 @@ class CameraConfig(Section):
     fps: Positive | None = None  # asked of a webcam
     events: EventsConfig | None = None  # what differs from the common one
     model: ModelConfig | None = None  # what differs from the common one
+    models: tuple[ModelConfig, ...] = ()  # several at once, instead of model
 
     @field_validator("name")
     @classmethod
@@ -194,7 +196,10 @@ class Config(Section):
 
     cameras: tuple[CameraConfig, ...] = ()
     model: ModelConfig = ModelConfig()
+    models: tuple[ModelConfig, ...] = ()  # several on every camera that does not say its own
     events: EventsConfig = EventsConfig()
+    language: str | None = None  # of labels' display names: en, tr, ar; None = as the model calls them
+    label_set: str | None = None  # a file of names, groups and ignored labels of one's own
     capture: CaptureConfig = CaptureConfig()
     bus: BusConfig = BusConfig()
     journal: JournalConfig = JournalConfig()
@@ -210,7 +215,25 @@ class Config(Section):
         if not isinstance(data, Mapping) or not isinstance(data.get("cameras"), (list, tuple)):
             return data
         cameras = [_inherit(camera, data) for camera in data["cameras"]]
-        return {**data, "cameras": cameras}
+        return {**data, "cameras": cameras, **_models(data, data)}
+
+    def models_of(self, camera: CameraConfig) -> tuple[ModelConfig, ...]:
+        """The models that a camera runs, its main one first."""
+        if camera.models or camera.model is not None:
+            return camera.models or (camera.model or self.model,)
+        return self.models or (self.model,)
+
+    @model_validator(mode="after")
+    def _models_differ(self) -> Config:
+        lists = [(("models",), self.models)]
+        lists += [(("cameras", i, "models"), camera.models) for i, camera in enumerate(self.cameras)]  # type: ignore[misc]
+        for path, models in lists:
+            ids = [model.id for model in models]
+            for index, name in enumerate(ids):
+                if name in ids[:index]:
+                    text = f"{name} stands twice; predictions are told apart by their model's name"
+                    raise _wrong((*path, index, "id"), text)
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Config:
@@ -237,10 +260,27 @@ def _inherit(camera: Any, common: Mapping[str, Any]) -> Any:
         if not isinstance(own, Mapping) or not isinstance(shared, Mapping):
             continue
         merged[section] = {**shared, **own}
-        if section == "model" and "id" in own and own["id"] != shared.get("id", "demo"):
-            # these belong to the checkpoint: another one has its own
-            merged[section].update(interval=own.get("interval"), frames=own.get("frames"))
+        if section == "model":
+            merged[section] = _model(own, shared)
+    return {**merged, **_models(merged, common)}
+
+
+def _model(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs from the common model, and the rest of it."""
+    merged = {**shared, **own}
+    if "id" in own and own["id"] != shared.get("id", "demo"):
+        # these belong to the checkpoint: another one has its own
+        merged.update({key: own.get(key) for key in ("interval", "frames", "labels")})
     return merged
+
+
+def _models(section: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    """`models:` of a section; each says only what differs from the common `model`."""
+    models, shared = section.get("models"), _plain(common.get("model"))
+    if not isinstance(models, (list, tuple)) or not isinstance(shared, Mapping):
+        return {}
+    plain = map(_plain, models)
+    return {"models": [_model(one, shared) if isinstance(one, Mapping) else one for one in plain]}
 
 
 def load_config(

@@ -10,7 +10,7 @@ from streamer import config_schema
 from streamer.config_yaml import KeyPath
 from streamer.redact import redact
 
-_PATH_KEYS = {("bus", "keys"), ("journal", "path")}
+_PATH_KEYS = {("bus", "keys"), ("journal", "path"), ("label_set",)}
 
 
 def dotted(path: KeyPath) -> str:
@@ -64,7 +64,7 @@ def resolved_path(text: str, path: KeyPath, folder: Path | None) -> str:
         is_path = True
     if "labels" in path[-2:] and text.lower().endswith((".yaml", ".yml")):
         is_path = True
-    if key == "id" and path[-2:-1] == ("model",):
+    if key == "id" and (path[-2:-1] == ("model",) or path[-3:-2] == ("models",)):
         is_path = text.startswith((".", "~")) or (folder is not None and (folder / text).is_dir())
     if not is_path or not text:
         return text

@@ -126,16 +126,31 @@ class EventTracker:
         An event still going on ends at `at`, the newest moment known of the camera, unless that is before
         its last window or too long after it to be believed; a fading one where it was last seen.
         """
-        changes = []
-        for i in sorted(self._open):
-            opened = self._open[i]
-            if opened.below is None and 0.0 <= at.time - opened.seen.time <= self._longest_silence:
-                opened.seen = _not_before(at, opened.seen)
-            changes.append(self._end(i, reason))
+        changes = [self._break(i, at, reason) for i in sorted(self._open)]
         self._candidates.clear()
         self._average = None
         self._now = None
         self._usual = 0.0
+        return changes
+
+    def change_labels(
+        self, labels: Sequence[str], config: EventsConfig, at: Moment | None, reason: str
+    ) -> list[Event]:
+        """Go on with other labels: events of those that are gone end at `at`, the others go on.
+
+        The average begins anew, because scores of one set of labels say little about those of another.
+        Raises ConfigError, and changes nothing, if the config names a label that is not among them.
+        """
+        before, after = self._labels, EventLabels(self._model, labels, config)
+        index = {name: i for i, name in enumerate(after.names) if i in after.rules}
+        place = {i: index[name] for i, name in enumerate(before.names) if name in index}
+        changes = []
+        for i in sorted(self._open):
+            if i not in place:
+                changes.append(self._break(i, at or self._open[i].seen, reason))
+        self._open = {place[i]: opened for i, opened in self._open.items()}
+        self._candidates = {place[i]: one for i, one in self._candidates.items() if i in place}
+        self._labels, self._average = after, None
         return changes
 
     @property
@@ -268,6 +283,13 @@ class EventTracker:
         opened.published = now.time
         opened.event = replace(opened.event, phase=Phase.UPDATE)
         return [opened.event]
+
+    def _break(self, i: int, at: Moment, reason: str) -> Event:
+        """End an event that the scores have not ended."""
+        opened = self._open[i]
+        if opened.below is None and 0.0 <= at.time - opened.seen.time <= self._longest_silence:
+            opened.seen = _not_before(at, opened.seen)
+        return self._end(i, reason)
 
     def _end(self, i: int, reason: str | None) -> Event:
         opened = self._open.pop(i)

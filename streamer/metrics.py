@@ -19,6 +19,7 @@ from streamer.types import (
     Event,
     LabelScore,
     ModelSpec,
+    ModelStats,
     Phase,
     Prediction,
     Stats,
@@ -72,6 +73,16 @@ def percentiles(values: Sequence[float]) -> tuple[float, float]:
 
 
 @dataclass(slots=True)
+class _Model:
+    """One more model of a camera."""
+
+    top: tuple[LabelScore, ...] = ()
+    stable: LabelScore | None = None
+    windows: int = 0
+    rate: Rate = field(default_factory=Rate)
+
+
+@dataclass(slots=True)
 class _Camera:
     """What is known of one camera; read and written under the lock of `Metrics`."""
 
@@ -85,6 +96,7 @@ class _Camera:
     rate: Rate = field(default_factory=Rate)
     asked_per_s: float = 0.0
     skipped: dict[str, int] = field(default_factory=dict)
+    others: dict[str, _Model] = field(default_factory=dict)
 
     def stats(self, status: CameraStatus, now: float) -> CameraStats:
         return CameraStats(
@@ -98,6 +110,10 @@ class _Camera:
             windows_per_s=self.rate.value(now),
             asked_per_s=self.asked_per_s if status.state is CameraState.RUNNING else 0.0,
             skipped=self.skipped,
+            others=tuple(
+                ModelStats(name, one.top, one.stable, one.windows, one.rate.value(now))
+                for name, one in self.others.items()
+            ),
         )
 
 
@@ -115,6 +131,7 @@ class Metrics:
         self._model: ModelSpec | None = None
         self._bus: str | None = None
         self._subscribers = 0
+        self._names: Mapping[str, str] = {}  # replaced, never changed: snapshots share it
 
     def camera_status(self, status: CameraStatus) -> None:
         """The newest status of a camera; cameras are shown in the order of their first."""
@@ -136,11 +153,18 @@ class Metrics:
         `preprocess`, `inference`).
         """
         best = tuple(prediction.top(top))
+        now = self._clock.monotonic()
+        with self._lock:
+            other = self._camera(prediction.camera).others.get(prediction.model)
+            if other is not None:
+                other.top, other.stable = best, stable
+                other.windows += 1
+                other.rate.add(now)
+                return
         labels = [entry.label for entry in best]
         if stable is not None:
             labels.append(stable.label)
         kept = {label: smoothed[label] for label in labels if label in smoothed}
-        now = self._clock.monotonic()
         with self._lock:
             camera = self._camera(prediction.camera)
             camera.top = best
@@ -172,6 +196,16 @@ class Metrics:
             if len(self._recent) > RECENT_EVENTS:
                 del self._recent[next(iter(self._recent))]
 
+    def others(self, camera: str, models: Sequence[str]) -> None:
+        """Names of the models that a camera runs besides its main one; they get lines of their own."""
+        with self._lock:
+            self._camera(camera).others = {name: _Model() for name in models}
+
+    def names(self, names: Mapping[str, str]) -> None:
+        """Display names of labels."""
+        with self._lock:
+            self._names = {**self._names, **names}
+
     def asked(self, camera: str, per_s: float) -> None:
         """Windows per second that the hop asks for; shown as 0 while the camera is not running."""
         with self._lock:
@@ -202,9 +236,9 @@ class Metrics:
             self._bus, self._subscribers = endpoint, subscribers
 
     def model(self, spec: ModelSpec) -> None:
-        """The model in use."""
+        """The model in use; of several the first."""
         with self._lock:
-            self._model = spec
+            self._model = self._model or spec
 
     def stats(self) -> Stats:
         """A consistent picture of everything, at this moment."""
@@ -216,6 +250,7 @@ class Metrics:
             latency = {stage: tuple(values) for stage, values in self._latency.items()}
             recent, notes = tuple(self._recent.values()), tuple(self._notes)
             model, bus, subscribers = self._model, self._bus, self._subscribers
+            names = self._names
         return Stats(
             time=now,
             wall=wall,
@@ -224,12 +259,15 @@ class Metrics:
             model=model,
             # the sum of the cameras' rates: windows of several cameras come in batches, which would
             # bias one rate over all of them
-            windows_per_s=sum(camera.windows_per_s for camera in cameras),
+            windows_per_s=sum(
+                one.windows_per_s for camera in cameras for one in (camera, *camera.others)
+            ),
             latency={stage: percentiles(values) for stage, values in latency.items()},
             recent=recent,
             bus=bus,
             subscribers=subscribers,
             notes=notes,
+            names=names,
         )
 
     def _camera(self, name: str) -> _Camera:

@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.config import CameraConfig, Config, ModelConfig, Pace
 from streamer.errors import ConfigError, ModelError, SourceOpenError, StreamerError
+from streamer.label_changes import LabelChanges, LabelEdits
+from streamer.labels import LabelSet, load_labels
 from streamer.metrics import Metrics
-from streamer.types import CameraState, CameraStatus, Event, Prediction, Stats
+from streamer.types import CameraState, CameraStatus, Event, Frame, Prediction, Stats
 
 if TYPE_CHECKING:
     from streamer.bus import Publisher, Sink
@@ -45,6 +49,8 @@ class Pipeline:
         recognizer: used instead of loading `config.model` (tests, own models).
         sinks: get every message as sent on the bus.
         clock: injected time.
+        config_file: where the configuration came from; with `reload`, which reads it again, words (`labels`)
+            that are edited there are taken over while it runs.
 
     Raises (on entering):
         BusError: the endpoint cannot be bound, or keys are missing.
@@ -57,18 +63,24 @@ class Pipeline:
         recognizer: Recognizer | None = None,
         sinks: Sequence[Sink] = (),
         clock: Clock = SYSTEM_CLOCK,
+        config_file: Path | None = None,
+        reload: Callable[[], Config] | None = None,
     ) -> None:
         self._config = config
+        self._names = load_labels(config.language, config.label_set)
         self._given = recognizer
         self._sinks = sinks
         self._clock = clock
         self._cameras: dict[str, Camera] = {}
         self._lanes: dict[ModelConfig, Lane] = {}
-        self._lanes_of: dict[str, Lane] = {}  # camera -> its lane
+        self._lanes_of: dict[str, tuple[Lane, ...]] = {}  # camera -> its lanes, the main one first
+        self._labels_changed: dict[str, dict[str, Any]] = {}
+        self._edits = LabelEdits(config_file, reload)
         self._statuses: dict[str, CameraStatus] = {}
         self._abandoned = False
         self.metrics = Metrics(clock=clock)
         self.problems: list[StreamerError] = []  # why it ended, where it was not asked to
+        self._changes = LabelChanges(self._lanes_of, self._words_changed, self.note, clock.wall)
 
     def __enter__(self) -> Pipeline:
         from streamer.bus import Publisher
@@ -80,6 +92,8 @@ class Pipeline:
             clock=self._clock,
             on_problem=self.note,
             complete=self._config.pace is Pace.FAST,
+            handlers={"labels": self._changes.answer},
+            display=self._names.display if self._names != LabelSet() else None,
         )
         self._publisher.__enter__()
         return self
@@ -164,7 +178,7 @@ class Pipeline:
         def load() -> None:
             try:
                 for camera in cameras:
-                    self._lane_of(camera)
+                    self._lanes_for(camera)
             except Exception as error:  # noqa: BLE001 - raised again below, on the main thread
                 failure.append(error)
             done.set()
@@ -178,40 +192,66 @@ class Pipeline:
             raise failure[0]
         return not stop.is_set()
 
-    def _lane_of(self, camera: CameraConfig) -> Lane:
+    def _lanes_for(self, camera: CameraConfig) -> tuple[Lane, ...]:
+        return tuple(self._lane_of(camera.name, model) for model in self._config.models_of(camera))
+
+    def _lane_of(self, camera: str, model: ModelConfig) -> Lane:
+        """One lane for each different model; cameras that ask it for different words share it."""
         from streamer.lane import Lane
         from streamer.recognition import load_recognizer
 
-        model = camera.model or self._config.model
-        if model not in self._lanes:
+        key = model.model_copy(update={"labels": ("words",) if model.labels else None})
+        if key not in self._lanes:
             recognizer = self._given or load_recognizer(model)
             recognizer.warm_up()
             self.metrics.model(recognizer.spec)
             complete = self._config.pace is Pace.FAST
-            self._lanes[model] = Lane(recognizer, model, self, complete=complete)
-        return self._lanes[model]
+            self._lanes[key] = Lane(recognizer, model, self, complete=complete)
+        lane = self._lanes[key]
+        if model.labels:
+            lane.prepare(camera, model.labels)
+        return lane
 
     def _start(self, cameras: Sequence[CameraConfig]) -> None:
         from streamer.capture import Camera
+        from streamer.fanout import FanOut
 
         for camera in cameras:
-            lane = self._lanes_of[camera.name] = self._lane_of(camera)
-            self.metrics.asked(camera.name, 1.0 / lane.hop)
+            lanes = self._lanes_of[camera.name] = self._lanes_for(camera)
+            self.metrics.asked(camera.name, 1.0 / lanes[0].hop)
+            self.metrics.others(camera.name, [lane.recognizer.spec.name for lane in lanes[1:]])
+            fan = FanOut([(lane, self._add(lane, camera)) for lane in lanes])
             self._cameras[camera.name] = Camera(
                 camera,
-                reduce=lane.recognizer.reduce,
-                deliver=lane.add(camera, camera.events or self._config.events),
+                reduce=fan.reduce,
+                deliver=fan.deliver,
                 capture=self._config.capture,
                 pace=self._config.pace,
                 loop=self._config.loop,
                 on_status=self._camera_changed,
-                rate=lane.rate,
+                rate=fan.rate,
                 clock=self._clock,
             )
         for lane in self._lanes.values():
             lane.thread.start()
+        self._changes.start()
         for started in self._cameras.values():
             started.start()
+
+    def _add(self, lane: Lane, camera: CameraConfig) -> Callable[[Frame], bool]:
+        """Let a lane watch a camera; its events' settings may name the labels of all of the camera's models."""
+        everywhere = {
+            label for other in self._lanes_of[camera.name] for label in other.outcomes(camera.name).labels
+        }
+        own = lane.outcomes(camera.name).labels
+        self._show(own)
+        events = camera.events or self._config.events
+        return lane.add(camera, events, self._names, everywhere.difference(own))
+
+    def _show(self, labels: Iterable[str]) -> None:
+        """Let the screen know the display names of labels."""
+        names = {label: self._names.display(label) for label in labels}
+        self.metrics.names({label: name for label, name in names.items() if name != label})
 
     # --- life ---
 
@@ -220,6 +260,7 @@ class Pipeline:
         until = None if duration is None else self._clock.monotonic() + duration
         while not self._clock.wait(stop, TICK):
             self._refresh()
+            self._edits.look(self._config, self._lanes_of, self._changes, self.note)
             for lane in self._lanes.values():
                 if lane.thread.error is not None:
                     raise lane.thread.error
@@ -233,8 +274,8 @@ class Pipeline:
     def _refresh(self) -> None:
         """Bring the numbers that change all the time up to date."""
         for name, camera in self._cameras.items():
-            windows = self._lanes_of[name].windows[name]
-            self._publisher.status(camera.status)
+            windows = self._lanes_of[name][0].windows[name]
+            self._publisher.status(self._told(camera.status))
             self.metrics.camera_status(camera.status)
             self.metrics.waiting(name, windows.waiting)
             self.metrics.skipped(name, windows.skipped)
@@ -242,25 +283,28 @@ class Pipeline:
     def _all_done(self) -> bool:
         """True when nothing can come any more: files played to their end, sources that cannot be had."""
         statuses = [camera.status for camera in self._cameras.values()]
-        drained = [s.state in FINAL and self._lanes_of[s.camera].drain(s.camera) for s in statuses]
+        drained = [s.state in FINAL and self._drained(s.camera) for s in statuses]
         if all(drained):  # every camera that has ended got its look
             return True
         return self._config.capture.give_up and all(
             s.state is CameraState.FAILED or (s.code in UNMENDABLE and s.captured == 0) for s in statuses
         )
 
+    def _drained(self, camera: str) -> bool:
+        drained = [lane.drain(camera) for lane in self._lanes_of[camera]]
+        return all(drained)  # every lane got its look
+
     # --- results (the outlet of the lanes) ---
 
-    def prediction(self, prediction: Prediction, tracker: EventTracker) -> None:
+    def prediction(self, prediction: Prediction, tracker: EventTracker, top: int) -> None:
         """Send a window's scores on; the lane's thread."""
-        lane = self._lanes_of[prediction.camera]
         newest = prediction.window.frames[-1]
-        self._publisher.prediction(prediction, tracker.stable, lane.top)
+        self._publisher.prediction(prediction, tracker.stable, top)
         self.metrics.prediction(
             prediction,
             tracker.stable,
             tracker.smoothed,
-            lane.top,
+            top,
             {
                 "capture_to_publish": self._clock.monotonic() - newest.captured,
                 "preprocess": prediction.preprocess_s,
@@ -276,15 +320,29 @@ class Pipeline:
     def _camera_changed(self, status: CameraStatus) -> None:
         before = self._statuses.get(status.camera)
         self._statuses[status.camera] = status
-        self._publisher.status(status)
+        self._publisher.status(self._told(status))
         self.metrics.camera_status(status)
         broke = status.state in BROKEN and (before is None or before.state not in BROKEN)
-        if broke and status.camera in self._lanes_of:
-            self._lanes_of[status.camera].lost(status.camera, f"camera {status.state}")
+        for lane in self._lanes_of.get(status.camera, ()) if broke else ():
+            lane.lost(status.camera, f"camera {status.state}")
+
+    def _told(self, status: CameraStatus) -> CameraStatus:
+        """A status with what every subscriber should know besides."""
+        changed = self._labels_changed.get(status.camera)
+        return replace(status, labels_changed=changed) if changed else status
+
+    def _words_changed(self, camera: str, told: dict[str, Any]) -> None:
+        """A camera is asked other words now; the lane's thread."""
+        self._labels_changed[camera] = told
+        self._show(told["labels"])
+        if (status := self._statuses.get(camera)) is not None:
+            self._publisher.status(self._told(status))
+        log.info("%s: labels are now %s", camera, ", ".join(told["labels"]))
 
     # --- stop ---
 
     def _stop_stages(self, reason: str) -> None:
+        self._changes.stop(JOIN)
         for camera in self._cameras.values():
             camera.stop()
         for lane in self._lanes.values():

@@ -183,11 +183,23 @@ class CameraStatus:
     dropped: Mapping[str, int] = field(default_factory=dict)  # cause -> frames
     reconnects: int = 0
     newest: float | None = None  # monotonic seconds of the newest frame
+    labels_changed: Mapping[str, Any] | None = None  # the last change of its labels while running
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStats:
+    """What one more model of a camera sees."""
+
+    model: str
+    top: tuple[LabelScore, ...] = ()  # of its newest window, best first
+    stable: LabelScore | None = None
+    windows: int = 0
+    windows_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class CameraStats:
-    """One camera's line on the screen."""
+    """One camera's line on the screen. Scores, rates and waiting are those of its main model."""
 
     status: CameraStatus
     top: tuple[LabelScore, ...] = ()  # of the newest window, best first
@@ -199,6 +211,7 @@ class CameraStats:
     windows_per_s: float = 0.0  # given
     asked_per_s: float = 0.0  # asked (1 / hop while frames come)
     skipped: Mapping[str, int] = field(default_factory=dict)  # cause -> windows not computed
+    others: tuple[ModelStats, ...] = ()  # its other models
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,3 +229,4 @@ class Stats:
     bus: str | None = None  # endpoint
     subscribers: int = 0
     notes: tuple[str, ...] = ()  # what the user should know (warnings), newest last
+    names: Mapping[str, str] = field(default_factory=dict)  # label -> display name, where there is one

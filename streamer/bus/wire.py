@@ -91,6 +91,7 @@ def prediction_body(
     """
     window = prediction.window
     first, last = window.frames[0], window.frames[-1]
+    held: Body = {"held": True} if prediction.held else {}  # nothing moved: the scores before stand
     described: Body = {
         "id": window.id,
         "start": round(first.wall, 3),
@@ -103,7 +104,6 @@ def prediction_body(
         described["media_start"] = round(first.media_time, 4)
         described["media_end"] = round(last.media_time, 4)
     return {
-        "type": "prediction",
         "camera": prediction.camera,
         "model": prediction.model,
         "window": described,
@@ -114,6 +114,7 @@ def prediction_body(
             "preprocess": round(prediction.preprocess_s * 1000, 2),
             "inference": round(prediction.inference_s * 1000, 2),
         },
+        **held,
     }
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.cli.stopper import INTERRUPTED, Stopper
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     """
     with Stopper() as stopper:
         config = configuration(args)
-        code, abandoned = _watch(config, stopper.stop, verbose=args.verbose)
+        code, abandoned = _watch(config, stopper.stop, args)
         if stopper.interrupted:
             code = INTERRUPTED
         if abandoned or stopper.signalled:
@@ -149,14 +150,14 @@ def _options(args: argparse.Namespace) -> list[str | Option]:
     return [*options, *args.set]
 
 
-def _watch(config: Config, stop: threading.Event, *, verbose: bool) -> tuple[int, bool]:
+def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> tuple[int, bool]:
     """Run the pipeline under the chosen user interface: (exit code, whether a thread was left behind)."""
     from streamer.config import Pace, Ui
     from streamer.dashboard import JsonSink, PlainSink, choose
     from streamer.pipeline import Pipeline
 
     ui = choose(config.ui, sys.stdout.isatty())
-    _talk(verbose)
+    _talk(args.verbose)
     complete = config.pace is Pace.FAST
     with ExitStack() as stack:
         sinks: list[JsonSink | PlainSink] = []
@@ -164,7 +165,9 @@ def _watch(config: Config, stop: threading.Event, *, verbose: bool) -> tuple[int
             sinks.append(stack.enter_context(JsonSink(stop=stop, complete=complete)))
         elif ui is Ui.PLAIN:
             sinks.append(stack.enter_context(PlainSink(stop=stop, complete=complete)))
-        pipeline = stack.enter_context(Pipeline(config, sinks=sinks))
+        file = None if args.config is None else Path(args.config)
+        running = Pipeline(config, sinks=sinks, config_file=file, reload=lambda: configuration(args))
+        pipeline = stack.enter_context(running)
         if ui is Ui.RICH:
             from streamer.dashboard import Screen
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamer.config import ModelConfig
+    from streamer.recognition.words.recognizers import Words
 
-__all__ = ["Recognizer", "load_recognizer"]
+__all__ = ["Recognizer", "load_recognizer", "words_of"]
 
 
 class Recognizer(Protocol):
@@ -47,6 +48,12 @@ class Recognizer(Protocol):
 
     def close(self) -> None:
         """Free the model."""
+
+
+def words_of(recognizer: Recognizer) -> Words | None:
+    """What a model that reads words is asked for, by camera; None for models with labels of their own."""
+    found: Words | None = getattr(recognizer, "words", None)
+    return found
 
 
 def load_recognizer(config: ModelConfig) -> Recognizer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -35,6 +36,7 @@ class InferenceThread(threading.Thread):
         deliver: called on this thread with each window's prediction, in the order of computing.
         batch: most windows in one forward. More than 1 pays on a GPU only.
         motion_gate: hold a camera's last scores while its picture does not change.
+        labels: camera -> its labels, where they are not the model's; changed on this thread only (`call`).
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class InferenceThread(threading.Thread):
         *,
         batch: int = 1,
         motion_gate: bool = False,
+        labels: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         super().__init__(name=f"inference-{recognizer.spec.name}", daemon=True)
         self._recognizer = recognizer
@@ -57,6 +60,8 @@ class InferenceThread(threading.Thread):
         self._stop_asked = threading.Event()
         self._taking = threading.Lock()  # guards `_current`
         self._current: frozenset[str] = frozenset()  # cameras whose windows are being computed
+        self._labels = labels if labels is not None else {}
+        self._calls: deque[Callable[[], None]] = deque()
         self._failures = 0
         self.error: StreamerError | None = None  # why the thread gave up
 
@@ -69,6 +74,17 @@ class InferenceThread(threading.Thread):
         self._stop_asked.set()
         self._ready.set()
 
+    def call(self, function: Callable[[], None]) -> None:
+        """Have `function` called on this thread, between two windows; any thread."""
+        self._calls.append(function)
+        self._ready.set()
+
+    def forget_scores(self, camera: str) -> None:
+        """Nothing of before may be held for a camera; on this thread."""
+        self._scores.pop(camera, None)
+        if self._gates is not None:
+            self._gates.pop(camera, None)
+
     def busy_with(self, camera: str) -> bool:
         """True while a window of this camera is being computed or delivered; any thread."""
         with self._taking:
@@ -78,6 +94,8 @@ class InferenceThread(threading.Thread):
         try:
             while not self._stop_asked.is_set():
                 self._ready.clear()  # before looking, so that no signal is lost
+                while self._calls:
+                    self._calls.popleft()()
                 with self._taking:
                     batch = self._take()
                     self._current = frozenset(window.camera for window in batch)
@@ -109,7 +127,8 @@ class InferenceThread(threading.Thread):
             return False
         spec = self._recognizer.spec
         scores = self._scores[window.camera]
-        self._deliver(Prediction(window.camera, spec.name, window, spec.labels, scores, held=True))
+        labels = self._labels.get(window.camera, spec.labels)
+        self._deliver(Prediction(window.camera, spec.name, window, labels, scores, held=True))
         return True
 
     def _recognise(self, batch: Sequence[Window]) -> None:
@@ -135,7 +154,7 @@ class InferenceThread(threading.Thread):
                     camera=window.camera,
                     model=spec.name,
                     window=window,
-                    labels=spec.labels,
+                    labels=self._labels.get(window.camera, spec.labels),
                     scores=scores,
                     preprocess_s=preprocess,
                     inference_s=max(0.0, elapsed - preprocess),

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from streamer.recognition.words.prompts import WordSet
+from streamer.labels import Outcomes
+from streamer.recognition.words.prompts import NOTHING, WordSet
 from streamer.recognition.words.text import TextEncoder
 from streamer.recognition.words.visual import unit
 
@@ -29,6 +30,12 @@ class Bank:
     text: Tensor
     rivals: Tensor  # bool (labels, negatives): which negative speaks against which label
     margin: float
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """For the events: labels, thresholds, and that "nothing of these" is none."""
+        ignored = (NOTHING,) if self.words.has_nothing else ()
+        return Outcomes(self.labels, self.words.thresholds, ignored)
 
     def scores(self, logits: Tensor, *, independent: bool) -> Tensor:
         """float32 (rows,) logits of one window -> scores (L,) of the outcomes, in [0, 1]."""

@@ -175,13 +175,10 @@ def _tokenizer(checkpoint: Checkpoint) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except ImportError as error:
-        missing = (
-            "sentencepiece" if "entencepiece" in str(error) else str(error).strip().splitlines()[0][:120]
-        )
         raise ModelLoadError(
-            f"the tokenizer of {checkpoint.name} needs {missing}: pip install {missing.split()[0]}"
+            f"the tokenizer of {checkpoint.name} needs more packages: pip install sentencepiece protobuf"
         ) from error
-    except Exception as error:
+    except Exception as error:  # tokenizers raises nothing more special on a damaged file
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ModelLoadError(f"the tokenizer of {checkpoint.name} cannot be read: {reason}") from error
 
