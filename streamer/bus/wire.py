@@ -104,6 +104,7 @@ def prediction_body(
         described["media_start"] = round(first.media_time, 4)
         described["media_end"] = round(last.media_time, 4)
     return {
+        "type": "prediction",
         "camera": prediction.camera,
         "model": prediction.model,
         "window": described,
