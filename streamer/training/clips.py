@@ -177,32 +177,49 @@ def evaluate_clips(
     Raises:
         DatasetError: a data set cannot be used, or has labels that the model has not.
     """
+    return measure_pieces(recognizer, pieces_of(recognizer.spec.labels, paths, split, say), views)
+
+
+def pieces_of(
+    labels: Sequence[str], paths: Sequence[Path], split: str, say: Callable[[str], None]
+) -> list[Piece]:
+    """The readable clips of a part ("all" is one too) of data sets; all of those that are not split.
+
+    Raises:
+        DatasetError: a data set cannot be used, or has labels that are not among `labels`.
+    """
     pieces: list[Piece] = []
     for path in paths:
         layout, scanned = open_dataset(path, None, None, say)
-        for note in layout.notes:
-            say(note)
         parts = {clip.split for clip in layout.clips} - {""}
         chosen = [c for c in layout.clips if split == "all" or not parts or c.split == split]
         if not chosen:
             raise DatasetError(f"{path} has no part {split!r}, only {', '.join(sorted(parts))}: --split")
-        if not parts:
-            say(f"{path} is not split: all of its clips are measured")
         found, notes = find_pieces(chosen, scanned)
-        for note in notes:
+        if not parts and split != "all":
+            notes.append(f"{path} is not split: all of its clips are taken")
+        for note in (*layout.notes, *notes):
             say(note)
         pieces += found
-    unknown = sorted({p.clip.label for p in pieces} - set(recognizer.spec.labels))
+    unknown = sorted({p.clip.label for p in pieces} - set(labels))
     if unknown:
         raise DatasetError(
             f"the model has no label {', '.join(map(repr, unknown[:5]))}; it has "
-            f"{', '.join(map(repr, recognizer.spec.labels[:8]))}"
+            f"{', '.join(map(repr, labels[:8]))}"
         )
-    return measure_pieces(recognizer, pieces, views)
+    return pieces
 
 
 def measure_pieces(recognizer: Recognizer, pieces: Sequence[Piece], views: int) -> dict[str, Any]:
     """`measure_clips` of the recognizer's scores, averaged over the views of each piece."""
+    scores, truth = scores_of(recognizer, pieces, views)
+    return measure_clips(scores, truth, recognizer.spec.labels)
+
+
+def scores_of(
+    recognizer: Recognizer, pieces: Sequence[Piece], views: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scores (N, L) averaged over the views of each piece, and true labels (N,) as indices."""
     spec = recognizer.spec
     sampling = Sampling(spec.frames, spec.interval)
     scores = np.zeros((len(pieces), len(spec.labels)))
@@ -221,7 +238,7 @@ def measure_pieces(recognizer: Recognizer, pieces: Sequence[Piece], views: int) 
                 scores[number] = np.mean(recognizer.predict(seen), axis=0)
             recognizer.forget("clips")
     truth = np.array([spec.labels.index(piece.clip.label) for piece in pieces], dtype=np.intp)
-    return measure_clips(scores, truth, spec.labels)
+    return scores, truth
 
 
 def _window(number: int, clip: NDArray[Any], sampling: Sampling) -> Window:

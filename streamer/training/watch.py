@@ -89,10 +89,13 @@ def watch(path: Path, config: Config, recognizer: Recognizer, stop: threading.Ev
         code = pipeline.run(stop or threading.Event())
         status = pipeline.stats().cameras[0].status
         problems: list[StreamerError] = pipeline.problems
+        broken = [note for note in pipeline.stats().notes if "failed" in note]
     if code == EXIT_SOURCE:
         raise SourceOpenError(status.detail or f"{path} cannot be opened")
     if code == EXIT_MODEL:
         raise problems[0] if problems else ModelError(f"{path}: the model failed")
+    if broken:
+        raise ModelError(f"{path}: messages were lost, so the numbers would be wrong: {broken[-1]}")
     return _watched(path, config, recognizer.spec, sink)
 
 
