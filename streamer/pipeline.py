@@ -205,6 +205,8 @@ class Pipeline:
             recognizer = self._given or load_recognizer(model)
             recognizer.warm_up()
             self.metrics.model(recognizer.spec)
+            for note in recognizer.spec.notes:
+                self.note(note)
             complete = self._config.pace is Pace.FAST
             self._lanes[key] = Lane(recognizer, model, self, complete=complete)
         lane = self._lanes[key]

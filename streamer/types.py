@@ -112,6 +112,7 @@ class ModelSpec:
     independent: bool = False  # True: sigmoid per label (scores do not sum to one)
     thresholds: tuple[tuple[str, float], ...] = ()  # (label, score at which its event opens), where its own
     ignored: tuple[str, ...] = ()  # labels that are never an event, such as "nothing of these"
+    notes: tuple[str, ...] = ()  # what the user should know of this checkpoint
 
     @property
     def span(self) -> float:

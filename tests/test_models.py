@@ -146,7 +146,7 @@ def test_where_the_interval_comes_from(tmp_path: Path) -> None:
     recognizer = load(published)
     assert recognizer.spec.interval == 0.3
     assert recognizer.spec.span == pytest.approx(0.9)
-    assert recognizer.notes == ()
+    assert recognizer.spec.notes == ()
     assert load(published, interval=0.7).spec.interval == 0.7
     own = load(save("timesformer", tmp_path / "own"))
     assert own.spec.interval == pytest.approx(32 / 30)
@@ -170,7 +170,7 @@ def test_labels_are_cleaned_and_told_apart(folder: Path) -> None:
     edit(folder / "config.json", id2label={"0": " waving\n a hand ", "1": "walking", "2": "walking"})
     recognizer = load(folder)
     assert recognizer.spec.labels == ("waving a hand", "walking", "walking (2)")
-    assert any("stands 2 times" in note for note in recognizer.notes)
+    assert any("stands 2 times" in note for note in recognizer.spec.notes)
     edit(folder / "config.json", id2label={"0": "", "1": "walking", "2": "x"})
     assert load(folder).spec.labels == ("class 0", "walking", "x")
     edit(folder / "config.json", id2label={f"{i}": f"LABEL_{i}" for i in range(3)})

@@ -43,7 +43,6 @@ class Loaded:
     place: Place
     forward: Forward
     model: Any = dataclasses.field(default=None, repr=False)
-    notes: tuple[str, ...] = ()  # what the user should know
 
 
 class _Base:
@@ -51,7 +50,6 @@ class _Base:
 
     def __init__(self, loaded: Loaded) -> None:
         self.spec = loaded.spec
-        self.notes = loaded.notes
         self.preprocessor = loaded.preprocessor
         self.place = loaded.place
         self.model = loaded.model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +24,6 @@ from streamer.recognition.processor import from_json
 from streamer.recognition.tuning import equip
 from streamer.recognition.words import loading as words
 from streamer.types import ModelSpec
-
-log = logging.getLogger(__name__)
 
 # What a family's head is not computed from, so that a checkpoint may lack it.
 UNUSED_WEIGHTS = {"vjepa2": ("vjepa2.predictor.",)}
@@ -53,11 +50,10 @@ def load(config: ModelConfig) -> Recognizer:
         settled.spec,
         device=device.type,
         precision=place.precision,
+        notes=settled.notes,
         independent=model_config.problem_type == "multi_label_classification",
     )
-    for note in settled.notes:
-        log.warning("%s", note)
-    loaded = Loaded(spec, settled.preprocessor, place, _forward(model, spec), model, settled.notes)
+    loaded = Loaded(spec, settled.preprocessor, place, _forward(model, spec), model)
     recognizer = FrameRecognizer(loaded, config.aggregate) if frames else VideoRecognizer(loaded)
     equip(recognizer, config)
     return recognizer
