@@ -150,8 +150,8 @@ def test_where_the_interval_comes_from(tmp_path: Path) -> None:
     assert load(published, interval=0.7).spec.interval == 0.7
     own = load(save("timesformer", tmp_path / "own"))
     assert own.spec.interval == pytest.approx(32 / 30)
-    assert "1.067 s is taken" in own.notes[0]
-    assert "--interval changes it" in own.notes[0]
+    assert "1.067 s is taken" in own.spec.notes[0]
+    assert "--interval changes it" in own.spec.notes[0]
 
 
 def test_where_the_licence_comes_from(folder: Path) -> None:
@@ -174,7 +174,7 @@ def test_labels_are_cleaned_and_told_apart(folder: Path) -> None:
     edit(folder / "config.json", id2label={"0": "", "1": "walking", "2": "x"})
     assert load(folder).spec.labels == ("class 0", "walking", "x")
     edit(folder / "config.json", id2label={f"{i}": f"LABEL_{i}" for i in range(3)})
-    assert any("does not name its 3 labels" in note for note in load(folder).notes)
+    assert any("does not name its 3 labels" in note for note in load(folder).spec.notes)
     edit(folder / "config.json", id2label={"0": "a", "1": "a", "2": "a (2)"})
     refused(folder, "cannot be told apart")
 
