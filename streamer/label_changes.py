@@ -86,7 +86,7 @@ class LabelChanges:
         from streamer.recognition.words.prompts import words_of
 
         camera, value = request.get("camera"), request.get("labels")
-        if camera is not None and camera not in self._lanes_of:
+        if camera is not None and not (isinstance(camera, str) and camera in self._lanes_of):
             known = ", ".join(self._lanes_of) or "none yet"
             raise RequestError(
                 "unknown_camera", f"there is no camera {str(camera)[:100]!r}; there are {known}"
@@ -181,33 +181,33 @@ class LabelEdits:
     reported, and the words stay as they are.
 
     Args:
+        config: as it was read; edits are counted from here on.
         file: the config file; None: only files of labels are watched.
         reload: reads the whole configuration again.
+
+    Raises:
+        ConfigError: a file of labels is wrong.
     """
 
-    def __init__(self, file: Path | None, reload: Callable[[], Config] | None) -> None:
+    def __init__(self, config: Config, file: Path | None, reload: Callable[[], Config] | None) -> None:
+        self._config = config
         self._file = file
         self._reload = reload
-        self._watch: FileWatch | None = None
-        self._read: dict[tuple[str, str], WordSet] = {}  # (camera, model id) -> what the files say
+        self._watch = FileWatch(self._files(config))
+        self._read = self._words(config)  # (camera, model id) -> what the files say
 
     def look(
         self,
-        config: Config,
         lanes_of: Mapping[str, tuple[Lane, ...]],
         changes: LabelChanges,
         note: Callable[[str], None],
     ) -> None:
         """Notice an edit and have it taken over; costs a few `stat`s."""
-        if self._watch is None:
-            self._watch = FileWatch(self._files(config))
-            self._read = self._words(config, lanes_of)
-            return
         if not self._watch.changed():
             return
         try:
-            edited = self._reload() if self._reload is not None else config
-            words = self._words(edited, lanes_of)
+            edited = self._reload() if self._reload is not None else self._config
+            words = self._words(edited)
             self._take(edited, words, lanes_of, changes)
         except ConfigError as error:
             note(f"the edited configuration is not used, the labels stay as they are: {error}")
@@ -222,15 +222,12 @@ class LabelEdits:
         named = [file for model in models if (file := label_file(model.labels or ())) is not None]
         return list(dict.fromkeys([*([self._file] if self._file is not None else []), *named]))
 
-    def _words(
-        self, config: Config, lanes_of: Mapping[str, tuple[Lane, ...]]
-    ) -> dict[tuple[str, str], WordSet]:
+    def _words(self, config: Config) -> dict[tuple[str, str], WordSet]:
         from streamer.recognition.words.prompts import read_words
 
         return {
             (camera.name, model.id): read_words(model.labels)
             for camera in config.cameras
-            if camera.name in lanes_of
             for model in config.models_of(camera)
             if model.labels
         }

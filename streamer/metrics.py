@@ -259,9 +259,8 @@ class Metrics:
             model=model,
             # the sum of the cameras' rates: windows of several cameras come in batches, which would
             # bias one rate over all of them
-            windows_per_s=sum(
-                one.windows_per_s for camera in cameras for one in (camera, *camera.others)
-            ),
+            windows_per_s=sum(camera.windows_per_s for camera in cameras)
+            + sum(other.windows_per_s for camera in cameras for other in camera.others),
             latency={stage: percentiles(values) for stage, values in latency.items()},
             recent=recent,
             bus=bus,

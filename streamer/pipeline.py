@@ -75,7 +75,7 @@ class Pipeline:
         self._lanes: dict[ModelConfig, Lane] = {}
         self._lanes_of: dict[str, tuple[Lane, ...]] = {}  # camera -> its lanes, the main one first
         self._labels_changed: dict[str, dict[str, Any]] = {}
-        self._edits = LabelEdits(config_file, reload)
+        self._edits = LabelEdits(config, config_file, reload)
         self._statuses: dict[str, CameraStatus] = {}
         self._abandoned = False
         self.metrics = Metrics(clock=clock)
@@ -262,7 +262,7 @@ class Pipeline:
         until = None if duration is None else self._clock.monotonic() + duration
         while not self._clock.wait(stop, TICK):
             self._refresh()
-            self._edits.look(self._config, self._lanes_of, self._changes, self.note)
+            self._edits.look(self._lanes_of, self._changes, self.note)
             for lane in self._lanes.values():
                 if lane.thread.error is not None:
                     raise lane.thread.error

@@ -34,7 +34,8 @@ def cell(camera: CameraStats, stats: Stats, width: int, height: int) -> list[Tex
     if height >= HEAD:
         lines.append(_facts(camera, stats, inner))
     lines.append(_belief(camera, stats, inner, heading=height > HEAD))
-    lines += _labels(camera, inner, height - HEAD)
+    others = _others(camera, inner)[: max(0, height - HEAD)]
+    lines += _labels(camera, inner, height - HEAD - len(others)) + others
     for text in lines:
         text.pad_right(width - inner)
     return lines
@@ -158,6 +159,25 @@ def _what(camera: CameraStats, stats: Stats) -> tuple[str, str, str]:
     if not camera.windows:
         return "first prediction soon", "dim", ""
     return (camera.stable.label, "", "") if camera.stable else ("unknown", "dim", "")
+
+
+def _others(camera: CameraStats, width: int) -> list[Text]:
+    """A line for each further model: its name, and what it believes, or sees best."""
+    names, _ = _columns(width)
+    lines = []
+    for other in camera.others:
+        best = other.top[0] if other.top else None
+        believed = other.stable or best
+        what = believed.label if believed else "no prediction yet"
+        parts: list[Part] = [
+            ("  ", ""),
+            (left(other.model.rsplit("/", 1)[-1], names), "dim"),
+            (" ", ""),
+            (left(what, width - names - 9), ACTION if other.stable else "dim"),
+            (f"  {score(believed.score if believed else None)}", "dim"),
+        ]
+        lines.append(line(parts, width))
+    return lines
 
 
 def _columns(width: int) -> tuple[int, int]:

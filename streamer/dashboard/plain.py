@@ -59,10 +59,13 @@ class PlainSink:
     def _status(self, message: Mapping[str, Any]) -> str | None:
         """The camera's line, or None if it says nothing new (statuses are repeated every few seconds)."""
         camera = str(message.get("camera", "?"))
+        changed = message.get("labels_changed") or {}
         news = (message.get("state"), message.get("code"), message.get("picture", "ok"))
-        if self._states.get(camera) == news:
+        if self._states.get(camera) == (*news, changed.get("change")):
             return None
-        self._states[camera] = news
+        before, self._states[camera] = self._states.get(camera), (*news, changed.get("change"))
+        if changed and before is not None and before[:-1] == news:
+            return "looks for " + ", ".join(clean(str(label)) for label in changed.get("labels", ()))
         return status_text(message)
 
     def _say(self, at: float, text: str) -> None:
@@ -77,7 +80,7 @@ class PlainSink:
 def event_text(message: Mapping[str, Any]) -> str | None:
     """What an event message says, in words; None for updates."""
     event = message["event"]
-    label = clean(str(event["label"]))
+    label = clean(str(event.get("display") or event["label"]))
     if event["phase"] == "start":
         return f"{label} started (score {event['score']:.2f}{_media(event, 'started')})"
     if event["phase"] != "end":

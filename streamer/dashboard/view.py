@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
@@ -19,7 +19,7 @@ from rich.text import Text
 from streamer.dashboard.camera_view import ACTION, HEAD, STATES, cell
 from streamer.dashboard.cells import GUTTER, Part, beside, duration, left, line, right, score, spread
 from streamer.dashboard.footer import footer
-from streamer.types import CameraStats, Event, Phase, Stats
+from streamer.types import CameraStats, Event, LabelScore, Phase, Stats
 
 NARROWEST_CELL = 37
 GOOD_CELL = 60
@@ -56,6 +56,7 @@ def in_ascii(text: str) -> str:
 
 def render(stats: Stats, width: int, height: int) -> Page:
     """The screen for a terminal of `width` x `height` cells: exactly that many lines, all of that width."""
+    stats = in_their_language(stats)
     margin = 1 if width >= 40 else 0
     inner = max(1, width - 2 * margin)
     head = [_header(stats, inner)]
@@ -68,6 +69,39 @@ def render(stats: Stats, width: int, height: int) -> Page:
     lines = (head + _body(stats, inner, room) + foot)[: max(0, height)]
     edge = " " * margin
     return Page(tuple(line([(edge, "")], margin).append_text(text).append(edge) for text in lines))
+
+
+def in_their_language(stats: Stats) -> Stats:
+    """The statistics with display names in the place of labels, where there are any."""
+    names = stats.names
+    if not names:
+        return stats
+
+    def score_of(entry: LabelScore | None) -> LabelScore | None:
+        return None if entry is None else replace(entry, label=names.get(entry.label, entry.label))
+
+    def top_of(top: tuple[LabelScore, ...]) -> tuple[LabelScore, ...]:
+        return tuple(replace(entry, label=names.get(entry.label, entry.label)) for entry in top)
+
+    def event_of(event: Event) -> Event:
+        return replace(event, label=names.get(event.label, event.label))
+
+    def camera_of(camera: CameraStats) -> CameraStats:
+        return replace(
+            camera,
+            top=top_of(camera.top),
+            stable=score_of(camera.stable),
+            smoothed={names.get(label, label): score for label, score in camera.smoothed.items()},
+            open_events=tuple(map(event_of, camera.open_events)),
+            others=tuple(
+                replace(other, top=top_of(other.top), stable=score_of(other.stable))
+                for other in camera.others
+            ),
+        )
+
+    return replace(
+        stats, cameras=tuple(map(camera_of, stats.cameras)), recent=tuple(map(event_of, stats.recent))
+    )
 
 
 def _header(stats: Stats, width: int) -> Text:
@@ -137,7 +171,7 @@ def _cameras(stats: Stats, width: int, height: int) -> list[Text]:
 
 
 def _label_rows(stats: Stats) -> int:
-    most = max((len(camera.top) for camera in stats.cameras), default=0)
+    most = max((len(camera.top) + len(camera.others) for camera in stats.cameras), default=0)
     if not most:  # before the first prediction: keep the room, so that nothing moves when it comes
         most = min(5, len(stats.model.labels)) if stats.model else 5
     return min(MOST_LABELS, most)
