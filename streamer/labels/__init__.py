@@ -134,15 +134,17 @@ def events_for(
             groups[name] = tuple(label for label in translate(members) if label in own.labels)
     groups = {name: members for name, members in groups.items() if members}
     usual = [name for name in translate(names.ignore, groups) if name in own.labels or name in groups]
-    ignore = dict.fromkeys([*translate(config.ignore, groups), *usual, *own.ignored])
     thresholds = {label: _rule(config, at) for label, at in own.thresholds}
     for name, rule in config.thresholds.items():
         thresholds.update(dict.fromkeys(translate([name], groups), rule))
     include = None if config.include is None else translate(config.include, groups)
+    # what is asked for by name is only ignored where the settings themselves say so
+    unasked = [name for name in (*usual, *own.ignored) if name not in (include or ())]
+    ignore = dict.fromkeys([*translate(config.ignore, groups), *unasked])
     update = {
         "groups": groups,
         "include": include,
-        "ignore": tuple(name for name in ignore if name not in (include or ())),
+        "ignore": tuple(ignore),
         "thresholds": thresholds,
     }
     return config.model_copy(update=update)
