@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         import_module("accelerate")
     except ImportError as error:
         raise ConfigError('training needs accelerate: pip install "streamer[train]"') from error
+    from safetensors import SafetensorError
     from transformers.utils import logging as theirs
 
     theirs.set_verbosity_error()
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say(f"interrupted; the same command with --resume goes on from {out / 'run'}")
         raise
-    except (OSError, RuntimeError, DatasetError) as error:
+    except (OSError, RuntimeError, SafetensorError, DatasetError) as error:
         raise _told(error, out) from error
     say(f"done: streamer run --model {out}")
     if args.push_to_hub:

@@ -50,7 +50,8 @@ def arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArguments:
         warmup_steps=round(recipe.warmup * steps),
         weight_decay=recipe.weight_decay,
         bf16=recipe.bf16,
-        use_cpu=recipe.device == "cpu",
+        use_cpu=recipe.device == "cpu"
+        or not (torch.cuda.is_available() or torch.backends.mps.is_available()),
         seed=recipe.seed,
         save_total_limit=2,
         load_best_model_at_end=True,
