@@ -241,7 +241,7 @@ class Pipeline:
             started.start()
 
     def _add(self, lane: Lane, camera: CameraConfig) -> Callable[[Frame], bool]:
-        """Let a lane watch a camera; its events' settings may name the labels of all of the camera's models."""
+        """Let a lane watch a camera; events' settings may name the labels of all of the camera's models."""
         everywhere = {
             label for other in self._lanes_of[camera.name] for label in other.outcomes(camera.name).labels
         }

@@ -1,4 +1,4 @@
-"""What every test gets: folders of its own, no network but loopback, few threads, and no thread left behind."""
+"""What every test gets: folders of its own, few threads, and no thread left behind."""
 
 from __future__ import annotations
 

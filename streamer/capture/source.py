@@ -66,7 +66,7 @@ class OpenedSource:
         return float(self._handle.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000.0
 
     def seek(self, seconds: float) -> None:
-        """Files: go to about `seconds` of the container's own time; `position` after the next grab tells where."""
+        """Files: go to about `seconds` of the container's own time; `position` tells where after a grab."""
         self._handle.set(self._cv2.CAP_PROP_POS_MSEC, seconds * 1000.0)
 
     def release(self) -> None:
