@@ -37,7 +37,7 @@ def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
             if path.startswith(f"/api/models/{MODEL}/tree/"):
                 content = json.dumps([entry(file) for file in sorted(folder.iterdir())]).encode()
             elif path.startswith(f"/api/models/{MODEL}"):
-                siblings = [{"rfilename": file.name} for file in sorted(folder.iterdir())]
+                siblings = [sibling(file) for file in sorted(folder.iterdir())]
                 content = json.dumps({"id": MODEL, "sha": COMMIT, "siblings": siblings}).encode()
             elif path.startswith(f"/{MODEL}/resolve/") and (folder / name).exists():
                 content = (folder / name).read_bytes()
@@ -65,6 +65,17 @@ def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+def sibling(file: Path) -> dict[str, Any]:
+    """One file in a model's description: large ones with SHA-256, small ones with Git's SHA-1."""
+    content = file.read_bytes()
+    git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    told: dict[str, Any] = {"rfilename": file.name, "size": len(content), "blobId": git}
+    if file.suffix in (".safetensors", ".bin"):
+        digest = hashlib.sha256(content).hexdigest()
+        told["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 134}
+    return told
 
 
 def entry(file: Path) -> dict[str, Any]:

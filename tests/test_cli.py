@@ -76,8 +76,8 @@ def test_version(capsys: Captured) -> None:
         (["--config"], "argument --config: expected one argument; see streamer run --help"),
         (["check"], "name a config file: streamer check FILE"),
         (["models", "show", "nobody/nothing"],
-         "'nobody/nothing' is not in the table (a checkpoint need not be); "
-         "known: streamer models"),
+         "'nobody/nothing' is neither in the table nor on this machine (a checkpoint need not be in the "
+         "table: streamer models get nobody/nothing fetches it); known: streamer models"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line_and_code_2(words: list[str], line: str, capsys: Captured) -> None:

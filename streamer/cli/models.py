@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.errors import ConfigError
@@ -44,24 +45,52 @@ def run(args: argparse.Namespace) -> int:
 
         print(download(_full_name(words[1])))
         return 0
-    models = [_demo(), *map(_entry, _known())]
     if words:
-        models = [model for model in models if model["id"] == _full_name(words[1])]
-        if not models:
-            raise ConfigError(
-                f"{words[1]!r} is not in the table (a checkpoint need not be); known: streamer models"
-            )
+        return _show(_full_name(words[1]), as_json=args.json)
+    models = [_demo(), *map(_entry, _known())]
     if args.cached:
         models = [model for model in models if model["here"]]
     if args.json:
         for model in models:
             print(json.dumps(model, ensure_ascii=False))
-    elif words and models:
-        for key, value in models[0].items():
-            print(f"{key + ':':<10} {_shown(key, value)}")
     else:
         _table(models)
     return 0
+
+
+def _show(name: str, *, as_json: bool) -> int:
+    """All that is known of one checkpoint: in the table, in the Hub's cache, or in a folder."""
+    from streamer.recognition.describe import describe
+    from streamer.recognition.registry import cached, find
+
+    if name != "demo" and find(name) is None and not Path(name).expanduser().exists() and not cached(name):
+        raise ConfigError(
+            f"{name!r} is neither in the table nor on this machine (a checkpoint need not be in the table: "
+            f"streamer models get {name} fetches it); known: streamer models"
+        )
+    told = describe(name)
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False))
+        return 0
+    for key, value in told.items():
+        if value is None or value == []:
+            continue
+        if key == "notes":
+            for note in value:
+                print(f"{'note:':<12} {note}")
+            continue
+        print(f"{key.replace('_', ' ') + ':':<12} {_detail(key, value)}")
+    return 0
+
+
+def _detail(key: str, value: Any) -> str:
+    if key == "size":
+        return f"{value[1]} x {value[0]} pixels"
+    if isinstance(value, list):
+        return ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
+    if key in ("interval", "span"):
+        return f"{value:.3f} s"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _known() -> list[KnownModel]:

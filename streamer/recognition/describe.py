@@ -56,17 +56,26 @@ def _from_table(entry: registry.KnownModel) -> dict[str, Any]:
 def _from_files(checkpoint: Checkpoint) -> dict[str, Any]:
     entry = registry.find(checkpoint.name)
     frames = checkpoint.family not in registry.FAMILIES and metadata.frame_count(checkpoint) is None
-    processor, file = metadata.read_processor(checkpoint, frames=frames)
-    numbers = from_json(processor, metadata.model_size(checkpoint.config), str(file))
     words = metadata.compares_words(checkpoint)
-    labels, notes = ((), []) if words else metadata.labels_of(checkpoint)
+    vision = checkpoint.config.get("vision_config") if words else None
+    seeing = vision if isinstance(vision, Mapping) else checkpoint.config
+    processor, file = metadata.read_processor(checkpoint, frames=frames)
+    numbers = from_json(processor, metadata.model_size(seeing), str(file))
+    labels, notes = ((), ["say what it looks for: --labels"]) if words else metadata.labels_of(checkpoint)
     count: int | None = metadata.frames_of(checkpoint, None, frames=frames)
+    if words and isinstance(seeing.get("num_frames"), int):
+        count = seeing["num_frames"]
     interval: float | None = None
     try:
         interval, more = metadata.interval_of(checkpoint, None, frames=frames)
     except ModelLoadError as error:  # of a family that is not known: worth a note here, an error when it runs
         more = [str(error)]
-    counted = gflop(checkpoint.config, count or 1, numbers.size)
+    whole = checkpoint.family == "xclip"  # of word models the only one that looks at whole windows
+    counted = (
+        gflop({**seeing, "model_type": "vit"}, 1, numbers.size) if words
+        else gflop(checkpoint.config, count or 1, numbers.size)
+    )  # fmt: skip
+    counted = counted * (count or 1) if counted is not None and whole else counted
     return {
         "id": checkpoint.name,
         "family": checkpoint.family,
