@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from streamer.training.evaluate import add_model_options, configuration, save_te
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from streamer.config import Config, EventsConfig
+    from streamer.config import Config, EventsConfig, LabelRule
     from streamer.recognition import Recognizer
     from streamer.training.streams import Watched
 
@@ -148,22 +150,55 @@ def fit_thresholds(
     before = false.total()
     while false.total() > allowed:
         label = max(sorted(false), key=lambda name: false[name])
-        old = rules.get(label, LabelRule())
-        enter = events.enter if old.enter is None else old.enter
-        leave = events.exit if old.exit is None else old.exit
-        target = false[label]
-        while false[label] >= target:
-            if enter >= HIGHEST - 1e-9:
-                raise DatasetError(
-                    f"{label!r} has {false[label]} false events even at {HIGHEST:g}: put it under "
-                    "events.ignore (--set events.ignore=...), or train with this footage as a background "
-                    "label (streamer collect --idle)"
-                )
-            leave, enter = leave / enter, min(HIGHEST, round(enter + STEP, 4))
-            leave = round(leave * enter, 4)
-            rules[label] = raised[label] = old.model_copy(update={"enter": enter, "exit": leave})
-            false = count_false(watched, events.model_copy(update={"thresholds": rules}), background)
+        fewer = false[label] - max(1, (false.total() - allowed) // 2)
+        rules[label] = raised[label] = _raised(watched, events, rules.get(label, LabelRule()), label, fewer)
+        false[label] = _count_one(watched, events, label, rules[label])
     return before, raised, false.total()
+
+
+def _raised(
+    watched: Sequence[Watched], events: EventsConfig, old: LabelRule, label: str, aim: int
+) -> LabelRule:
+    """The rule with the lowest `enter` (in STEPs) under which a label has at most `aim` events, or none."""
+    enter = events.enter if old.enter is None else old.enter
+    leave = events.exit if old.exit is None else old.exit
+
+    def rule(step: int) -> LabelRule:
+        higher = min(HIGHEST, round(enter + step * STEP, 4))
+        return old.model_copy(update={"enter": higher, "exit": round(leave * higher / enter, 4)})
+
+    low, high = 0, max(0, math.ceil((HIGHEST - enter) / STEP - 1e-9))
+    left = _count_one(watched, events, label, rule(high))
+    if not high or left > max(0, aim):
+        raise DatasetError(
+            f"{label!r} has {left} false events even at {HIGHEST:g}: put it under events.ignore "
+            "(--set events.ignore=[...]), or train with this footage as a background label "
+            "(streamer collect --idle)"
+        )
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _count_one(watched, events, label, rule(middle)) > max(0, aim):
+            low = middle
+        else:
+            high = middle
+    return rule(high)
+
+
+def _count_one(watched: Sequence[Watched], events: EventsConfig, label: str, rule: LabelRule) -> int:
+    """`count_false` of one label, which no other one influences."""
+    alone = [
+        replace(
+            video,
+            labels=(label,),
+            windows=tuple(
+                replace(window, scores=window.scores[video.labels.index(label), None])
+                for window in video.windows
+            ),
+        )
+        for video in watched
+    ]
+    own = events.model_copy(update={"thresholds": {label: rule}, "include": None, "ignore": ()})
+    return count_false(alone, own, ()).total()
 
 
 def fit_temperature(log_scores: NDArray[Any], truth: NDArray[Any]) -> float:
