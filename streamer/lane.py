@@ -169,9 +169,7 @@ class Lane:
             config = events_for(events, own, names, elsewhere=None)
             with self._lock:
                 at = self._last.get(camera)
-                self._publish(
-                    self._trackers[camera].change_labels(own.labels, config, at, "labels changed")
-                )
+                self._publish(self._trackers[camera].change_labels(own.labels, config, at, "labels changed"))
             done()
 
         self.thread.call(change)

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.clock import SYSTEM_CLOCK, Clock
-from streamer.config import CameraConfig, Config, ModelConfig, Pace
+from streamer.config import CameraConfig, Config, Pace
 from streamer.errors import ConfigError, ModelError, SourceOpenError, StreamerError
 from streamer.label_changes import LabelChanges, LabelEdits
 from streamer.labels import LabelSet, load_labels
+from streamer.lanes import Lanes
 from streamer.metrics import Metrics
-from streamer.types import CameraState, CameraStatus, Event, Frame, Prediction, Stats
+from streamer.types import CameraState, CameraStatus, Event, Prediction, Stats
 
 if TYPE_CHECKING:
     from streamer.bus import Publisher, Sink
     from streamer.capture import Camera
     from streamer.events import EventTracker
-    from streamer.lane import Lane
     from streamer.recognition import Recognizer
 
 log = logging.getLogger(__name__)
@@ -68,19 +68,18 @@ class Pipeline:
     ) -> None:
         self._config = config
         self._names = load_labels(config.language, config.label_set)
-        self._given = recognizer
         self._sinks = sinks
         self._clock = clock
         self._cameras: dict[str, Camera] = {}
-        self._lanes: dict[ModelConfig, Lane] = {}
-        self._lanes_of: dict[str, tuple[Lane, ...]] = {}  # camera -> its lanes, the main one first
+        self._lanes = Lanes(config, self._names, self, recognizer, self._loaded)
         self._labels_changed: dict[str, dict[str, Any]] = {}
+        self._telling = threading.Lock()  # keeps statuses in order
         self._edits = LabelEdits(config, config_file, reload)
         self._statuses: dict[str, CameraStatus] = {}
         self._abandoned = False
         self.metrics = Metrics(clock=clock)
         self.problems: list[StreamerError] = []  # why it ended, where it was not asked to
-        self._changes = LabelChanges(self._lanes_of, self._words_changed, self.note, clock.wall)
+        self._changes = LabelChanges(self._lanes.of, self._words_changed, self.note, clock.wall)
 
     def __enter__(self) -> Pipeline:
         from streamer.bus import Publisher
@@ -178,7 +177,7 @@ class Pipeline:
         def load() -> None:
             try:
                 for camera in cameras:
-                    self._lanes_for(camera)
+                    self._lanes.load(camera)
             except Exception as error:  # noqa: BLE001 - raised again below, on the main thread
                 failure.append(error)
             done.set()
@@ -192,37 +191,21 @@ class Pipeline:
             raise failure[0]
         return not stop.is_set()
 
-    def _lanes_for(self, camera: CameraConfig) -> tuple[Lane, ...]:
-        return tuple(self._lane_of(camera.name, model) for model in self._config.models_of(camera))
-
-    def _lane_of(self, camera: str, model: ModelConfig) -> Lane:
-        """One lane for each different model; cameras that ask it for different words share it."""
-        from streamer.lane import Lane
-        from streamer.recognition import load_recognizer
-
-        key = model.model_copy(update={"labels": ("words",) if model.labels else None})
-        if key not in self._lanes:
-            recognizer = self._given or load_recognizer(model)
-            recognizer.warm_up()
-            self.metrics.model(recognizer.spec)
-            for note in recognizer.spec.notes:
-                self.note(note)
-            complete = self._config.pace is Pace.FAST
-            self._lanes[key] = Lane(recognizer, model, self, complete=complete)
-        lane = self._lanes[key]
-        if model.labels:
-            lane.prepare(camera, model.labels)
-        return lane
+    def _loaded(self, recognizer: Recognizer) -> None:
+        self.metrics.model(recognizer.spec)
+        for note in recognizer.spec.notes:
+            self.note(note)
 
     def _start(self, cameras: Sequence[CameraConfig]) -> None:
         from streamer.capture import Camera
-        from streamer.fanout import FanOut
 
         for camera in cameras:
-            lanes = self._lanes_of[camera.name] = self._lanes_for(camera)
+            fan = self._lanes.watch(camera)
+            lanes = self._lanes.of[camera.name]
             self.metrics.asked(camera.name, 1.0 / lanes[0].hop)
             self.metrics.others(camera.name, [lane.recognizer.spec.name for lane in lanes[1:]])
-            fan = FanOut([(lane, self._add(lane, camera)) for lane in lanes])
+            for lane in lanes:
+                self._show(lane.outcomes(camera.name).labels)
             self._cameras[camera.name] = Camera(
                 camera,
                 reduce=fan.reduce,
@@ -234,21 +217,11 @@ class Pipeline:
                 rate=fan.rate,
                 clock=self._clock,
             )
-        for lane in self._lanes.values():
+        for lane in self._lanes.all():
             lane.thread.start()
         self._changes.start()
         for started in self._cameras.values():
             started.start()
-
-    def _add(self, lane: Lane, camera: CameraConfig) -> Callable[[Frame], bool]:
-        """Let a lane watch a camera; events' settings may name the labels of all of the camera's models."""
-        everywhere = {
-            label for other in self._lanes_of[camera.name] for label in other.outcomes(camera.name).labels
-        }
-        own = lane.outcomes(camera.name).labels
-        self._show(own)
-        events = camera.events or self._config.events
-        return lane.add(camera, events, self._names, everywhere.difference(own))
 
     def _show(self, labels: Iterable[str]) -> None:
         """Let the screen know the display names of labels."""
@@ -262,8 +235,8 @@ class Pipeline:
         until = None if duration is None else self._clock.monotonic() + duration
         while not self._clock.wait(stop, TICK):
             self._refresh()
-            self._edits.look(self._lanes_of, self._changes, self.note)
-            for lane in self._lanes.values():
+            self._edits.look(self._lanes.of, self._changes, self.note)
+            for lane in self._lanes.all():
                 if lane.thread.error is not None:
                     raise lane.thread.error
             if until is not None and self._clock.monotonic() >= until:
@@ -276,8 +249,8 @@ class Pipeline:
     def _refresh(self) -> None:
         """Bring the numbers that change all the time up to date."""
         for name, camera in self._cameras.items():
-            windows = self._lanes_of[name][0].windows[name]
-            self._publisher.status(self._told(camera.status))
+            windows = self._lanes.of[name][0].windows[name]
+            self._tell(camera.status)
             self.metrics.camera_status(camera.status)
             self.metrics.waiting(name, windows.waiting)
             self.metrics.skipped(name, windows.skipped)
@@ -285,16 +258,12 @@ class Pipeline:
     def _all_done(self) -> bool:
         """True when nothing can come any more: files played to their end, sources that cannot be had."""
         statuses = [camera.status for camera in self._cameras.values()]
-        drained = [s.state in FINAL and self._drained(s.camera) for s in statuses]
+        drained = [s.state in FINAL and self._lanes.drain(s.camera) for s in statuses]
         if all(drained):  # every camera that has ended got its look
             return True
         return self._config.capture.give_up and all(
             s.state is CameraState.FAILED or (s.code in UNMENDABLE and s.captured == 0) for s in statuses
         )
-
-    def _drained(self, camera: str) -> bool:
-        drained = [lane.drain(camera) for lane in self._lanes_of[camera]]
-        return all(drained)  # every lane got its look
 
     # --- results (the outlet of the lanes) ---
 
@@ -322,23 +291,25 @@ class Pipeline:
     def _camera_changed(self, status: CameraStatus) -> None:
         before = self._statuses.get(status.camera)
         self._statuses[status.camera] = status
-        self._publisher.status(self._told(status))
+        self._tell(status)
         self.metrics.camera_status(status)
         broke = status.state in BROKEN and (before is None or before.state not in BROKEN)
-        for lane in self._lanes_of.get(status.camera, ()) if broke else ():
+        for lane in self._lanes.of.get(status.camera, ()) if broke else ():
             lane.lost(status.camera, f"camera {status.state}")
 
-    def _told(self, status: CameraStatus) -> CameraStatus:
-        """A status with what every subscriber should know besides."""
-        changed = self._labels_changed.get(status.camera)
-        return replace(status, labels_changed=changed) if changed else status
+    def _tell(self, status: CameraStatus) -> None:
+        """Publish a status with the last change of labels, which no later message may take back."""
+        with self._telling:
+            changed = self._labels_changed.get(status.camera)
+            self._publisher.status(replace(status, labels_changed=changed) if changed else status)
 
     def _words_changed(self, camera: str, told: dict[str, Any]) -> None:
         """A camera is asked other words now; the lane's thread."""
-        self._labels_changed[camera] = told
         self._show(told["labels"])
+        with self._telling:
+            self._labels_changed[camera] = told
         if (status := self._statuses.get(camera)) is not None:
-            self._publisher.status(self._told(status))
+            self._tell(status)
         log.info("%s: labels are now %s", camera, ", ".join(told["labels"]))
 
     # --- stop ---
@@ -347,12 +318,12 @@ class Pipeline:
         self._changes.stop(JOIN)
         for camera in self._cameras.values():
             camera.stop()
-        for lane in self._lanes.values():
+        for lane in self._lanes.all():
             for windows in lane.windows.values():
                 windows.close()  # frees a capture thread that waits for room
         for camera in self._cameras.values():
             self._abandoned |= not camera.join(JOIN / max(1, len(self._cameras)))
         self._cameras.clear()
-        for lane in self._lanes.values():
+        for lane in self._lanes.all():
             self._abandoned |= not lane.stop(JOIN, reason)
         self._lanes.clear()

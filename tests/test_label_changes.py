@@ -198,7 +198,7 @@ def test_one_camera_of_two(clip_model: Path) -> None:
     cameras = [{"name": name, "source": "demo"} for name in ("one", "two")]
     with running(config_of(clip_model, "a dog", cameras=cameras)) as (pipeline, sink):
         sink.wait(lambda m: shows("a dog")(m) and m["camera"] == "two")
-        assert len(pipeline._lanes) == 1, "one model in memory"
+        assert len(pipeline._lanes.all()) == 1, "one model in memory"
         ask(pipeline, camera="two", labels=["a cat"])
         seen = sink.wait(shows("a cat"))
         assert seen["camera"] == "two"
@@ -213,7 +213,7 @@ def test_a_thousand_changes_leak_nothing_and_drop_no_window(clip_model: Path) ->
     sets = [["a dog", "a hand"], ["a cat"], ["a tree", "a bird", "a fish"]]
     with running(config_of(clip_model, *sets[0], pace="fast")) as (pipeline, sink):
         sink.wait(shows(*sets[0]))
-        lane = pipeline._lanes_of["one"][0]
+        lane = pipeline._lanes.of["one"][0]
         banks, threads = [], set(threading.enumerate())
         for number in range(1000):
             assert ask(pipeline, labels=sets[number % 3])["change"] == number + 1

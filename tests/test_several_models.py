@@ -106,7 +106,7 @@ def test_a_slow_model_does_not_hold_back_a_fast_one(fakes: dict[str, Fake]) -> N
             sink.wait(lambda m: m["type"] == "prediction" and m["window"]["id"] == 8)
             assert {m["model"] for m in sink.of("prediction")} == {"fast"}
             assert not fakes["slow"].seen
-            skipped = pipeline._lanes_of["one"][1].windows["one"].skipped
+            skipped = pipeline._lanes.of["one"][1].windows["one"].skipped
             assert skipped.get("busy", 0) <= 2
         finally:
             gate.set()
