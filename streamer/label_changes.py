@@ -209,7 +209,7 @@ class LabelEdits:
             edited = self._reload() if self._reload is not None else self._config
             words = self._words(edited)
             self._take(edited, words, lanes_of, changes)
-        except ConfigError as error:
+        except StreamerError as error:
             note(f"the edited configuration is not used, the labels stay as they are: {error}")
             return
         self._watch.files(self._files(edited))

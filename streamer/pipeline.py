@@ -315,7 +315,7 @@ class Pipeline:
     # --- stop ---
 
     def _stop_stages(self, reason: str) -> None:
-        self._changes.stop(JOIN)
+        self._changes.stop(JOIN / 4)  # texts that are being computed are of no use to anybody now
         for camera in self._cameras.values():
             camera.stop()
         for lane in self._lanes.all():

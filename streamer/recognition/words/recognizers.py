@@ -76,9 +76,6 @@ class Words:
         """The words of a camera now."""
         return self._own.get(camera, self.common)
 
-    def forget(self, camera: str) -> None:
-        self._own.pop(camera, None)
-
     def scores(self, logits: Tensor, bank: Bank) -> NDArray[Any]:
         """Logits (rows,) of one window -> float32 (L,)."""
         found = bank.scores(logits, independent=self.family.independent)
