@@ -156,7 +156,7 @@ def open_dataset(
     files = sorted({clip.path for clip in layout.clips})
 
     def progress(done: int, total: int) -> None:
-        if done % 500 == 0:
+        if done % 2000 == 0:
             say(f"looked at {done} of {total} files")
 
     scanned, bad = scan_all(files, cache, progress)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import errno
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -236,6 +237,7 @@ def _save_split(path: Path, pieces: dict[str, list[Piece]]) -> None:
 
 
 def _fit(recipe: Recipe, base: Base, pieces: dict[str, list[Piece]], split: str, out: Path) -> dict[str, Any]:
+    import torch
     from transformers import set_seed
 
     from streamer.training.base import copy_processor, load_model
@@ -253,6 +255,8 @@ def _fit(recipe: Recipe, base: Base, pieces: dict[str, list[Piece]], split: str,
         "split": split,
     }  # fmt: skip
     set_seed(recipe.seed)
+    if recipe.workers:  # more threads than cores wait for each other
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) - recipe.workers)))
     model = load_model(base, labels, {key: value for key, value in own.items() if value is not None})
     _check_room(out, sum(p.numel() for p in model.parameters()))
     change = Augmentation(flip=flip) if recipe.augment else None
