@@ -146,7 +146,8 @@ def _check_out(out: Path, resume: bool) -> None:
         raise DatasetError(f"{out} is finished; there is nothing to go on with")
     if resume and not begun:
         raise DatasetError(f"{out} holds no run to go on with; leave --resume out")
-    if not resume and out.is_dir() and any(out.iterdir()):
+    others = out.is_dir() and any(path.name != "run" for path in out.iterdir())
+    if not resume and (begun or others):  # a run that ended before it began may be tried again
         raise DatasetError(
             f"{out} is not empty: " + ("--resume goes on with its run" if begun else "name a new folder")
         )
