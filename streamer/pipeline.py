@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streamer import threads
 from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.config import CameraConfig, Config, Pace
 from streamer.errors import ConfigError, ModelError, SourceOpenError, StreamerError
@@ -84,6 +85,7 @@ class Pipeline:
     def __enter__(self) -> Pipeline:
         from streamer.bus import Publisher
 
+        threads.prepare()
         self._publisher: Publisher = Publisher(
             self._config.bus,
             self._config.journal,
