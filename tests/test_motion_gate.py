@@ -89,6 +89,34 @@ def test_a_slow_change_is_seen_once_it_adds_up() -> None:
     assert np.mean(answers) > 0.5
 
 
+def test_the_first_window_without_the_movement_is_computed() -> None:
+    """The one before it, which still held the movement's end, has other scores."""
+    camera, gate = Camera(1.0), MotionGate()
+    for _ in range(20):
+        gate.quiet(camera.window())
+    for step in range(10):
+        gate.quiet(camera.window(moved(camera.scene, 3 * step, 16)))
+    answers = [gate.quiet(camera.window()) for _ in range(FRAMES + 10)]
+    assert not any(answers[:FRAMES])  # T - 1 hold the movement's end, and one is the first without
+    assert np.mean(answers[FRAMES:]) >= 0.9
+
+
+def test_edges_that_tremble_are_noise_where_they_are() -> None:
+    """A camera in a light wind: the picture shifts by half a pixel to and fro."""
+    camera, gate = Camera(1.0, size=224), MotionGate()
+    camera.scene[:, 112:] = 20.0  # one long edge
+    rng = np.random.default_rng(5)
+
+    def trembling() -> Any:
+        part = rng.uniform(0, 0.5)
+        return (1 - part) * camera.scene + part * np.roll(camera.scene, 1, axis=1)
+
+    answers = [gate.quiet(camera.window(trembling())) for _ in range(80)]
+    assert np.mean(answers[20:]) >= 0.9
+    for _ in range(5):
+        assert gate.quiet(camera.window(moved(trembling(), 3, 40))) is False
+
+
 def test_a_new_epoch_is_always_computed() -> None:
     camera, gate = Camera(1.0), MotionGate()
     for _ in range(20):

@@ -15,6 +15,7 @@ from streamer.demo import truth
 from streamer.errors import ConfigError, ModelError
 from streamer.pipeline import EXIT_DONE, EXIT_MODEL, EXIT_SOURCE, Pipeline
 from streamer.types import ModelSpec, Window
+from tests.media import write_clip
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -140,7 +141,7 @@ def test_motion_gate_saves_work_and_misses_no_event(demo_run: Collect) -> None:
     code, sink = watch(gated)
     assert code == EXIT_DONE
     held = [m for m in sink.of("prediction") if m.get("held")]
-    assert len(held) >= 10, "the clip's still parts need no inference"
+    assert held, "some of the clip's still parts need no inference (its camera trembles and the light drifts)"
 
     def starts(run: Collect) -> list[tuple[str, float]]:
         return [
@@ -151,6 +152,25 @@ def test_motion_gate_saves_work_and_misses_no_event(demo_run: Collect) -> None:
 
     for label, at in starts(demo_run):
         assert any(label == other and abs(at - when) <= 0.6 for other, when in starts(sink)), (label, at)
+
+
+def test_a_quiet_camera_costs_almost_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    scene = np.kron(rng.integers(30, 220, (15, 20, 3)), np.ones((16, 16, 1)))
+    pictures = [np.clip(scene + rng.normal(0, 3, scene.shape), 0, 255).astype(np.uint8) for _ in range(150)]
+    camera = CameraConfig(name="quiet", source=str(write_clip(tmp_path / "quiet.mp4", pictures, fps=15)))
+    computed = []
+
+    def score(window: Window) -> tuple[float, float]:
+        computed.append(window.id)
+        return 0.9, 0.1
+
+    config = Config(cameras=(camera,), model=ModelConfig(motion_gate=True), **QUIET)
+    code, sink = watch(config, Scripted(score))
+    assert code == EXIT_DONE
+    assert len(sink.of("prediction")) > 80
+    assert len(computed) <= 0.1 * len(sink.of("prediction"))
+    assert [m["event"]["phase"] for m in sink.of("event")][:: len(sink.of("event")) - 1] == ["start", "end"]
 
 
 def test_two_cameras_one_missing(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ camera's own noise, measured on the frames themselves:
 
 - a frame is reduced to GRID x GRID means of brightness, which averages sensor noise away (a 28-pixel block of
   a 224-pixel frame: by 28) and keeps every motion larger than a fraction of a block;
-- the noise of those means is the 20th percentile over blocks of their change between two frames, because
-  whatever moves seldom covers four fifths of the picture; a cap keeps a panning camera from raising it;
+- the noise of a block is the median of its changes from frame to frame over the last frames: what moves
+  seldom stays in one block for half of the time. It is at least what half of the blocks have, and a cap
+  keeps what always moves (a tree, a panning camera) from passing for noise. A camera that trembles is thus
+  noisy where the picture has edges, and only there;
 - over T frames a block of pure noise ranges over about 5 standard deviations (the largest of GRID**2 ranges
   of 8 normal values); the gate asks for more than 6.5 before it calls something change.
 """
@@ -25,7 +27,7 @@ from streamer.types import Frame, Window
 Means = NDArray[Any]  # (GRID, GRID) float32, grey levels
 
 GRID = 8
-QUANTILE, QUANTILE_SIGMA = 0.2, 0.253  # 20 % of |normal| values lie below 0.253 standard deviations
+MEDIAN_SIGMA = 0.6745  # half of |normal| values lie below so many standard deviations
 SIGMAS, LEAST_CHANGE = 6.5, 0.6  # threshold = SIGMAS * noise + LEAST_CHANGE grey levels
 NOISE_CAP = 1.5  # grey levels of a block's mean; more is motion, not noise
 NOISE_MEMORY = 64  # frames
@@ -45,26 +47,31 @@ class MotionGate:
 
     def __init__(self) -> None:
         self._means: OrderedDict[tuple[int, int], Means] = OrderedDict()  # (epoch, index) -> means, one span
-        self._noise: deque[float] = deque(maxlen=NOISE_MEMORY)
-        self._computed: tuple[int, Means] | None = None  # epoch and newest means of the last computed window
+        self._changes: deque[Means] = deque(maxlen=NOISE_MEMORY)  # from frame to frame, absolute
+        self._still: tuple[int, Means] | None = None  # epoch and newest means, if nothing moved in the last
+        # computed window; a window that still holds the end of a movement has other scores than what follows
 
     @property
-    def noise(self) -> float:
-        """The camera's noise in a block's mean, grey levels (standard deviation)."""
-        return float(np.median(self._noise)) if self._noise else 0.0
+    def noise(self) -> Means:
+        """Each block's noise, (GRID, GRID) float32 grey levels (standard deviation)."""
+        if not self._changes:
+            return np.zeros((GRID, GRID), np.float32)
+        usual = np.median(np.stack(self._changes), axis=0) / np.sqrt(2.0)  # a change has two frames' noise
+        noise: Means = np.maximum(usual, np.median(usual)) / MEDIAN_SIGMA
+        return noise
 
     def quiet(self, window: Window) -> bool:
         """True if this window need not be computed; otherwise later windows are compared with it."""
         stack = np.stack([self._of(frame) for frame in window.frames])  # (T, GRID, GRID)
         while len(self._means) > len(window.frames):
             self._means.popitem(last=False)
-        limit = SIGMAS * min(self.noise, NOISE_CAP) + LEAST_CHANGE
-        if self._computed is not None and self._computed[0] == window.epoch:
-            moved = float(np.ptp(stack, axis=0).max())
-            changed = float(np.abs(stack[-1] - self._computed[1]).max())
-            if moved < limit and changed < limit:
+        limit = SIGMAS * np.minimum(self.noise, NOISE_CAP) + LEAST_CHANGE
+        still = bool((np.ptp(stack, axis=0) < limit).all())
+        if still and self._still is not None and self._still[0] == window.epoch:
+            changed = np.abs(stack[-1] - self._still[1])
+            if bool((changed < limit).all()):
                 return True
-        self._computed = window.epoch, stack[-1]
+        self._still = (window.epoch, stack[-1]) if still else None
         return False
 
     def _of(self, frame: Frame) -> Means:
@@ -75,7 +82,6 @@ class MotionGate:
             return self._means[key]
         means = block_means(frame.image)
         if self._means:
-            change = np.abs(means - next(reversed(self._means.values())))
-            self._noise.append(float(np.quantile(change, QUANTILE)) / (QUANTILE_SIGMA * np.sqrt(2.0)))
+            self._changes.append(np.abs(means - next(reversed(self._means.values()))))
         self._means[key] = means
         return means
