@@ -189,7 +189,9 @@ def test_run_py_looks_for_all_that_pyproject_names() -> None:
     }
     extras = PROJECT["optional-dependencies"]
     assert looked_for["MODULES"] == {_name(line) for line in PROJECT["dependencies"]}
-    assert looked_for["TEST_MODULES"] == {_name(line) for line in extras["test"] + extras["openvino"]}
+    # protobuf is part of a namespace package, which cannot be looked for where no part of it is installed
+    testing = {_name(line) for line in extras["test"] + extras["openvino"]} - {"protobuf"}
+    assert looked_for["TEST_MODULES"] == testing
 
 
 def test_the_constraints_pin_every_dependency_within_its_range() -> None:

@@ -49,6 +49,7 @@ class LineWriter:
         self._reported_at = -REPORT_EVERY_S
         self._reported = 0
         self._failed = False
+        self._left = False  # closed while a write was stuck: its descriptor may be somebody else's by now
         self.dropped = 0  # lines that gave way or could not be written
         self.gone = False  # the reader closed its end
         # A daemon: a write to a pipe that nobody reads cannot be interrupted, and must not keep the program.
@@ -83,7 +84,7 @@ class LineWriter:
         with self._changed:
             self.dropped += len(self._queue)
             self._queue.clear()
-            stuck = self._thread.is_alive()
+            self._left = stuck = self._thread.is_alive()
         if not (stuck and _same_file(self._fd, sys.stderr)):  # the talk would be stuck in the same pipe
             self._report(final=True)
 
@@ -140,7 +141,7 @@ class LineWriter:
         # The descriptor itself: a thread stuck inside the buffered stream would hold its lock, and the
         # interpreter then dies at exit instead of leaving.
         data = memoryview(text.encode(self._encoding, errors="backslashreplace"))
-        while data:
+        while data and not self._left:
             try:
                 data = data[os.write(self._fd, data) :]
             except BlockingIOError:  # somebody made the terminal non-blocking
