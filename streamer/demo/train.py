@@ -176,8 +176,13 @@ def train(recipe: Recipe, resume: bool) -> Trainer:
         trainer.load()
         print(f"resumed at step {trainer.step}, {trainer.seconds / 60:.1f} min", flush=True)
     trainer.model.train()
-    loader = DataLoader(_Batches(recipe, trainer.step), batch_size=None, num_workers=1, prefetch_factor=8,
-                        multiprocessing_context="spawn")  # a fork would inherit locks of other threads
+    loader = DataLoader(
+        _Batches(recipe, trainer.step),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=8,
+        multiprocessing_context="spawn",
+    )  # a fork would inherit locks of other threads
     mean, last, saved, waited, began = np.zeros(3), time.monotonic(), trainer.seconds, 0.0, trainer.step
     for batch in loader:
         waited += time.monotonic() - last
