@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamer import threads
+from streamer import memory, threads
 from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.config import CameraConfig, Config, Pace
 from streamer.errors import ConfigError, ModelError, SourceOpenError, StreamerError
@@ -85,6 +85,7 @@ class Pipeline:
     def __enter__(self) -> Pipeline:
         from streamer.bus import Publisher
 
+        memory.prepare()
         threads.prepare()
         self._publisher: Publisher = Publisher(
             self._config.bus,
@@ -234,9 +235,13 @@ class Pipeline:
 
     def _watch(self, stop: threading.Event) -> int:
         duration = self._config.duration
-        until = None if duration is None else self._clock.monotonic() + duration
+        trimmed = self._clock.monotonic()
+        until = None if duration is None else trimmed + duration
         while not self._clock.wait(stop, TICK):
             self._refresh()
+            if self._clock.monotonic() - trimmed >= memory.TRIM_EVERY:
+                memory.trim()
+                trimmed = self._clock.monotonic()
             self._edits.look(self._lanes.of, self._changes, self.note)
             for lane in self._lanes.all():
                 if lane.thread.error is not None:

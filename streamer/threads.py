@@ -10,29 +10,15 @@ and 1.44 s.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 
 OPENCV = 1  # it only crops and copies here
 DECODER = 1  # each further FFmpeg thread holds back one more frame: 40 ms at 25 frames/s
 
 
-ARENAS = 2  # heaps that all threads share under glibc
-_M_ARENA_MAX = -8  # malloc.h
-
-
 def prepare() -> None:
-    """What must be settled before torch is imported and threads are made; what the user has set stays.
-
-    glibc gives each new thread a heap of its own. A frame is made on one thread and let go on another, and
-    each reconnect is a new thread, so many half-empty heaps grow slowly: measured over 4,000 windows 8 MB and
-    not yet flat, with two heaps 3 MB and flat.
-    """
+    """What must be in the environment before torch is imported; what the user has set stays."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries have no such call
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
 
 
 def available_cores() -> int:
