@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,13 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     for variable in [name for name in os.environ if name.startswith("STREAMER_")]:
         monkeypatch.delenv(variable)
     return home
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_heard() -> None:
+    """Some library or other makes the root logger deaf; `caplog` hears what it hears."""
+    logging.disable(logging.NOTSET)
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 @pytest.fixture

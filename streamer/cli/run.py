@@ -210,4 +210,6 @@ def _talk(verbose: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Redacted("streamer: %(message)s"))
     root.addHandler(handler)
-    root.setLevel(logging.INFO if verbose else logging.WARNING)
+    level = logging.INFO if verbose else logging.WARNING
+    root.setLevel(level)
+    logging.getLogger("streamer").setLevel(level)  # libraries imported later change the root's
