@@ -29,9 +29,12 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 @pytest.fixture(autouse=True)
 def warnings_are_heard() -> None:
-    """Some library or other makes the root logger deaf; `caplog` hears what it hears."""
+    """Some library or other makes the root logger or its handlers deaf; `caplog` hears what they hear."""
     logging.disable(logging.NOTSET)
-    logging.getLogger().setLevel(logging.WARNING)
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    for handler in root.handlers:
+        handler.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -258,6 +258,7 @@ def test_a_full_disk_is_said_once_and_writing_goes_on(caplog: pytest.LogCaptureF
                 raise OSError(28, "No space left on device")
             return super().write(text)
 
+    caplog.set_level(logging.WARNING)
     stream = Full()
     stop = threading.Event()
     seen = threading.Event()
