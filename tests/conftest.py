@@ -38,6 +38,21 @@ def warnings_are_heard() -> None:
 
 
 @pytest.fixture
+def warnings_of_streamer() -> Iterator[list[str]]:
+    """What streamer's own loggers say, heard at their source."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("streamer")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    logger.addHandler(handler)
+    yield said
+    logger.removeHandler(handler)
+    logger.setLevel(before)
+
+
+@pytest.fixture
 def no_thread_left() -> Iterator[None]:
     """Fails when a thread that the test started still runs after it."""
     before = set(threading.enumerate())
