@@ -7,6 +7,7 @@ here they are a function from `pixel_values` to logits.
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Loaded:
     model: Any = dataclasses.field(default=None, repr=False)
 
 
-class _Base:
+class _Base(ABC):
     """What both kinds share: checks, pixels, the forward with its errors, scores."""
 
     def __init__(self, loaded: Loaded) -> None:
@@ -92,8 +93,9 @@ class _Base:
                 "its config.json does not fit its weights"
             )
 
+    @abstractmethod
     def _shape_of(self, batch: int) -> tuple[int, ...]:
-        raise NotImplementedError
+        """The shape of the model's input for so many windows (or frames)."""
 
     def _outputs(self) -> int:
         """Numbers that the forward gives for one window or frame."""
