@@ -30,7 +30,16 @@ CONSTRAINTS = ROOT / "configs" / "constraints.txt"
 # what each distribution of pyproject.toml is imported as
 MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic", "yaml"]
 TEST_MODULES = ["av", "skimage", "pytest", "pytest_cov", "pytest_timeout", "hypothesis", "jsonschema"]
-TEST_MODULES += ["psutil", "openvino", "nncf", "accelerate", "sentencepiece", "pyttsx3", "starlette", "uvicorn"]
+TEST_MODULES += [
+    "psutil",
+    "openvino",
+    "nncf",
+    "accelerate",
+    "sentencepiece",
+    "pyttsx3",
+    "starlette",
+    "uvicorn",
+]
 TEST_MODULES += ["paho", "prometheus_client", "playwright", "axe_playwright_python"]
 REASONS = (  # what pip or venv print, and what that means
     ("no space left|not enough space|disk quota", "the disk is full; streamer needs a few GB"),

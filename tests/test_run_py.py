@@ -184,7 +184,7 @@ def test_run_py_looks_for_all_that_pyproject_names() -> None:
     run_py = runpy.run_path(str(ROOT / "run.py"))
     owners = packages_distributions()
     looked_for = {
-        kind: {owner.lower() for module in run_py[kind] for owner in owners.get(module, [module])}
+        kind: {_name(owner) for module in run_py[kind] for owner in owners.get(module, [module])}
         for kind in ("MODULES", "TEST_MODULES")
     }
     extras = PROJECT["optional-dependencies"]
@@ -210,4 +210,5 @@ def test_the_constraints_pin_every_dependency_within_its_range() -> None:
 
 
 def _name(line: str) -> str:
-    return line.lower().split("[")[0].split(">")[0].split("=")[0].split("<")[0].strip()
+    bare = line.lower().split("[")[0].split(">")[0].split("=")[0].split("<")[0].strip()
+    return bare.replace("_", "-")  # either is the same distribution
