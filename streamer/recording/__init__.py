@@ -1,0 +1,5 @@
+"""Pictures of events, for people who turned them on: snapshots, clips and previews.
+
+`files.py` says where they lie and needs the standard library only. `recorder.py` is what the pipeline feeds;
+`film.py` encodes, `disk.py` writes, `keeping.py` removes what is old, `preview.py` publishes small pictures.
+"""
