@@ -1,7 +1,11 @@
-"""Trains the demo checkpoint from scratch: ``python -m streamer.demo.train --out runs/demo --minutes 60``.
+"""Trains the demo checkpoint from scratch: ``python -m streamer.demo.train --out runs/demo``.
 
-Needs scikit-image for its photographs (``pip install scikit-image``). Killed at any time it goes on with
-``--resume``. OUT/best holds the best weights so far; ``streamer.demo.bundle`` puts them into the package.
+First on clips that show one motion from end to end, from which motion is learnt fastest; then on those mixed
+with windows cut from streams (`windows.py`), in which motions begin and end: what a live camera shows.
+
+Needs scikit-image for its photographs and PyAV (``pip install "streamer[demo]"``). Killed at any time it
+goes on with ``--resume``. OUT/best holds the best weights so far; ``streamer.demo.bundle`` puts them into
+the package.
 """
 
 from __future__ import annotations
@@ -19,20 +23,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from streamer.demo import live, motions, samples
 from streamer.demo import model as model_module
-from streamer.demo import motions, samples
 from streamer.demo.model import to_pixels
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that training depends on. ``minutes`` of computing, over all resumes, set the schedule;
-    ``checks`` is how many validation clips choose the best weights."""
+    """All that training depends on. ``minutes`` of computing on clips, then ``live_minutes`` on clips and
+    windows, over all resumes, set the schedule; ``checks`` is how many validation clips, and how many
+    windows, choose the best weights."""
 
     out: Path
-    minutes: float = 60.0
+    minutes: float = 57.0
+    live_minutes: float = 75.0
     batch: int = 32
     rate: float = 1.2e-3
+    live_rate: float = 7e-4
+    windows: int = 20
     hidden: int = 192
     layers: int = 4
     patch: int = 16
@@ -46,10 +54,11 @@ class Recipe:
 
 
 class _Batches(IterableDataset[dict[str, Tensor]]):
-    """Batches as tensors, drawn in a process of their own."""
+    """Batches as tensors from number `first`, drawn in a process of their own; `live` ones have windows in
+    the place of some clips."""
 
-    def __init__(self, recipe: Recipe, first: int) -> None:
-        self.recipe, self.first = recipe, first
+    def __init__(self, recipe: Recipe, first: int, live: bool) -> None:
+        self.recipe, self.first, self.live = recipe, first, live
 
     def _mix(self, number: int) -> tuple[float, float]:
         """Easy clips alone at first, then harder ones by and by; easy ones remain to the end."""
@@ -60,8 +69,12 @@ class _Batches(IterableDataset[dict[str, Tensor]]):
         import cv2
 
         cv2.setNumThreads(1)
-        for batch in samples.batches(self.recipe.seed, self.first, self.recipe.batch, self._mix):
-            yield collate(batch)
+        torch.set_num_threads(1)
+        recipe = self.recipe
+        if self.live:
+            yield from map(collate, live.batches(recipe.seed, self.first, recipe.batch, recipe.windows))
+        else:
+            yield from map(collate, samples.batches(recipe.seed, self.first, recipe.batch, self._mix))
 
 
 def collate(batch: list[motions.Sample]) -> dict[str, Tensor]:
@@ -79,6 +92,7 @@ def collate(batch: list[motions.Sample]) -> dict[str, Tensor]:
 
 
 _STATEFUL = ("model", "hints", "average", "optimizer")
+_PLAIN = ("step", "seconds", "best", "live", "began")
 
 
 class Trainer:
@@ -95,16 +109,27 @@ class Trainer:
             parameters, recipe.rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True
         )
         self.step, self.seconds, self.best = 0, 0.0, 0.0
-        self.validation = collate(samples.validation_set(recipe.checks))
+        self.live, self.began = False, 0  # the second part, and the step it began at
+        self.validation = [collate(samples.validation_set(recipe.checks))]
+
+    def go_live(self) -> None:
+        """The second part begins: its schedule, and windows among what chooses the best weights."""
+        if not self.live:
+            self.live, self.began, self.best = True, self.step, 0.0
+        self.validation[1:] = [collate(live.validation_set(self.recipe.checks))]
 
     @property
     def progress(self) -> float:
-        """Share of the training time used, 0 to 1."""
-        return self.seconds / (self.recipe.minutes * 60)
+        """Share of this part's time used, 0 to 1."""
+        minutes = self.seconds / 60
+        if self.live:
+            return (minutes - self.recipe.minutes) / self.recipe.live_minutes
+        return minutes / self.recipe.minutes
 
     def _rate(self) -> float:
-        warm = min(1.0, (self.step + 1) / 200)
-        return self.recipe.rate * warm * max(0.01, 0.5 * (1 + math.cos(math.pi * min(self.progress, 1.0))))
+        rate = self.recipe.live_rate if self.live else self.recipe.rate
+        warm = min(1.0, (self.step - self.began + 1) / 200)
+        return rate * warm * max(0.01, 0.5 * (1 + math.cos(math.pi * min(self.progress, 1.0))))
 
     def learn(self, batch: dict[str, Tensor]) -> tuple[float, float, float]:
         """One step. Returns the label loss, the hint loss and the share of right labels."""
@@ -132,16 +157,18 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
 
-    def validate(self) -> tuple[float, np.ndarray[Any, Any]]:
-        """Accuracy and confusion matrix (truth by row) of the averaged weights on unseen pictures."""
-        return evaluate(self.average, self.validation)
+    def validate(self) -> tuple[list[float], np.ndarray[Any, Any]]:
+        """Accuracy of the averaged weights on unseen pictures: on clips and, in the second part, on windows;
+        and the confusion matrix (truth by row) of the last."""
+        found = [evaluate(self.average, batch) for batch in self.validation]
+        return [accuracy for accuracy, _ in found], found[-1][1]
 
     def save(self) -> None:
         """Writes everything needed to go on, atomically."""
         self.recipe.out.mkdir(parents=True, exist_ok=True)
         part = self.recipe.out / "state.part"
         state = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        torch.save({**state, "step": self.step, "seconds": self.seconds, "best": self.best}, part)
+        torch.save({**state, **{name: getattr(self, name) for name in _PLAIN}}, part)
         part.replace(self.recipe.out / "state.pt")
 
     def load(self) -> None:
@@ -149,7 +176,8 @@ class Trainer:
         state = torch.load(self.recipe.out / "state.pt", weights_only=True)
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(state[name])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        for name in _PLAIN:
+            setattr(self, name, state[name])
 
 
 def evaluate(model: Any, batch: dict[str, Tensor]) -> tuple[float, np.ndarray[Any, Any]]:
@@ -176,14 +204,26 @@ def train(recipe: Recipe, resume: bool) -> Trainer:
         trainer.load()
         print(f"resumed at step {trainer.step}, {trainer.seconds / 60:.1f} min", flush=True)
     trainer.model.train()
+    if not trainer.live and trainer.progress < 1:
+        _part(trainer)
+    if recipe.live_minutes > 0:
+        trainer.go_live()
+        _part(trainer)
+    return trainer
+
+
+def _part(trainer: Trainer) -> None:
+    """The clips, or the windows among them, until this part's time is used."""
+    recipe = trainer.recipe
     loader = DataLoader(
-        _Batches(recipe, trainer.step),
+        _Batches(recipe, trainer.step, trainer.live),
         batch_size=None,
         num_workers=1,
-        prefetch_factor=8,
-        multiprocessing_context="spawn",
-    )  # a fork would inherit locks of other threads
+        prefetch_factor=40,  # windows come in blocks
+        multiprocessing_context="spawn",  # a fork would inherit locks of other threads
+    )
     mean, last, saved, waited, began = np.zeros(3), time.monotonic(), trainer.seconds, 0.0, trainer.step
+    start = trainer.seconds
     for batch in loader:
         waited += time.monotonic() - last
         mean = 0.98 * mean + 0.02 * np.array(trainer.learn(batch))
@@ -191,9 +231,9 @@ def train(recipe: Recipe, resume: bool) -> Trainer:
         trainer.seconds, last = trainer.seconds + now - last, now
         if trainer.step % 100 == 0:
             loss, hint, right = mean / (1 - 0.98 ** min(trainer.step - began, 10_000))
-            rate = trainer.step * recipe.batch / trainer.seconds
+            spent = trainer.seconds - start
             when = f"step {trainer.step} {trainer.seconds / 60:.1f} min"
-            pace = f"{rate:.0f}/s, waiting {waited / trainer.seconds:.0%}"
+            pace = f"{(trainer.step - began) * recipe.batch / spent:.0f}/s, waiting {waited / spent:.0%}"
             print(f"{when} loss {loss:.3f} hint {hint:.3f} train {right:.3f} {pace}", flush=True)
         if trainer.seconds - saved > recipe.save_seconds or trainer.progress >= 1:
             saved = trainer.seconds
@@ -201,19 +241,20 @@ def train(recipe: Recipe, resume: bool) -> Trainer:
             last = time.monotonic()
         if trainer.progress >= 1:
             break
-    return trainer
 
 
 def _check(trainer: Trainer) -> None:
-    accuracy, matrix = trainer.validate()
-    print(f"step {trainer.step} validation {accuracy:.3f} (best {trainer.best:.3f})\n{matrix}", flush=True)
+    accuracies, matrix = trainer.validate()
+    accuracy = sum(accuracies) / len(accuracies)
+    each = " ".join(f"{accuracy:.3f}" for accuracy in accuracies)
+    print(f"step {trainer.step} validation {each} (best {trainer.best:.3f})\n{matrix}", flush=True)
     if accuracy >= trainer.best:
         trainer.best = accuracy
-        export(trainer, trainer.recipe.out / "best", accuracy)
+        export(trainer, trainer.recipe.out / "best", accuracies)
     trainer.save()
 
 
-def export(trainer: Trainer, folder: Path, accuracy: float) -> None:
+def export(trainer: Trainer, folder: Path, accuracies: list[float]) -> None:
     """The averaged weights as a plain transformers checkpoint with its preprocessing."""
     from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
 
@@ -227,7 +268,7 @@ def export(trainer: Trainer, folder: Path, accuracy: float) -> None:
     processor.save_pretrained(folder)
     recipe = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(trainer.recipe).items()}
     minutes = round(trainer.seconds / 60, 1)
-    numbers = {"step": trainer.step, "minutes": minutes, "validation": round(accuracy, 4)}
+    numbers = {"step": trainer.step, "minutes": minutes, "validation": [round(a, 4) for a in accuracies]}
     (folder / "training.json").write_text(json.dumps({**numbers, "recipe": recipe}, indent=1) + "\n")
 
 

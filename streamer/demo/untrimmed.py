@@ -7,7 +7,7 @@ none of them. The picture is square, as what the model sees is: nothing happens 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamer.demo import motions
 from streamer.demo.acts import STEPS, Act
-from streamer.demo.motions import Clip, Rng
+from streamer.demo.motions import Clip, Rng, Track
 
 HEIGHT, WIDTH, FPS = 128, 128, 15
 SPLIT, PICTURES = "clip", 120
@@ -84,20 +84,53 @@ def _places(act: Act, time: float) -> list[tuple[float, float, float]]:
     return [(x + swing, y, height)] * min(1, act.members)
 
 
-def acted(rng: Rng, scene: Scene, acts: Sequence[Act], seconds: float) -> Iterator[NDArray[np.uint8]]:
-    """Frames (HEIGHT, WIDTH, 3) uint8 RGB of a plan, FPS a second, `seconds` long."""
+def acted(
+    rng: Rng,
+    scene: Scene,
+    acts: Sequence[Act],
+    seconds: float,
+    light: Callable[[float], float] | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """Frames (HEIGHT, WIDTH, 3) uint8 RGB of a plan, FPS a second, `seconds` long; `light` is the brightness
+    at each time, 1.0 the usual one."""
     camera = _Camera(rng, scene)
+    for time, act, places in _played(acts, seconds):
+        objects = [(scene.cast[(act.lead + n) % len(scene.cast)], place) for n, place in enumerate(places)]
+        lean = -110 * (places[0][0] - act.place[0]) if act.label == "waving" else 0.0
+        yield camera.frame(time, objects, lean, light(time) if light else 1.0)
+
+
+def tracks(acts: Sequence[Act], seconds: float) -> Track:
+    """(members of the cast, frames, 3) float32: where each is in each frame of `acted`, as in `motions`.
+
+    Who has not come yet, or has gone, stands where it comes in or went out: out of sight.
+    """
+    cast = 1 + max(act.lead + act.members for act in acts)
+    out = np.full((cast, round(seconds * FPS), 3), np.nan, np.float32)
+    for number, (_, act, places) in enumerate(_played(acts, seconds)):
+        for member, place in enumerate(places):
+            out[act.lead + member, number] = place
+    for track in out:
+        known = np.flatnonzero(~np.isnan(track[:, 0]))
+        if len(known):
+            nearest = known[np.searchsorted(known, np.arange(len(track)), side="right").clip(1) - 1]
+            track[:] = track[nearest]
+        else:
+            track[:] = -9.0
+    return out
+
+
+def _played(
+    acts: Sequence[Act], seconds: float
+) -> Iterator[tuple[float, Act, list[tuple[float, float, float]]]]:
+    """For each frame its time, the act, and the places of its members."""
     starts = np.cumsum([0.0, *(act.seconds for act in acts)]).tolist()
     now = 0
     for number in range(round(seconds * FPS)):
         time = number / FPS
         while now + 1 < len(acts) and time >= starts[now + 1]:
             now += 1
-        act = acts[now]
-        places = _places(act, time - starts[now])
-        objects = [(scene.cast[(act.lead + n) % len(scene.cast)], place) for n, place in enumerate(places)]
-        lean = -110 * (places[0][0] - act.place[0]) if act.label == "waving" else 0.0
-        yield camera.frame(time, objects, lean)
+        yield time, acts[now], _places(acts[now], time - starts[now])
 
 
 def idle(rng: Rng, scene: Scene, kind: str, seconds: float) -> Iterator[NDArray[np.uint8]]:
