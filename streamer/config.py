@@ -191,6 +191,28 @@ class JournalConfig(Section):
     max_mb: Positive = 100.0
 
 
+class MetricsConfig(Section):
+    """Numbers for Prometheus, and when the program counts as ill (seconds)."""
+
+    listen: str = ""  # HOST:PORT of /metrics, /healthz and /readyz; "" = none
+    stuck_after: Positive = 30.0  # nothing computed (or sent) for so long although there is work: ill
+    lost_after: Positive = 30.0  # no camera has given a frame for so long: ill
+    every_camera: bool = False  # ill too when one of several cameras is away
+
+
+class UncertainConfig(Section):
+    """Windows that are worth labelling, saved for `streamer train`."""
+
+    folder: str = ""  # where to; "" = nothing is saved
+    margin: Score = 0.15  # between the two best labels, below which a window is saved
+    least: Score = 0.25  # of the second best: two labels must compete, not all of them
+    scores: Literal["smoothed", "raw"] = "smoothed"  # which scores are compared
+    every: Seconds = 60.0  # least seconds between two of one camera
+    per_day: Annotated[int, Field(ge=0)] = 100  # of all cameras, in a UTC day; marked ones do not count
+    max_mb: Positive = 500.0  # of the folder; then nothing more is saved
+    events: Annotated[int, Field(ge=0, le=200)] = 20  # of each camera, whose peak can be marked as wrong
+
+
 class Config(Section):
     """Everything `run` needs."""
 
@@ -203,6 +225,8 @@ class Config(Section):
     capture: CaptureConfig = CaptureConfig()
     bus: BusConfig = BusConfig()
     journal: JournalConfig = JournalConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    uncertain: UncertainConfig = UncertainConfig()
     ui: Ui = Ui.AUTO
     pace: Pace = Pace.REALTIME
     loop: bool = False  # play files again from the start
