@@ -8,7 +8,8 @@ irregular hops are exact and the result does not depend on the hop. The average 
 Events. A label whose smoothed score stays at `enter` or above for `min_on` seconds opens an event; one below
 `exit` for `min_off` seconds closes it. `started` is the end of the first window over `enter`, `decided` the
 window at which `min_on` was reached, `ended` the end of the last window not below `exit`. A window's end and
-not its middle: that is when it was seen, whatever the model's span.
+not its middle: that is when it was seen, whatever the model's span. Only where the model was taught what
+happens `lag` seconds before its windows' ends, `started` and `ended` lie so much earlier; `decided` does not.
 
 Merging. What has been published cannot be taken back, so an end is held until `min_off` has passed and no
 neighbour can join any more: a label that rises over `enter` within `merge_gap` seconds after `ended`, and
@@ -81,8 +82,10 @@ class EventTracker:
         *,
         new_id: Callable[[], str] = new_event_id,
         independent: bool = False,
+        lag: float = 0.0,
     ) -> None:
         """`independent`: scores do not sum to one (sigmoid), so a group takes its greatest, not the sum.
+        `lag`: seconds before a window's end of which its scores speak.
 
         Raises ConfigError if the config names a label that the model does not have.
         """
@@ -92,6 +95,7 @@ class EventTracker:
         self._merge_gap = config.merge_gap
         self._new_id = new_id
         self._independent = independent
+        self._lag = lag
         self._labels = EventLabels(model, labels, config)
         self._average: NDArray[np.float64] | None = None
         self._now: Moment | None = None  # the newest prediction
@@ -271,7 +275,7 @@ class EventTracker:
             phase=Phase.START,
             score=score,
             peak=candidate.peak,
-            started=candidate.since,
+            started=self._spoken_of(candidate.since),
             decided=decided,
         )
         self._open[i] = _Open(event, decided, now.time)
@@ -288,12 +292,22 @@ class EventTracker:
         """End an event that the scores have not ended."""
         opened = self._open[i]
         if opened.below is None and 0.0 <= at.time - opened.seen.time <= self._longest_silence:
-            opened.seen = _not_before(at, opened.seen)
+            opened = self._open.pop(i)
+            ended = _not_before(at, opened.seen)
+            return replace(opened.event, phase=Phase.END, ended=ended, reason=reason)
         return self._end(i, reason)
 
     def _end(self, i: int, reason: str | None) -> Event:
         opened = self._open.pop(i)
-        return replace(opened.event, phase=Phase.END, ended=opened.seen, reason=reason)
+        ended = _not_before(self._spoken_of(opened.seen), opened.event.started)
+        return replace(opened.event, phase=Phase.END, ended=ended, reason=reason)
+
+    def _spoken_of(self, seen: Moment) -> Moment:
+        """What a window that ends at `seen` speaks of."""
+        if self._lag == 0.0:
+            return seen
+        media = None if seen.media is None else max(0.0, seen.media - self._lag)
+        return Moment(seen.time - self._lag, seen.wall - self._lag, media)
 
 
 def _not_before(moment: Moment, floor: Moment) -> Moment:

@@ -148,6 +148,7 @@ class Lane:
             own.labels,
             events_for(events, own, names, elsewhere),
             independent=spec.independent,
+            lag=spec.lag,
         )
         windows = Windows(camera.name, spec.frames, spec.interval, self.hop, self._complete)
         windows.on_ready = self.thread.notify

@@ -109,6 +109,7 @@ class ModelSpec:
     device: str = "cpu"
     precision: str = "fp32"
     engine: str = "torch"
+    lag: float = 0.0  # seconds before a window's end of which its labels speak
     independent: bool = False  # True: sigmoid per label (scores do not sum to one)
     thresholds: tuple[tuple[str, float], ...] = ()  # (label, score at which its event opens), where its own
     ignored: tuple[str, ...] = ()  # labels that are never an event, such as "nothing of these"

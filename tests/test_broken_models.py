@@ -56,6 +56,8 @@ def test_a_config_that_is_no_json_object(folder: Path, content: str) -> None:
         ({"id2label": {}}, "indices"),
         ({"streamer": {"interval": -1}}, "streamer.interval must be seconds above 0"),
         ({"streamer": {"interval": "slow"}}, "streamer.interval must be seconds above 0"),
+        ({"streamer": {"interval": 0.1, "lag": -1}}, "streamer.lag must be seconds from 0 to the span"),
+        ({"streamer": {"interval": 0.1, "lag": 60}}, "streamer.lag must be seconds from 0 to the span"),
     ],
 )
 def test_a_config_that_does_not_fit(folder: Path, changes: dict[str, Any], words: str) -> None:

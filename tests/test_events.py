@@ -482,3 +482,31 @@ def test_the_events_do_not_depend_on_the_hop(
             # a window, so the start is up to a hop late and the end (the last window above) another early.
             assert abs(start - true_start) <= hop + 0.03
             assert -2 * hop - 0.03 <= end - true_end <= 0.03
+
+
+def test_a_model_that_speaks_of_a_moment_before_the_windows_end_dates_its_events_back() -> None:
+    config = EventsConfig(half_life=0.0, enter=0.5, exit=0.3, min_on=0.4, min_off=0.4, merge_gap=0.0)
+    scores = {round(0.2 * n, 1): 0.9 if 10 <= n <= 20 else 0.0 for n in range(30)}
+
+    def times(lag: float) -> tuple[float, float, float]:
+        one = EventTracker("cam", "m", LABELS, config, lag=lag)
+        phases = [e for time, score in scores.items() for e in one.update(prediction(time, [0, score, 0]))]
+        end = phases[-1]
+        assert end.phase is Phase.END
+        assert end.ended is not None
+        return end.started.time, end.decided.time, end.ended.time
+
+    assert times(0.0) == pytest.approx((2.0, 2.4, 4.0))
+    assert times(0.45) == pytest.approx((1.55, 2.4, 3.55))
+
+
+def test_an_event_shorter_than_the_models_lag_ends_not_before_it_starts() -> None:
+    config = EventsConfig(half_life=0.0, enter=0.5, exit=0.3, min_on=0.0, min_off=0.0, merge_gap=0.0)
+    one = EventTracker("cam", "m", LABELS, config, lag=1.0)
+    phases = [
+        e for time, score in ((1.0, 0.9), (1.2, 0.0)) for e in one.update(prediction(time, [0, score, 0]))
+    ]
+    assert [e.phase for e in phases] == [Phase.START, Phase.END]
+    ended = phases[-1].ended
+    assert ended is not None
+    assert phases[-1].started.time <= ended.time

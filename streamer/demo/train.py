@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from streamer.demo import live, motions, samples
+from streamer.demo import live, motions, samples, windows
 from streamer.demo import model as model_module
 from streamer.demo.model import to_pixels
 
@@ -258,6 +258,8 @@ def export(trainer: Trainer, folder: Path, accuracies: list[float]) -> None:
     """The averaged weights as a plain transformers checkpoint with its preprocessing."""
     from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
 
+    if trainer.live:  # what it says is what happens so long before a window's end
+        trainer.average.config.streamer = {**trainer.average.config.streamer, "lag": windows.MOMENT}
     trainer.average.save_pretrained(folder)
     processor = VideoMAEImageProcessorPil(
         size={"shortest_edge": motions.SIZE},

@@ -98,14 +98,16 @@ def _settle(checkpoint: Checkpoint, config: ModelConfig, *, frames: bool) -> _Se
     processor, file = metadata.read_processor(checkpoint, frames=frames)
     numbers = from_json(processor, metadata.model_size(checkpoint.config), str(file))
     interval, more = metadata.interval_of(checkpoint, config.interval, frames=frames)
+    count = metadata.frames_of(checkpoint, config.frames, frames=frames)
     spec = ModelSpec(
         name=checkpoint.name,
         family=checkpoint.family,
         labels=labels,
-        frames=metadata.frames_of(checkpoint, config.frames, frames=frames),
+        frames=count,
         interval=interval,
         size=numbers.size,
         licence=metadata.licence_of(checkpoint),
+        lag=metadata.lag_of(checkpoint, (count - 1) * interval),
     )
     return _Settled(spec, Preprocessor(numbers), (*notes, *more))
 

@@ -143,6 +143,23 @@ def interval_of(checkpoint: Checkpoint, asked: float | None, *, frames: bool) ->
     return family.interval, [note]
 
 
+def lag_of(checkpoint: Checkpoint, span: float) -> float:
+    """Seconds before a window's end of which the labels speak; 0 where the checkpoint does not say.
+
+    A model that was taught what happens 0.45 s before its windows' ends says so with `streamer.lag`.
+
+    Raises:
+        ModelLoadError: it is no number of seconds within the span.
+    """
+    own = checkpoint.own.get("lag", 0.0)
+    if isinstance(own, bool) or not isinstance(own, (int, float)) or not 0 <= own <= max(span, 0.0):
+        raise ModelLoadError(
+            f"{checkpoint.folder / CONFIG}: streamer.lag must be seconds from 0 to the span of a window "
+            f"({span:g}), it is {own!r}"
+        )
+    return float(own)
+
+
 def frames_of(checkpoint: Checkpoint, asked: int | None, *, frames: bool) -> int:
     """T: the checkpoint's for window models; for frame models asked for, its own, or 8.
 
