@@ -44,9 +44,11 @@ def batches(seed: int, first: int, count: int, parts: int) -> Iterator[list[Samp
 
 
 def validation_set(count: int, seed: int = 0) -> list[Sample]:
-    """`count` windows of the validation split, a third of them idle or at rest."""
-    rng = np.random.default_rng([textures.SEEDS["validation"], seed, 55])
-    return _block(rng, "validation", count)
+    """`count` windows of the validation split, a third of them idle or at rest, from many scenes."""
+    parts = 4
+    blocks = ([textures.SEEDS["validation"], seed, 55, part] for part in range(parts))
+    each = -(-count // parts)
+    return [s for block in blocks for s in _block(np.random.default_rng(block), "validation", each)][:count]
 
 
 def _block(rng: Rng, split: str, count: int) -> list[Sample]:
