@@ -213,6 +213,34 @@ class UncertainConfig(Section):
     events: Annotated[int, Field(ge=0, le=200)] = 20  # of each camera, whose peak can be marked as wrong
 
 
+class RecordingConfig(Section):
+    """Pictures of events on disk; nothing is written until `snapshots` or `clips` is on."""
+
+    folder: str | None = None  # None = "recordings" in the user's state folder
+    snapshots: bool = False  # a JPEG at each event's peak
+    clips: bool = False  # an MP4 of each event
+    pre_roll: Annotated[float, Field(ge=0.0, le=60.0)] = 5.0  # seconds before an event's start
+    post_roll: Annotated[float, Field(ge=0.0, le=60.0)] = 5.0  # seconds after its end
+    max_clip: Annotated[float, Field(ge=1.0, le=3600.0)] = 60.0  # seconds; a longer clip is cut
+    fps: Annotated[float, Field(ge=1.0, le=60.0)] = 10.0
+    max_height: Annotated[int, Field(ge=64, le=4320)] = 720  # pixels, of clips; snapshots are full size
+    quality: Annotated[int, Field(ge=10, le=100)] = 85  # of JPEG
+    overlay: bool = False  # the label is drawn into the pictures
+    labels: tuple[str, ...] | None = None  # only events of these; None = all
+    cameras: tuple[str, ...] | None = None  # only of these; None = all
+    memory_mb: Annotated[float, Field(ge=4.0, le=4096.0)] = 32.0  # of pictures kept in memory, each camera
+    keep_days: Positive = 14.0
+    keep_mb: Positive = 2000.0
+
+
+class PreviewConfig(Section):
+    """Small pictures on the bus, for a page to show."""
+
+    fps: Annotated[float, Field(gt=0.0, le=10.0)] = 2.0  # pictures a second of each camera
+    height: Annotated[int, Field(ge=32, le=1080)] = 360  # pixels
+    quality: Annotated[int, Field(ge=10, le=95)] = 70  # of JPEG
+
+
 class Config(Section):
     """Everything `run` needs."""
 
@@ -227,6 +255,8 @@ class Config(Section):
     journal: JournalConfig = JournalConfig()
     metrics: MetricsConfig = MetricsConfig()
     uncertain: UncertainConfig = UncertainConfig()
+    recording: RecordingConfig = RecordingConfig()
+    preview: PreviewConfig | None = None  # None = no picture leaves the program
     ui: Ui = Ui.AUTO
     pace: Pace = Pace.REALTIME
     loop: bool = False  # play files again from the start

@@ -1,0 +1,86 @@
+"""The folder of pictures: made for its owner only, swept at the start, and kept small and young."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from streamer.errors import ConfigError
+from streamer.recording import files
+
+_NOT_HINDERING = ("lost+found",)  # what an empty disk holds
+
+
+def default_folder() -> Path:
+    """Where pictures go when no folder is named: beside the event history."""
+    from streamer.bus.store import default_path
+
+    return default_path().with_name("recordings")
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder ours; only then is anything in it ever removed.
+
+    Raises:
+        ConfigError: it cannot be made or written to, or holds other people's files.
+    """
+    marker = folder / files.MARKER
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not marker.is_file():
+            others = [path.name for path in folder.iterdir() if path.name not in _NOT_HINDERING]
+            if any(not name.startswith(".") for name in others):
+                raise ConfigError(
+                    f"recording.folder {folder} holds other files; name an empty or a new folder, because old"
+                    " pictures are removed from it"
+                )
+        with marker.open("a"):
+            marker.chmod(0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"recording.folder {folder} cannot be used: {error.strerror or error}; name another folder"
+        ) from error
+
+
+def make_folders(folder: Path, path: Path) -> None:
+    """The camera's and the day's folder of a file, for the owner only. Raises OSError."""
+    for made in (path.parent.parent, path.parent):
+        made.mkdir(mode=0o700, exist_ok=True)
+
+
+def sweep(folder: Path) -> int:
+    """Remove what a program that died left half written; how many files went."""
+    swept = 0
+    for path in files.unfinished(folder):
+        with contextlib.suppress(OSError):
+            path.unlink()
+            swept += 1
+    return swept
+
+
+def tidy(folder: Path, oldest: float, most: float) -> tuple[int, int]:
+    """Remove pictures written before `oldest` (Unix seconds), and the oldest while there are more than `most`
+    bytes. Returns how many went, and the bytes that stay.
+    """
+    found = []
+    for path in files.recorded(folder):
+        with contextlib.suppress(OSError):
+            told = path.stat()
+            found.append((told.st_mtime, told.st_size, path))
+    found.sort(key=lambda entry: entry[0])
+    kept, gone = sum(size for _, size, _ in found), 0
+    for written, size, path in found:
+        if written >= oldest and kept <= most:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+            kept -= size
+            gone += 1
+            _remove_empty(path.parent)
+    return gone, kept
+
+
+def _remove_empty(day: Path) -> None:
+    with contextlib.suppress(OSError):  # not empty
+        day.rmdir()
+        day.parent.rmdir()
