@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streamer.clock import SYSTEM_CLOCK, Clock
+from streamer.totals import Totals
 from streamer.types import (
     CameraState,
     CameraStats,
@@ -132,6 +133,7 @@ class Metrics:
         self._bus: str | None = None
         self._subscribers = 0
         self._names: Mapping[str, str] = {}  # replaced, never changed: snapshots share it
+        self._totals = Totals()
 
     def camera_status(self, status: CameraStatus) -> None:
         """The newest status of a camera; cameras are shown in the order of their first."""
@@ -154,7 +156,10 @@ class Metrics:
         """
         best = tuple(prediction.top(top))
         now = self._clock.monotonic()
+        # a window that was held was neither prepared nor computed
+        spent = {k: v for k, v in latency_s.items() if k == "capture_to_publish" or not prediction.held}
         with self._lock:
+            self._totals.window(prediction.camera, prediction.model, now, held=prediction.held, latency=spent)
             other = self._camera(prediction.camera).others.get(prediction.model)
             if other is not None:
                 other.top, other.stable = best, stable
@@ -184,6 +189,8 @@ class Metrics:
     def event(self, event: Event) -> None:
         """An event started, goes on, or ended. The recent ones are kept as they stand now, one entry each."""
         with self._lock:
+            if event.phase is Phase.START:
+                self._totals.event(event.camera, event.label)
             opened = self._camera(event.camera).open_events
             if event.phase is Phase.END:
                 opened.pop(event.id, None)
@@ -239,6 +246,11 @@ class Metrics:
         """The model in use; of several the first."""
         with self._lock:
             self._model = self._model or spec
+
+    def totals(self) -> Totals:
+        """Counters since the start, as a copy."""
+        with self._lock:
+            return self._totals.copy()
 
     def stats(self) -> Stats:
         """A consistent picture of everything, at this moment."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +28,12 @@ from streamer.types import CameraState, CameraStatus, Event, Prediction, Stats
 
 if TYPE_CHECKING:
     from streamer.bus import Publisher, Sink
+    from streamer.bus.requests import Peer
     from streamer.capture import Camera
     from streamer.events import EventTracker
+    from streamer.monitoring import Vitals
     from streamer.recognition import Recognizer
+    from streamer.training.uncertain import Uncertain
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +81,16 @@ class Pipeline:
         self._edits = LabelEdits(config, config_file, reload)
         self._statuses: dict[str, CameraStatus] = {}
         self._abandoned = False
+        self._ready_since: float | None = None
+        self._turned = clock.monotonic()
         self.metrics = Metrics(clock=clock)
         self.problems: list[StreamerError] = []  # why it ended, where it was not asked to
         self._changes = LabelChanges(self._lanes.of, self._words_changed, self.note, clock.wall)
+        self._uncertain: Uncertain | None = None
+        if config.uncertain.folder:
+            from streamer.training.uncertain import Uncertain
+
+            self._uncertain = Uncertain(config.uncertain, note=self.note, clock=clock)
 
     def __enter__(self) -> Pipeline:
         from streamer.bus import Publisher
@@ -94,7 +104,7 @@ class Pipeline:
             clock=self._clock,
             on_problem=self.note,
             complete=self._config.pace is Pace.FAST,
-            handlers={"labels": self._changes.answer},
+            handlers={"labels": self._changes.answer, "mark": self._mark},
             display=self._names.display if self._names != LabelSet() else None,
         )
         self._publisher.__enter__()
@@ -123,6 +133,26 @@ class Pipeline:
         """A consistent picture for a screen; any thread."""
         self.metrics.bus(self._publisher.endpoint or None, self._publisher.subscribers)
         return self.metrics.stats()
+
+    def vitals(self) -> Vitals:
+        """What health and metrics are made from; any thread."""
+        from streamer.monitoring import vitals
+
+        totals = self.metrics.totals()
+        lanes, windows = vitals.of_lanes(self._lanes.of, totals)
+        durable = self._config.journal.path != ""
+        return vitals.Vitals(
+            stats=self.stats(),
+            totals=totals,
+            ready=self._ready_since is not None,
+            ready_since=self._ready_since or 0.0,
+            turned=self._turned,
+            lanes=lanes,
+            windows=windows,
+            readers=vitals.of_readers(self._cameras),
+            bus=vitals.of_bus(self._publisher, durable),
+            uncertain=None if self._uncertain is None else self._uncertain.vitals,
+        )
 
     def newest_image(self, camera: str) -> Any:
         """The newest full-size picture of a camera, uint8 BGR (H, W, 3), or None."""
@@ -223,8 +253,11 @@ class Pipeline:
         for lane in self._lanes.all():
             lane.thread.start()
         self._changes.start()
+        if self._uncertain is not None:
+            self._uncertain.start()
         for started in self._cameras.values():
             started.start()
+        self._turned = self._ready_since = self._clock.monotonic()
 
     def _show(self, labels: Iterable[str]) -> None:
         """Let the screen know the display names of labels."""
@@ -238,6 +271,7 @@ class Pipeline:
         trimmed = self._clock.monotonic()
         until = None if duration is None else trimmed + duration
         while not self._clock.wait(stop, TICK):
+            self._turned = self._clock.monotonic()
             self._refresh()
             if self._clock.monotonic() - trimmed >= memory.TRIM_EVERY:
                 memory.trim()
@@ -277,6 +311,8 @@ class Pipeline:
     def prediction(self, prediction: Prediction, tracker: EventTracker, top: int) -> None:
         """Send a window's scores on; the lane's thread."""
         newest = prediction.window.frames[-1]
+        if self._uncertain is not None:
+            self._uncertain.look(prediction, tracker)
         self._publisher.prediction(prediction, tracker.stable, top)
         self.metrics.prediction(
             prediction,
@@ -294,6 +330,12 @@ class Pipeline:
         """Send an event's phase on; any thread."""
         self._publisher.event(event)
         self.metrics.event(event)
+
+    def _mark(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+        """`op: mark`; the bus thread."""
+        from streamer.training.uncertain import answer
+
+        return answer(self._uncertain, request, peer)
 
     def _camera_changed(self, status: CameraStatus) -> None:
         before = self._statuses.get(status.camera)
@@ -334,3 +376,5 @@ class Pipeline:
         for lane in self._lanes.all():
             self._abandoned |= not lane.stop(JOIN, reason)
         self._lanes.clear()
+        if self._uncertain is not None:
+            self._uncertain.stop(JOIN / 2)

@@ -109,6 +109,12 @@ class Publisher:
             return
         outbox.put_event(body)
 
+    def preview(self, camera: str, jpeg: bytes, width: int, height: int) -> None:
+        """Publish a small picture; one that could not be sent yet gives way to it. Not for the history, nor
+        for the sinks.
+        """
+        self._need().put_preview(wire.preview_body(camera, jpeg, width, height))
+
     def status(self, status: CameraStatus) -> None:
         """Publish a camera's state: at once where it changed, else with the next repetition (every 5 s)."""
         self._need().put_status(status)
@@ -159,6 +165,16 @@ class Publisher:
     def journal_durable(self) -> bool:
         """Whether events reach the disk (False: memory only, or the disk fails at the moment)."""
         return self._thread is not None and self._thread.facts.journal_durable
+
+    @property
+    def turned(self) -> float | None:
+        """Monotonic time at which the bus thread last looked at its work; None while it does not run."""
+        return None if self._thread is None or not self._thread.alive else self._thread.facts.turned
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be sent."""
+        return 0 if self._outbox is None else len(self._outbox)
 
     @property
     def dropped_predictions(self) -> int:

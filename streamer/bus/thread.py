@@ -59,6 +59,7 @@ class Facts:
     refused: int = 0
     last_event_seq: int = 0
     journal_durable: bool = False
+    turned: float = 0.0  # monotonic seconds of the last look at what there is to do
     error: BaseException | None = None
 
 
@@ -69,7 +70,7 @@ class BusThread:
         self._setup, self._clock, self._outbox = setup, setup.clock, setup.outbox
         self.facts = Facts()
         self._ready, self._closing, self._never = threading.Event(), threading.Event(), threading.Event()
-        self._seqs = dict.fromkeys(("prediction", "status", "heartbeat"), 0)
+        self._seqs = dict.fromkeys((kind for kind in wire.KINDS if kind != "event"), 0)
         self._present = Present()
         self._burst = max(1, min(MAX_BURST, setup.config.high_water_mark // 2))
         self._thread = threading.Thread(target=self._main, name="streamer-bus", daemon=True)
@@ -92,6 +93,11 @@ class BusThread:
         self._outbox.close()
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """False once it has ended, for whatever reason."""
+        return self._thread.is_alive()
 
     # ---- the thread
 
@@ -137,8 +143,10 @@ class BusThread:
         self._beat_at, self._repeat_at, self._beaten_at = now, now + REPEAT, now - WELCOME
         self._send_all([Item(0, body) for body in self._journal.take_open()])
         facts.journal_durable = self._journal.durable
+        facts.turned = self._clock.monotonic()
 
     def _round(self) -> None:
+        self.facts.turned = self._clock.monotonic()
         self._outbox.answer()
         self._send_all(self._outbox.take(self._burst))
         busy = self._timers()
@@ -185,6 +193,10 @@ class BusThread:
                 sent = self._numbered(wire.status_body(item.status, self._clock.monotonic()))
             elif item.body is not None and item.body["type"] == "event":
                 sent = next(events)
+            elif item.body is not None and item.body["type"] == "preview":
+                message, data = self._numbered(item.body)
+                self._sockets.send(wire.topic_of(message), data)
+                continue
             else:
                 body = item.body or {}
                 age = max(0.0, self._clock.monotonic() - item.captured) * 1000

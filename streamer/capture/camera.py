@@ -129,6 +129,14 @@ class Camera:
         self._left_behind = [reader for reader in self._left_behind if not reader.done.is_set()]
         return len(self._left_behind)
 
+    @property
+    def readers(self) -> tuple[int, int]:
+        """(reading threads that are alive, of these left behind in a native call that hangs); any thread."""
+        reader, left = self._reader, list(self._left_behind)
+        hanging = sum(not one.done.is_set() for one in left)
+        current = reader is not None and reader not in left and not reader.done.is_set()
+        return hanging + current, hanging
+
     def newest_image(self) -> Image | None:
         """The newest converted picture, full size, uint8 BGR (H, W, 3); None before the first."""
         return self._intake.image

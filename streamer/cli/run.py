@@ -30,6 +30,12 @@ _OPTIONS = (
     ("--top", "model.top", "K", "labels in a prediction"),
     ("--bind", "bus.bind", "ENDPOINT", "where to publish; port 0 takes a free one, '' publishes nothing"),
     ("--requests", "bus.requests", "ENDPOINT", "where to answer requests; '' answers none"),
+    (
+        "--metrics",
+        "metrics.listen",
+        "[HOST:]PORT",
+        "serve /metrics, /healthz and /readyz there; without HOST for this machine alone",
+    ),
     ("--ui", "ui", "auto|rich|plain|json|none", "what standard output shows"),
     (
         "--pace",
@@ -154,6 +160,7 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
     """Run the pipeline under the chosen user interface: (exit code, whether a thread was left behind)."""
     from streamer.config import Pace, Ui
     from streamer.dashboard import JsonSink, PlainSink, choose
+    from streamer.monitoring import Monitoring
     from streamer.pipeline import Pipeline
 
     ui = choose(config.ui, sys.stdout.isatty())
@@ -168,12 +175,15 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
         file = None if args.config is None else Path(args.config)
         running = Pipeline(config, sinks=sinks, config_file=file, reload=lambda: configuration(args))
         pipeline = stack.enter_context(running)
+        monitoring = stack.enter_context(Monitoring(config.metrics, pipeline.vitals))
         if ui is Ui.RICH:
             from streamer.dashboard import Screen
 
             stack.enter_context(Screen(pipeline.stats))
         elif pipeline.endpoint:
             _say(f"publishing on {pipeline.endpoint}")
+        if monitoring.address and ui is not Ui.RICH:
+            _say(f"metrics on http://{monitoring.address}/metrics")
         code = pipeline.run(stop)
     _explain(pipeline, code)
     return code, pipeline.abandoned

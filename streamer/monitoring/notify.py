@@ -1,0 +1,51 @@
+"""Telling systemd how a service is (sd_notify): one datagram to the socket that systemd names.
+
+The protocol: sd_notify(3) of systemd. Nothing happens where no socket is named, so the same program runs in a
+terminal. A message that cannot be sent is nobody's problem: systemd then acts as if it had not come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+
+LONGEST = 200  # characters of a status line
+
+
+class Notifier:
+    """Sends to $NOTIFY_SOCKET. `interval`: seconds in which the watchdog wants to hear; None: no watchdog."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        path = environment.get("NOTIFY_SOCKET", "")
+        # "@name" is Linux's abstract namespace; anything else that is no path is not for us (vsock)
+        self._address = "\0" + path[1:] if path.startswith("@") else path if path.startswith("/") else ""
+        if not hasattr(socket, "AF_UNIX"):
+            self._address = ""
+        self.interval = _interval(environment)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._address)
+
+    def send(self, **facts: str | int) -> bool:
+        """`send(READY=1, STATUS="...")`; False where it could not be sent."""
+        if not self._address:
+            return False
+        lines = (f"{key}={' '.join(str(value).split())[:LONGEST]}" for key, value in facts.items())
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.settimeout(0.5)
+            out.sendto("\n".join(lines).encode(), self._address)
+            return True
+        return False
+
+
+def _interval(environment: Mapping[str, str]) -> float | None:
+    try:
+        microseconds = int(environment["WATCHDOG_USEC"])
+        pid = int(environment.get("WATCHDOG_PID", os.getpid()))
+    except (KeyError, ValueError):
+        return None
+    return microseconds / 1e6 if microseconds > 0 and pid == os.getpid() else None
