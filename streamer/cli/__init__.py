@@ -40,6 +40,8 @@ COMMANDS = {
     "models": Command("streamer.cli.models", "known checkpoints, and which are on this machine"),
     "bench": Command("streamer.bench", "how fast a model runs here"),
     "events": Command("streamer.bus.history", "list and export the event history"),
+    "mqtt": Command("streamer.bridges.mqtt", "events to an MQTT broker, with Home Assistant discovery"),
+    "webhook": Command("streamer.bridges.webhooks", "events to a URL: signed, in order, at least once"),
     "keys": Command("streamer.bus.keys", "make and allow encryption keys"),
     "train": Command("streamer.training.train", "fine-tune a checkpoint on your own actions"),
     "evaluate": Command("streamer.training.evaluate", "how good a model is on clips and on streams"),
