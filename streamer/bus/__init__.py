@@ -17,6 +17,7 @@ _HOME = {
     "Message": "streamer.bus.messages",
     "OtherMessage": "streamer.bus.messages",
     "PredictionMessage": "streamer.bus.messages",
+    "PreviewMessage": "streamer.bus.messages",
     "Publisher": "streamer.bus.publisher",
     "Sink": "streamer.bus.sinks",
     "Snapshot": "streamer.bus.messages",
@@ -32,6 +33,7 @@ __all__ = [
     "Message",
     "OtherMessage",
     "PredictionMessage",
+    "PreviewMessage",
     "Publisher",
     "Sink",
     "Snapshot",
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         Message,
         OtherMessage,
         PredictionMessage,
+        PreviewMessage,
         Snapshot,
         StatusMessage,
     )

@@ -25,6 +25,7 @@ ATTEMPTS = (
 )
 MAX_HELD = 1000  # live events kept while the history is asked; more come with the history anyway
 MAX_HISTORIES = 16
+_FLEETING = ("heartbeat", "preview")  # kinds of which nobody misses one
 
 
 class Follow:
@@ -299,7 +300,7 @@ class Follow:
         before = self._seqs.get(kind)
         self._seqs[kind] = seq
         whole = any(f"{kind}/".startswith(topic) for topic in self._topics)
-        if before is not None and seq > before + 1 and whole and kind != "heartbeat":
+        if before is not None and seq > before + 1 and whole and kind not in _FLEETING:
             yield Gap(kind, before + 1, seq - 1, "lost")
 
     def _wants(self, topic: str) -> bool:

@@ -6,6 +6,7 @@ or of the wrong kind makes the message invalid (`parse` raises ValueError).
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -86,6 +87,21 @@ class HeartbeatMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class PreviewMessage:
+    """A small picture of a camera; only where the publisher's `preview` is on."""
+
+    session: str
+    seq: int
+    sent_at: float  # Unix seconds
+    camera: str
+    width: int  # pixels
+    height: int
+    jpeg: bytes = field(repr=False)
+    raw: Raw = field(repr=False, compare=False)
+    type: str = "preview"
+
+
+@dataclass(frozen=True, slots=True)
 class OtherMessage:
     """A kind that this version does not know."""
 
@@ -136,7 +152,9 @@ class Snapshot:
     raw: Raw = field(repr=False, compare=False)
 
 
-Message: TypeAlias = PredictionMessage | EventMessage | StatusMessage | HeartbeatMessage | OtherMessage | Gap
+Message: TypeAlias = (
+    PredictionMessage | EventMessage | StatusMessage | HeartbeatMessage | PreviewMessage | OtherMessage | Gap
+)
 
 
 def parse(raw: Raw) -> Message:
@@ -225,6 +243,17 @@ def _heartbeat(raw: Raw) -> HeartbeatMessage:
     )
 
 
+def _preview(raw: Raw) -> PreviewMessage:
+    return PreviewMessage(
+        *_head(raw),
+        camera=_text(raw["camera"]),
+        width=_whole(raw["width"]),
+        height=_whole(raw["height"]),
+        jpeg=base64.b64decode(_text(raw["jpeg"]), validate=True),
+        raw=raw,
+    )
+
+
 def _other(raw: Raw) -> OtherMessage:
     return OtherMessage(*_head(raw), type=_text(raw["type"]), raw=raw)
 
@@ -256,4 +285,5 @@ _PARSERS: dict[str, Callable[[Raw], Message]] = {
     "event": _event,
     "status": _status,
     "heartbeat": _heartbeat,
+    "preview": _preview,
 }

@@ -39,6 +39,7 @@ class Outbox:
         self._predictions: deque[Item] = deque()
         self._others: deque[Item] = deque()
         self._statuses: dict[str, CameraStatus] = {}
+        self._previews: dict[str, Item] = {}  # camera -> its newest picture
         self._closed = False
         self._woken = False
         self.dropped = 0
@@ -64,6 +65,13 @@ class Outbox:
                 self._others.append(Item(self._next(), body))
                 self._ring()
 
+    def put_preview(self, body: Body) -> None:
+        """One picture of each camera waits: a newer one takes its place."""
+        with self._lock:
+            if not self._closed:
+                self._previews[body["camera"]] = Item(self._next(), body)
+                self._ring()
+
     def put_status(self, status: CameraStatus) -> None:
         """A new state goes out at once; new counters of the same state wait for the next repetition."""
         with self._lock:
@@ -76,7 +84,7 @@ class Outbox:
                 self._ring()
 
     def take(self, limit: int) -> list[Item]:
-        """Up to `limit` items in the order in which they were put."""
+        """Up to `limit` items in the order in which they were put; pictures last."""
         taken: list[Item] = []
         with self._lock:
             while len(taken) < limit:
@@ -86,6 +94,8 @@ class Outbox:
                     taken.append(self._others.popleft())
                 elif self._predictions:
                     taken.append(self._predictions.popleft())
+                elif self._previews:
+                    taken.append(self._previews.pop(next(iter(self._previews))))
                 else:
                     break
             if self._complete:
@@ -99,7 +109,7 @@ class Outbox:
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._predictions) + len(self._others)
+            return len(self._predictions) + len(self._others) + len(self._previews)
 
     def answer(self) -> None:
         """Empty the bell, before taking."""
@@ -112,6 +122,7 @@ class Outbox:
         """Nothing more is accepted; whoever waits for room goes on; the bell rings."""
         with self._lock:
             self._closed = True
+            self._previews.clear()
             self._ring()
             self._room.notify_all()
 

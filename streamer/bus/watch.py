@@ -15,6 +15,7 @@ from streamer.bus.messages import (
     HeartbeatMessage,
     Message,
     PredictionMessage,
+    PreviewMessage,
     StatusMessage,
 )
 from streamer.bus.pipes import quiet_end
@@ -82,7 +83,8 @@ def _follow(subscriber: Subscriber, args: argparse.Namespace) -> int:
                 return 0 if heard else NOTHING_HEARD
             continue
         quiet_since = now
-        line = as_json(message) if args.json else as_text(message)
+        pictures = any(topic.startswith("preview/") for topic in args.topic)  # asked for by name
+        line = as_json(message, pictures) if args.json else as_text(message)
         if line is not None:
             print(line, flush=True)
             shown += 1
@@ -95,9 +97,13 @@ def _say(before: bool, now: bool, line: str) -> bool:
     return now
 
 
-def as_json(message: Message) -> str:
-    """The object as it was sent; a gap as {"type": "gap", "kind", "first", "last", "reason"}."""
+def as_json(message: Message, pictures: bool = False) -> str:
+    """The object as it was sent; a gap as {"type": "gap", "kind", "first", "last", "reason"}; a preview without
+    its picture unless `pictures`.
+    """
     raw: Any = message.raw
+    if isinstance(message, PreviewMessage) and not pictures:
+        raw = {key: value for key, value in raw.items() if key != "jpeg"} | {"bytes": len(message.jpeg)}
     if isinstance(message, Gap):
         raw = {"type": "gap", "kind": message.kind, "first": message.first, "last": message.last,
                "reason": message.reason}  # fmt: skip
@@ -127,6 +133,8 @@ def _what(message: Message) -> str:
             lasted = message.ended_at - message.started_at
             return f"{message.label} ended after {lasted:.1f} s (peak {message.peak:.2f}{why})"
         return f"{message.label} goes on ({message.score:.2f})"
+    if isinstance(message, PreviewMessage):
+        return f"preview {message.width}x{message.height}, {len(message.jpeg) / 1000:.0f} kB"
     if isinstance(message, StatusMessage):
         rate = "" if message.fps is None else f", {message.fps:.1f} fps"
         return f"{message.state}{rate}{', ' if message.detail else ''}{message.detail}"

@@ -7,6 +7,7 @@ particular to a message, `stamp` adds what all have in common.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +17,7 @@ from typing import Any, Final
 from streamer.types import CameraStatus, Event, LabelScore, Moment, Prediction
 
 VERSION: Final = 1
-KINDS: Final = ("prediction", "event", "status", "heartbeat")
+KINDS: Final = ("prediction", "event", "status", "heartbeat", "preview")
 Body = dict[str, Any]
 Display = Callable[[str], str]  # label -> what people call it
 
@@ -165,6 +166,12 @@ def status_body(status: CameraStatus, now: float) -> Body:
     if status.labels_changed is not None:
         body["labels_changed"] = dict(status.labels_changed)
     return body
+
+
+def preview_body(camera: str, jpeg: bytes, width: int, height: int) -> Body:
+    """A small picture of a camera; sent only where people turned it on."""
+    encoded = base64.b64encode(jpeg).decode("ascii")
+    return {"type": "preview", "camera": camera, "width": width, "height": height, "jpeg": encoded}
 
 
 def heartbeat_body(last_event_seq: int, cameras: Mapping[str, str], extra: Mapping[str, Any]) -> Body:

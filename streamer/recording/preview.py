@@ -1,0 +1,67 @@
+"""Small pictures of every camera on the bus, at a few a second, where people turned `preview` on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from streamer.clock import SYSTEM_CLOCK, Clock
+from streamer.config import PreviewConfig
+from streamer.recording.pixels import encode_jpeg, scaled
+
+log = logging.getLogger(__name__)
+
+Newest = Callable[[str], NDArray[Any] | None]  # camera -> newest full-size picture, uint8 BGR (H, W, 3)
+Publish = Callable[[str, bytes, int, int], None]  # camera, JPEG, width, height
+
+
+class Previews:
+    """Looks at each camera's newest picture on a thread of its own; one that has not changed is not sent."""
+
+    def __init__(
+        self,
+        config: PreviewConfig,
+        cameras: tuple[str, ...],
+        newest: Newest,
+        publish: Publish,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._config, self._cameras, self._clock = config, cameras, clock
+        self._newest, self._publish = newest, publish
+        self._stop = threading.Event()
+        self._sent: dict[str, NDArray[Any]] = {}
+        self._failed = False
+        self._thread = threading.Thread(target=self._run, name="preview", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout: float) -> bool:
+        """End; False where the thread still runs after `timeout` seconds."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        self._sent.clear()
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._clock.wait(self._stop, 1.0 / self._config.fps):
+            try:
+                for camera in self._cameras:
+                    self._look(camera)
+            except Exception:  # the thread's top: said once, and tried again
+                if not self._failed:
+                    log.exception("a preview could not be made")
+                self._failed = True
+
+    def _look(self, camera: str) -> None:
+        image = self._newest(camera)
+        if image is None or image is self._sent.get(camera) or self._stop.is_set():
+            return
+        small = scaled(image, self._config.height)
+        self._publish(camera, encode_jpeg(small, self._config.quality), small.shape[1], small.shape[0])
+        self._sent[camera] = image
