@@ -1,8 +1,8 @@
 """One connection to an MQTT broker, from CONNECT to its end; nothing of it is used again.
 
-paho-mqtt's own reconnecting and its queue are not used: what was not acknowledged is taken from the publisher's
-history again, so memory stays bounded however long a broker is away. paho's thread calls back; everything else
-is used on the bridge's thread.
+paho-mqtt's own reconnecting and its queue are not used: what was not acknowledged is taken from the
+publisher's history again, so memory stays bounded however long a broker is away. paho's thread calls back;
+everything else is used on the bridge's thread.
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ class Connection:
         self._address, self._layout, self._clock = address, layout, clock
         self.lost = threading.Event()
         self.born = threading.Event()  # Home Assistant has started
-        self.disowned = (
-            threading.Event()
-        )  # somebody says that we are offline: a will of an earlier connection
+        self.disowned = threading.Event()  # we are said to be offline: the will of an earlier connection
         self.progress = threading.Event()
         self._answered = threading.Event()
         self._refusal: tuple[int, str] | None = None
@@ -187,8 +185,9 @@ class Connection:
         return not self._window
 
     def settle(self) -> Since:
-        """The newest position of which everything was acknowledged; None: no news. Raises BrokerError where the
-        broker refuses a message or acknowledges nothing.
+        """The newest position of which everything was acknowledged; None: no news.
+
+        Raises BrokerError where the broker refuses a message or acknowledges nothing.
         """
         if self._failed:
             raise BrokerError(f"does not take our messages: {self._failed} (does its access list allow us?)")

@@ -1,4 +1,4 @@
-"""What the broker should hold about each camera (retained messages), kept up to date from the bus. No sockets."""
+"""What the broker should hold about each camera (retained messages), kept up to date from the bus."""
 
 from __future__ import annotations
 

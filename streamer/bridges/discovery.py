@@ -1,8 +1,8 @@
 """Home Assistant's MQTT discovery: one device a camera, described in one retained message.
 
-The format is that of Home Assistant 2024.11 and later (device discovery: `device`, `origin`, `components`), as in
-https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload. All texts that come from outside reach
-a template only as escaped string literals.
+The format is that of Home Assistant 2024.11 and later (device discovery: `device`, `origin`, `components`),
+as in https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload. Texts that come from outside
+reach a template only as escaped string literals.
 """
 
 from __future__ import annotations

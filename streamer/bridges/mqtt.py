@@ -43,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cert", metavar="FILE", help="our own certificate, for brokers that want one")
     parser.add_argument("--cert-key", metavar="FILE", help="its key, when not in the same file")
     parser.add_argument("--protocol", choices=("5", "3.1.1"), default="5", help="of MQTT (5)")
-    parser.add_argument(
-        "--prefix", default="streamer", metavar="TOPIC", help="all topics begin so (streamer)"
-    )
+    parser.add_argument("--prefix", default="streamer", metavar="TOPIC", help="before all topics (streamer)")
     parser.add_argument("--discovery", default="homeassistant", metavar="TOPIC",
                         help="Home Assistant's discovery prefix (homeassistant)")  # fmt: skip
     parser.add_argument("--no-discovery", action="store_true", help="plain MQTT only")
@@ -125,8 +123,8 @@ def event_payload(message: EventMessage) -> bytes:
     """One phase of an event, flat; the same bytes in every delivery, with a key to know doubles by."""
     raw = message.raw
     head = {"event_type": message.phase, "key": bridge.key_of(message), "camera": message.camera}
-    kept = {key: raw[key] for key in ("model", "session", "seq") if key in raw}
-    return wire.encode({**head, **kept, **raw["event"]})
+    head |= {key: raw[key] for key in ("model", "session", "seq") if key in raw}
+    return wire.encode({**head, **raw["event"], **head})
 
 
 class Mqtt:
@@ -144,7 +142,7 @@ class Mqtt:
         self._backoff = bridge.Backoff(1.0, 30.0)
         self._broker = bridge.Teller(tell, f"broker {settings.address} is there again")
         self._source = bridge.Teller(tell, f"{settings.endpoint} is there again")
-        self._snapshot_at = float("-inf")
+        self._asked = "", 0.0  # the session whose snapshot was asked for, and when
 
     def stop(self) -> None:
         """Say goodbye to the broker and end."""
@@ -155,7 +153,10 @@ class Mqtt:
         ours = self._settings
         place = Place(ours.state, ours.since, clock=self._clock, on_problem=self._tell)
         try:
-            place.extra.setdefault("client", f"streamer-{uuid.uuid4().hex[:12]}")
+            if not isinstance(place.extra.get("client"), str):
+                # always the same: a broker that has not noticed our end yet lets go of the old connection
+                place.extra["client"] = f"streamer-{uuid.uuid4().hex[:12]}"
+                place.touch()
             known = [name for name in place.extra.get("cameras", []) if isinstance(name, str)]
             cameras = Cameras(ours.layout, known, self._clock)
             self._tell(f"from {ours.endpoint} to broker {ours.address}, state in {ours.state}")
@@ -196,7 +197,7 @@ class Mqtt:
 
         ours = self._settings
         held: dict[str, bytes] = {}  # what this connection has published of the retained messages
-        self._snapshot_at = float("-inf")
+        self._asked = "", 0.0
         connection.publish(ours.layout.availability, ONLINE, retain=True)
         with Subscriber(
             ours.endpoint, topics=["event/", "status/", "heartbeat/"], since=place.since,
@@ -246,7 +247,7 @@ class Mqtt:
             return
         cameras.dirty = False
         for topic, payload in list(cameras.retained.items()):
-            if held.get(topic) != payload and (payload or topic in held or not held):
+            if held.get(topic) != payload:
                 connection.publish(topic, payload, retain=True)
                 held[topic] = payload
 
@@ -275,9 +276,10 @@ class Mqtt:
 
     def _heartbeat(self, message: HeartbeatMessage, subscriber: Any, cameras: Cameras) -> None:
         now = self._clock.monotonic()
-        fresh = self._snapshot_at == float("-inf") or message.session != cameras.session
-        if fresh and now - self._snapshot_at >= SNAPSHOT_EVERY:
-            self._snapshot_at = now
+        tried, at = self._asked
+        unknown = message.session != cameras.session and now - at >= SNAPSHOT_EVERY
+        if message.session != tried or unknown:
+            self._asked = message.session, now
             try:
                 cameras.snapshot(subscriber.snapshot())
             except BusError:  # it answers no requests, or not now: what comes is all there is

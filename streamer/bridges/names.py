@@ -11,7 +11,7 @@ LONGEST_ID = 64  # of a camera's part of an id; longer ones are cut and told apa
 
 
 def topic_level(name: str) -> str:
-    """One level of a topic: "%", "/", "+", "#" and what cannot be printed are percent-encoded, the rest stays.
+    """One level of a topic: "%", "/", "+", "#" and what cannot be printed are percent-encoded.
 
     `urllib.parse.unquote` turns it back, so two cameras never share a topic.
     """
@@ -24,7 +24,7 @@ def topic_level(name: str) -> str:
 
 
 def identifier(name: str) -> str:
-    """Letters, digits and "-" stay, each other byte becomes "_xx": what Home Assistant allows in ids and topics.
+    """Letters, digits and "-" stay, each other byte becomes "_xx": what Home Assistant allows in ids.
 
     Never holds "__" and never ends in "_", so parts joined by "__" stay apart.
     """
@@ -41,8 +41,8 @@ def check_prefix(option: str, prefix: str) -> str:
     levels = prefix.split("/")
     if not all(levels) or prefix.startswith("$") or any(c in "+#" or not c.isprintable() for c in prefix):
         raise ConfigError(
-            f"{option} {prefix!r}: write one or more levels such as home/streamer, without + and #, not beginning"
-            " with $ and with no / at either end"
+            f"{option} {prefix!r}: write levels such as home/streamer, without + and #, not beginning with $"
+            " and with no / at either end"
         )
     return prefix
 

@@ -1,7 +1,7 @@
 """Where a bridge goes on after a restart: a small JSON file, replaced as a whole.
 
-It holds the position behind the last event that the receiver accepted. It may be older than the truth (then an
-event is sent again, with the same key), never newer.
+It holds the position behind the last event that the receiver accepted. It may be older than the truth (then
+an event is sent again, with the same key), never newer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One HTTP POST after another to one receiver, with an end to every wait.
 
-The standard library's http.client does it: a webhook needs one request at a time, no redirects, no cookies, no
-proxies, and TLS verified by the system's certificates, which is what http.client and ssl do by default; another
-dependency would add only what must then be turned off.
+The standard library's http.client does it: a webhook needs one request at a time, no redirects, no cookies,
+no proxies, and TLS verified by the system's certificates, which is what http.client and ssl do by default;
+another dependency would add only what must then be turned off.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def parse_target(url: str) -> Target:
 
 
 class Poster:
-    """Posts to one target and keeps the connection while the receiver does. One thread posts; any may `abort`.
+    """Posts to one target, and keeps the connection while the receiver does; any thread may `abort`.
 
     `timeout`: seconds to connect, and again for the whole exchange however slowly its bytes drip in.
     """
@@ -88,11 +88,11 @@ class Poster:
     def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """The receiver's answer. Raises PostError."""
         if self._connection is not None:
-            with contextlib.suppress(_Stale):  # it closed a connection that had been idle: not its fault
+            with contextlib.suppress(_StaleError):  # it closed a connection that had been idle: not its fault
                 return self._post(body, headers)
         try:
             return self._post(body, headers)
-        except _Stale as error:
+        except _StaleError as error:
             raise PostError(f"the receiver closed the connection without an answer ({error})") from error
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -111,7 +111,7 @@ class Poster:
             if self._cut_off:
                 raise PostError(f"no whole answer within {self._timeout:g} s") from error
             if isinstance(error, (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)):
-                raise _Stale(_why(error)) from error
+                raise _StaleError(_why(error)) from error
             raise PostError(_why(error)) from error
         finally:
             guard.cancel()
@@ -181,7 +181,7 @@ class Poster:
             connection.close()
 
 
-class _Stale(Exception):
+class _StaleError(Exception):
     """The connection ended before the first byte of an answer."""
 
 

@@ -30,8 +30,8 @@ def parse_secrets(text: str, where: str) -> tuple[bytes, ...]:
             key = b""
         if not word.startswith(PREFIX) or not SHORTEST <= len(key) <= LONGEST:
             raise ConfigError(
-                f"{where}: not a secret; write {PREFIX} and {SHORTEST} to {LONGEST} random bytes in base64, as"
-                f' made by: echo "{PREFIX}$(openssl rand -base64 32)"'
+                f"{where}: not a secret; write {PREFIX} and {SHORTEST} to {LONGEST} random bytes in base64,"
+                f' as made by: echo "{PREFIX}$(openssl rand -base64 32)"'
             )
         keys.append(key)
     return tuple(keys)

@@ -32,8 +32,8 @@ _TRY_AGAIN = (408, 425, 429)  # of the 4xx: not the request's fault
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `streamer webhook`."""
     parser.epilog = (
-        "One receiver a process, so that a dead one holds up nobody. Exit code 5: the receiver answered 410, it"
-        "\nwants no more. See docs/integrations.md."
+        "One receiver a process, so that a dead one holds up nobody. Exit code 5: the receiver answered 410,"
+        "\nit wants no more. See docs/integrations.md."
     )
     bridge.add_arguments(parser)
     parser.add_argument("--url", help="where to post to (or WEBHOOK_URL, which other users cannot see)")
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     target = settings.target
     if not settings.secrets:
         bridge.say(f"webhook: not signed: {target.shown} cannot tell our events from others' (--secret-file)")
-    if not target.tls and not is_local(f"tcp://{target.host}:1") and not target.host == "::1":
+    if not target.tls and not is_local(f"tcp://{target.host}:1") and target.host != "::1":
         bridge.say(f"webhook: {target.shown} is not encrypted: everybody on the way can read the events")
     return bridge.serve(Webhook(settings))
 
@@ -142,7 +142,7 @@ def _context(authorities: str | None) -> ssl.SSLContext:
         raise ConfigError(f"--ca {authorities}: no usable certificates there ({error})") from error
 
 
-class _Gone(Exception):
+class _GoneError(Exception):
     """The receiver wants no more."""
 
 
@@ -180,7 +180,7 @@ class Webhook:
             ) as subscriber:
                 self._tell(f"from {ours.endpoint} to {ours.target.shown}, state in {ours.state}")
                 self._follow(subscriber, place)
-        except _Gone as gone:
+        except _GoneError as gone:
             self._tell(str(gone))
             return GONE
         finally:
@@ -209,7 +209,7 @@ class Webhook:
     # ---- one event
 
     def _deliver(self, message: EventMessage) -> bool:
-        """Try until it is accepted or put aside; False when told to stop. Raises _Gone."""
+        """Try until it is accepted or put aside; False when told to stop. Raises _GoneError."""
         key = bridge.key_of(message)
         body = wire.encode({**message.raw, "idempotency_key": key})
         refusals = 0
@@ -228,7 +228,7 @@ class Webhook:
                     return True
                 what = f"answered {answer.status} {answer.reason}".rstrip()
                 if verdict == "gone":
-                    raise _Gone(f"{self._settings.target.shown} {what}: it wants no more events; ended")
+                    raise _GoneError(f"{self._settings.target.shown} {what}: it wants no more events; ended")
                 if verdict == "refused":
                     refusals += 1
                     if 0 < self._settings.give_up <= refusals and self._park(message, answer, refusals):
@@ -266,14 +266,14 @@ class Webhook:
             self._tell(f"cannot write {path}: {error}; event {message.seq} is tried on")
             return False
         self._tell(
-            f"event {message.seq} ({message.label} {message.phase}) was refused {attempts} times, the last with"
-            f" {answer.status} {answer.reason}{_hint(answer)}: put into {path}, going on"
+            f"event {message.seq} ({message.label} {message.phase}) was refused {attempts} times, the last"
+            f" with {answer.status} {answer.reason}{_hint(answer)}: put into {path}, going on"
         )
         return True
 
 
 def judge(status: int) -> str:
-    """What an answer means: accepted; gone (410: for good); refused (bounded, then parked); later (for ever)."""
+    """What an answer means: accepted; gone, for good; refused: bounded, then parked; later: retried."""
     if 200 <= status < 300:
         return "accepted"
     if status == 410:
@@ -282,7 +282,7 @@ def judge(status: int) -> str:
 
 
 def retry_after(text: str | None, now: float) -> float:
-    """Seconds that `Retry-After` asks for (a number or a date), at most LONGEST_RETRY_AFTER; 0 for nonsense."""
+    """Seconds that `Retry-After` asks for, a number or a date; bounded; 0 for nonsense."""
     if text is None:
         return 0.0
     try:
