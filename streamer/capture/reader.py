@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -45,9 +46,9 @@ class Reader:
         except Abandoned:
             pass
         except SourceError as error:
-            self.error = error
+            self.error = _lightened(error, lines=False)
         except Exception as error:  # noqa: BLE001 - the thread's top: handed to the supervisor, which reports it
-            self.error = error
+            self.error = _lightened(error, lines=True)
         finally:
             self.done.set()
             self._wake.set()
@@ -91,3 +92,20 @@ class Reader:
                 return False
             self._abandoned = True
             return True
+
+
+def _lightened(error: BaseException, lines: bool) -> BaseException:
+    """The error without what its tracebacks hold; `lines`: it can still be printed with its lines.
+
+    They hold the variables of the calls it went through: a picture of full size, the handle, and this
+    reader, which holds the error. Such a ring goes only in a full collection, and in a program with the
+    hundred thousands of objects of torch Python makes none for hours: each reconnect kept a picture.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        if lines:
+            traceback.clear_frames(link.__traceback__)
+        else:
+            link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
