@@ -2,6 +2,8 @@
 
 Each clip becomes DATASET/LABEL/TIME-NNN.mp4, the layout that `streamer train` reads, at the camera's own size
 and rate. Nothing is recorded but between "recording" and "saved", and it stays in that folder.
+
+With --uncertain it is `streamer run` that saves what its model is not sure of (`uncertain.py`).
 """
 
 from __future__ import annotations
@@ -45,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=float, metavar="S",
                         help="record by itself, with a pause of S seconds before each clip")  # fmt: skip
     parser.add_argument("--config", metavar="FILE", help="a config file: its camera of that name")
+    parser.add_argument("--uncertain", action="store_true",
+                        help="run a model and save windows whose two best labels are close")  # fmt: skip
+    parser.add_argument("--model", metavar="ID_OR_DIR", help="with --uncertain: the checkpoint (demo)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help="with --uncertain: any key, such as uncertain.margin=0.1")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,6 +62,12 @@ def run(args: argparse.Namespace) -> int:
     """
     from streamer.cli.stopper import INTERRUPTED, Stopper
 
+    if args.uncertain:
+        from streamer.training.collect_uncertain import watch
+
+        return watch(args)
+    if args.model is not None or args.set:
+        raise ConfigError("--model and --set go with --uncertain")
     labels = [IDLE_LABEL] if args.idle and not args.label else args.label
     seconds = args.seconds if args.seconds is not None else (IDLE_SECONDS if args.idle else 4.0)
     if not labels:

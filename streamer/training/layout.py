@@ -1,8 +1,9 @@
 """A data set on disk: which clips there are, their labels, and which part of the split each belongs to.
 
 Layouts: a folder with `train/ val/ test/` of class folders; class folders alone; a CSV file with the columns
-path,label and optionally start,end (seconds), split, group. Class folders hold videos, or pictures (for
-models of single frames).
+path,label and optionally start,end (seconds), split, group, or a folder with such a file called labels.csv.
+Rows without a label are clips that nobody has looked at yet: they are left out, and counted in a note. Class
+folders hold videos, or pictures (for models of single frames).
 
 A *group* is what must not stand on both sides of a split, because its clips look alike: a recording. It is
 the column `group`, what --group finds in the path, UCF101's `v_NAME_gNN`, the name before `_cNN`, `_clipNN`
@@ -22,6 +23,7 @@ from streamer.errors import DatasetError
 from streamer.training.truth import VIDEO_SUFFIXES, read_rows, seconds
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+LABELS_FILE = "labels.csv"  # in a folder: its clips and their labels, instead of class folders
 SPLITS = ("train", "val", "test")
 FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
            "test": "test", "testing": "test"}  # fmt: skip
@@ -71,8 +73,16 @@ def read_layout(path: Path, group: str | None = None) -> Layout:
         pattern = re.compile(group) if group else None
     except re.error as error:
         raise DatasetError(f"--group {group!r} is not a regular expression: {error}") from error
-    if path.is_file():
-        clips = _from_csv(path)
+    notes: tuple[str, ...] = ()
+    table = path / LABELS_FILE if path.is_dir() else path
+    if table.is_file():
+        clips, unlabelled = _from_csv(table)
+        if unlabelled and not clips:
+            raise DatasetError(
+                f"none of the {unlabelled} rows of {table} has a label; fill in the column label"
+            )
+        if unlabelled:
+            notes = (f"left out: {unlabelled} rows of {table} without a label",)
     elif path.is_dir():
         clips = _from_folder(path)
     else:
@@ -86,7 +96,7 @@ def read_layout(path: Path, group: str | None = None) -> Layout:
     if len(kinds) > 1:
         raise DatasetError(f"{path} mixes {kinds[False]} videos and {kinds[True]} pictures; keep one kind")
     clips = [clip if clip.group else replace(clip, group=_group(clip, pattern)) for clip in clips]
-    return Layout(tuple(clips), pictures=kinds[True] > 0)
+    return Layout(tuple(clips), kinds[True] > 0, notes)
 
 
 def _from_folder(root: Path) -> list[Clip]:
@@ -118,13 +128,17 @@ def _folders(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _from_csv(path: Path) -> list[Clip]:
-    clips = []
+def _from_csv(path: Path) -> tuple[list[Clip], int]:
+    """Its clips, and how many rows have no label."""
+    clips, unlabelled = [], 0
     for number, row in read_rows(path, ("path", "label")):
         where = f"{path}, line {number}"
         label, split = " ".join(row["label"].split()), row.get("split", "").lower()
-        if not row["path"] or not label:
-            raise DatasetError(f"{where}: a row needs a path and a label")
+        if not row["path"]:
+            raise DatasetError(f"{where}: a row needs a path")
+        if not label:
+            unlabelled += 1
+            continue
         if split and split not in FOLDERS:
             raise DatasetError(f"{where}: split is train, val or test, found {row['split']!r}")
         start, end = (
@@ -134,7 +148,7 @@ def _from_csv(path: Path) -> list[Clip]:
             raise DatasetError(f"{where}: 0 <= start < end in seconds, found {row['start']},{row['end']}")
         file = path.parent / Path(row["path"]).expanduser()
         clips.append(Clip(file, label, start, end, row.get("group", ""), FOLDERS.get(split, "")))
-    return clips
+    return clips, unlabelled
 
 
 def _group(clip: Clip, pattern: re.Pattern[str] | None) -> str:
