@@ -24,6 +24,7 @@ from streamer.label_changes import LabelChanges, LabelEdits
 from streamer.labels import LabelSet, load_labels
 from streamer.lanes import Lanes
 from streamer.metrics import Metrics
+from streamer.recording.pictures import Pictures
 from streamer.types import CameraState, CameraStatus, Event, Prediction, Stats
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Pipeline:
 
     Raises (on entering):
         BusError: the endpoint cannot be bound, or keys are missing.
+        ConfigError: pictures cannot be written where `recording` says.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Pipeline:
 
         memory.prepare()
         threads.prepare()
+        self._pictures = Pictures(self._config, name=self._names.display, note=self.note, clock=self._clock)
         self._publisher: Publisher = Publisher(
             self._config.bus,
             self._config.journal,
@@ -249,12 +252,14 @@ class Pipeline:
                 on_status=self._camera_changed,
                 rate=fan.rate,
                 clock=self._clock,
+                tap=self._pictures.tap(camera.name),
             )
         for lane in self._lanes.all():
             lane.thread.start()
         self._changes.start()
         if self._uncertain is not None:
             self._uncertain.start()
+        self._pictures.start(list(self._cameras), self.newest_image, self._publisher.preview)
         for started in self._cameras.values():
             started.start()
         self._turned = self._ready_since = self._clock.monotonic()
@@ -313,6 +318,7 @@ class Pipeline:
         newest = prediction.window.frames[-1]
         if self._uncertain is not None:
             self._uncertain.look(prediction, tracker)
+        self._pictures.scored(prediction, tracker)
         self._publisher.prediction(prediction, tracker.stable, top)
         self.metrics.prediction(
             prediction,
@@ -329,6 +335,7 @@ class Pipeline:
     def event(self, event: Event) -> None:
         """Send an event's phase on; any thread."""
         self._publisher.event(event)
+        self._pictures.event(event)
         self.metrics.event(event)
 
     def _mark(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
@@ -364,6 +371,7 @@ class Pipeline:
     # --- stop ---
 
     def _stop_stages(self, reason: str) -> None:
+        self._abandoned |= not self._pictures.stop_previews()
         self._changes.stop(JOIN / 4)  # texts that are being computed are of no use to anybody now
         for camera in self._cameras.values():
             camera.stop()
@@ -376,5 +384,6 @@ class Pipeline:
         for lane in self._lanes.all():
             self._abandoned |= not lane.stop(JOIN, reason)
         self._lanes.clear()
+        self._abandoned |= not self._pictures.stop()
         if self._uncertain is not None:
             self._uncertain.stop(JOIN / 2)

@@ -98,8 +98,8 @@ def _say(before: bool, now: bool, line: str) -> bool:
 
 
 def as_json(message: Message, pictures: bool = False) -> str:
-    """The object as it was sent; a gap as {"type": "gap", "kind", "first", "last", "reason"}; a preview without
-    its picture unless `pictures`.
+    """The object as it was sent; a gap as {"type": "gap", "kind", "first", "last", "reason"}; a preview
+    without its picture unless `pictures`.
     """
     raw: Any = message.raw
     if isinstance(message, PreviewMessage) and not pictures:

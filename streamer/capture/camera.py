@@ -45,6 +45,8 @@ class Camera:
 
     A live source is tried again for ever; a file ends (`ended`), or fails for good (`failed`). Black, grey
     and frozen pictures are looked for in live sources only: a film may hold still.
+
+    `tap` gets each good picture, full size, with its time on the time line, on the reader's thread.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Camera:
         on_status: Callable[[CameraStatus], None],
         rate: float | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        tap: Callable[[Image, float], None] | None = None,
     ) -> None:
         self.config = config
         self._capture = capture
@@ -71,7 +74,7 @@ class Camera:
             self._unusable, kind = error, Kind.FILE
         self.live = kind.live
         check = PictureCheck(capture.frozen_after) if kind.live else None
-        intake = Intake(config, reduce, deliver, clock, rate, check)
+        intake = Intake(config, reduce, deliver, clock, rate, check, tap)
         self._intake = intake
         self._stop = threading.Event()
         self._wake = threading.Event()

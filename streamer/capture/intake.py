@@ -37,7 +37,8 @@ class Counts:
 class Intake:
     """One camera's frames. `take` and `drop` are called by the one thread that reads; `counts` by any.
 
-    `picture_check`: None for files, where a still or dark picture is what the file shows.
+    `picture_check`: None for files, where a still or dark picture is what the file shows. `tap` is shown each
+    good picture, full size, with its time on the time line; it must neither block nor change it.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Intake:
         clock: Clock,
         rate: float | None,
         picture_check: PictureCheck | None,
+        tap: Callable[[Image, float], None] | None = None,
     ) -> None:
         self._camera = config.name
         self._region = Region(config.region) if config.region else None
@@ -56,6 +58,7 @@ class Intake:
         self._clock = clock
         self._choice = RateChoice(rate)
         self._check = picture_check
+        self._tap = tap
         self._lock = threading.Lock()
         self._stored = 0
         self._dropped: Counter[str] = Counter()
@@ -109,6 +112,8 @@ class Intake:
             cause = self._see(image, captured)
             if cause == OK:
                 cause = "error"
+                if self._tap is not None:
+                    self._tap(image, time)
                 cause = OK if self._deliver(self._frame(image, time, captured, media_time)) else "refused"
         finally:
             if cause != OK:

@@ -1,0 +1,239 @@
+"""The recorder: takes pictures and events from the pipeline, and never makes it wait.
+
+    reader's thread ── tap ──> [a few raw pictures] ──> recorder's thread: JPEG, H.264 ──> disk's thread
+    lane's thread ── event, scored ──> [notices] ──────┘
+
+Pictures that come while the recorder is busy push out older ones and are counted (`dropped`); with files
+played fast the reader waits instead, as it does for the models.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamer.capture.timing import RateChoice
+from streamer.clock import SYSTEM_CLOCK, Clock
+from streamer.config import RecordingConfig
+from streamer.recording.disk import Disk
+from streamer.recording.pixels import Image
+from streamer.recording.studio import Studio
+from streamer.types import Event, Phase
+
+if TYPE_CHECKING:
+    from streamer.events import EventTracker
+    from streamer.types import Prediction
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING = 6  # raw pictures of one camera on their way to the recorder
+BATCH = 2  # pictures that are encoded before new ones are looked at
+LOOK = 0.5  # seconds between two looks at the clock
+NICE = 5  # less urgent than the model (Linux)
+ENCODING_LEFT = 0.3  # seconds for pictures that wait at the end
+REMEMBERED = 16  # windows whose scores tell where an event had its peak before it was decided
+
+Tap = Callable[[Image, float], None]
+Notice = Callable[[], None]
+
+
+class _Line:
+    """One camera's pictures on their way."""
+
+    def __init__(self, rate: float) -> None:
+        self.choice = RateChoice(rate)
+        self.last = -math.inf
+        self.waiting: deque[tuple[Image, float]] = deque()
+
+
+class Recorder:
+    """Pictures of events. `tap`, `event` and `scored` are for any thread and do not block.
+
+    Args:
+        complete: files played fast: a tap waits until its picture has been taken.
+        name: label -> what people call it.
+        note: gets one line when people should know something.
+    """
+
+    def __init__(
+        self,
+        config: RecordingConfig,
+        disk: Disk,
+        folder: Path,
+        *,
+        complete: bool = False,
+        name: Callable[[str], str] = str,
+        note: Callable[[str], None] = log.warning,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._config, self._disk, self._folder, self._clock = config, disk, folder, clock
+        self._complete, self._name, self._note = complete, name, note
+        self._changed = threading.Condition()
+        self._lines: dict[str, _Line] = {}
+        self._notices: deque[Notice] = deque()
+        self._closing = False
+        self._counts: Counter[str] = Counter()
+        self._studios: dict[str, Studio] = {}
+        self._peaks: dict[str, float] = {}  # event that is recorded -> its peak
+        self._scores: dict[tuple[str, str], deque[tuple[float, Mapping[str, float]]]] = {}
+        self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
+
+    # ---- for the pipeline
+
+    def wants(self, camera: str) -> bool:
+        return self._config.cameras is None or camera in self._config.cameras
+
+    def tap(self, camera: str) -> Tap:
+        """What takes a camera's full-size pictures, uint8 BGR (H, W, 3), with their time on the time line;
+        they must not be changed afterwards. Before `start`.
+        """
+        line = self._lines.setdefault(camera, _Line(self._config.fps))
+        self._studios[camera] = Studio(
+            camera, self._folder, self._config, self._disk.put, self._counts, self._name
+        )
+
+        def take(image: Image, time: float) -> None:
+            if time < line.last:
+                line.choice.reset()
+            line.last = time
+            if line.choice.keeps(time):
+                self._take(line, image, time)
+
+        return take
+
+    def start(self) -> None:
+        self._disk.start()
+        self._thread.start()
+
+    def event(self, event: Event) -> None:
+        """One phase of an event."""
+        studio = self._studios.get(event.camera)
+        wanted = self._config.labels is None or event.label in self._config.labels
+        if studio is None or not wanted or event.phase is Phase.UPDATE:
+            return
+        now = self._clock.monotonic()
+        if event.phase is Phase.START:
+            self._peaks[event.id] = event.peak
+            at = self._peak_before(event)
+            self._tell(lambda: studio.begin(event))
+            self._tell(lambda: studio.peak(event.id, at))
+        else:
+            self._peaks.pop(event.id, None)
+            self._tell(lambda: studio.end(event, now))
+
+    def scored(self, prediction: Prediction, tracker: EventTracker) -> None:
+        """A window's scores, before the events that come of it."""
+        studio = self._studios.get(prediction.camera)
+        if studio is None or not self._config.snapshots:
+            return
+        time = prediction.window.frames[-1].time
+        past = self._scores.setdefault((prediction.camera, prediction.model), deque(maxlen=REMEMBERED))
+        past.append((time, tracker.smoothed))
+        for event in tracker.open:
+            if event.peak > self._peaks.get(event.id, math.inf):
+                self._peaks[event.id] = event.peak
+                self._tell(partial(studio.peak, event.id, time))
+
+    def close(self, timeout: float) -> bool:
+        """Finish clips with what there is and write them, in `timeout` seconds; False if a thread hangs."""
+        until = self._clock.monotonic() + timeout
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread.ident is None:
+            return True
+        self._thread.join(timeout / 2 + ENCODING_LEFT / 2)
+        ended = not self._thread.is_alive()
+        return self._disk.close(max(0.05, until - self._clock.monotonic())) and ended
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What was written (clips, snapshots, removed) and what was not: lost (disk), dropped (raw pictures),
+        skipped (the encoder was behind), memory (pictures pushed out early), cut, empty, late.
+        """
+        return {**self._counts, **self._disk.counts}
+
+    # ---- inside
+
+    def _take(self, line: _Line, image: Image, time: float) -> None:
+        with self._changed:
+            while self._complete and len(line.waiting) >= MOST_WAITING and not self._closing:
+                self._changed.wait(LOOK)
+            if self._closing:
+                return
+            if len(line.waiting) >= MOST_WAITING:
+                line.waiting.popleft()
+                self._counts["dropped"] += 1
+            line.waiting.append((image, time))
+            self._changed.notify_all()
+
+    def _tell(self, notice: Notice) -> None:
+        with self._changed:
+            if not self._closing:
+                self._notices.append(notice)
+                self._changed.notify_all()
+
+    def _peak_before(self, event: Event) -> float:
+        """When an event that is decided now had its highest score."""
+        past = self._scores.get((event.camera, event.model), ())
+        begun = [(scores.get(event.label, 0.0), time) for time, scores in past if time >= event.started.time]
+        return max(begun, default=(0.0, event.decided.time))[1]
+
+    def _run(self) -> None:
+        _step_back()
+        try:
+            while not self._round():
+                pass
+        except Exception as error:  # the thread's top
+            log.exception("recording failed")
+            self._note(f"events are no longer recorded: {type(error).__name__}: {error}")
+        with self._changed:  # nobody may wait for it now
+            self._closing = True
+            self._changed.notify_all()
+
+    def _round(self) -> bool:
+        """Take what came, work on it; True at the end."""
+        behind = any(studio.behind for studio in self._studios.values())
+        with self._changed:
+            if not (behind or self._closing or self._notices or any(x.waiting for x in self._lines.values())):
+                self._changed.wait(LOOK)
+            notices, closing = list(self._notices), self._closing
+            self._notices.clear()
+            # After the notices, so that every picture that a notice speaks of is among these.
+            pictures = {camera: list(line.waiting) for camera, line in self._lines.items()}
+            for line in self._lines.values():
+                line.waiting.clear()
+            self._changed.notify_all()
+        for camera, came in pictures.items():
+            for image, time in came:
+                self._studios[camera].picture(image, time)
+        for notice in notices:
+            notice()
+        for studio in self._studios.values():
+            self._work(studio)
+        if closing:
+            until = self._clock.monotonic() + ENCODING_LEFT
+            for studio in self._studios.values():
+                studio.close(lambda: self._clock.monotonic() >= until)
+        return closing
+
+    def _work(self, studio: Studio) -> None:
+        studio.work(self._clock.monotonic(), BATCH)
+        while self._complete and studio.behind and not self._closing:
+            studio.work(self._clock.monotonic(), BATCH)
+
+
+def _step_back() -> None:
+    """Give way to the model's threads, where one thread's priority can be lowered alone."""
+    if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
+        try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        except OSError:
+            log.debug("recording: its thread keeps the priority of the others")
