@@ -135,6 +135,26 @@ def test_one_camera_with_everything_there_is_to_know(width: int, height: int) ->
         assert fact in text, fact
 
 
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [(80, "4.2/5.0 win/s"), (120, "4.2 of 5.0 windows/s"), (200, "4.2 of 5.0 windows/s")],
+)
+def test_each_camera_shows_the_windows_it_gets_and_asks_for(width: int, shown: str) -> None:
+    first = camera(windows_per_s=4.2, asked_per_s=5.0)
+    late = camera("yard", windows_per_s=1.1, asked_per_s=5.0)
+    away = camera("shed", CameraState.RECONNECTING, windows_per_s=0.0, asked_per_s=0.0)
+    page = render(stats(first, late, away), width, 40)
+    text = check(page, width, 40)
+    assert text.count(shown) == 1
+    assert text.count(shown.replace("4.2", "1.1")) == 1
+    assert "0.0/0.0" not in text
+    assert "0.0 of 0.0" not in text
+    styles = {
+        line.plain[span.start : span.end]: str(span.style) for line in page.lines for span in line.spans
+    }
+    assert (styles["1.1"], styles["4.2"]) == ("yellow", "dim"), "a camera that is behind stands out"
+
+
 def test_the_screen_of_80_by_24() -> None:
     recent = (event("b", "yard", 60, 12.5, "moving left"), event("a", "front-door", 4.2))
     cameras = (camera(open_events=(recent[1],)), camera("yard", CameraState.RECONNECTING))
@@ -142,7 +162,7 @@ def test_the_screen_of_80_by_24() -> None:
  streamer   2 cameras   ● 1 running  ↻ 1 reconnecting    up 01:22:05   14:03:22
 
  ● front-door                  running   ↻ yard                   reconnecting
-   25 fps   640×480     <0.1 s old         – fps    640×480     12.3 s old
+   25 fps 1.0/1.0 win/s   <0.1 s old       – fps  1.0/1.0 win/s   12.3 s old
    ▶ waving        4.2 s   raw  stable     the camera stopped answering
    waving         ━━━━╸   0.82    0.74     waving         ━━━━╸   0.82    0.74
    still          ╸       0.05    0.10     still          ╸       0.05    0.10

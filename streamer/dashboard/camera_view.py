@@ -22,6 +22,8 @@ WARNING = "yellow"
 OLD_S = 2.0  # a newest frame older than this is worth a warning
 WIDEST = 96  # a cell does not grow beyond this: eyes must find the numbers
 NUMBERS = 14  # cells of the raw and the stable score
+ROOMY = 52  # from this width on, a camera's second line has room for its size and its windows
+BEHIND = 0.8  # part of the asked windows, below which a camera is behind
 HEAD = 3  # lines of a cell above its labels
 
 
@@ -90,11 +92,17 @@ def _state(camera: CameraStats) -> str:
 
 
 def _facts(camera: CameraStats, stats: Stats, width: int) -> Text:
-    """Frames per second, size, age of the newest frame, losses: always at the same place."""
+    """Frames per second, size, age of the newest frame, windows per second given and asked, losses: always at
+    the same place. Where there is no room for both, the windows stand in the place of the size.
+    """
     status = camera.status
     fps = "– fps" if status.fps is None else f"{min(status.fps, 999):.0f} fps"
     size = f"{status.width}×{status.height}" if status.width and status.height else ""
-    parts: list[Part] = [("  ", ""), (left(fps, 9), "dim"), (left(size, 9), "dim")]
+    parts: list[Part] = [("  ", ""), (left(fps, 7 if width < ROOMY else 9), "dim")]
+    if width >= ROOMY:
+        parts.append((left(size, 9), "dim"))
+    else:
+        parts += _windows(camera, 13) if camera.asked_per_s else [(left(size, 13), "dim")]
     if status.newest is not None and status.state is not CameraState.ENDED:
         age = max(0.0, stats.time - status.newest)
         # tenths: a number that flickers with every frame says nothing more
@@ -104,11 +112,24 @@ def _facts(camera: CameraStats, stats: Stats, width: int) -> Text:
         parts.append((" " * 13, ""))
     # frames above the rate that windows need are no loss
     lost = sum(number for cause, number in status.dropped.items() if cause != "rate")
-    if lost and width >= 50:
+    whole = width >= (74 if lost else 56)
+    if width >= ROOMY:
+        parts += [("  ", ""), *_windows(camera, 22 if whole else 14, whole=whole)]
+    if lost and width >= 58:
         parts.append((f"  {count(lost)} lost", WARNING))
-    if status.reconnects and width >= 64:
+    if status.reconnects and width >= 88:
         parts.append((f"  {count(status.reconnects)} reconnects", "dim"))
     return line(parts, width)
+
+
+def _windows(camera: CameraStats, width: int, *, whole: bool = False) -> list[Part]:
+    """Windows per second given and asked; a hop that stretches because the machine is behind shows here."""
+    if not camera.asked_per_s:
+        return [(" " * width, "")]
+    behind = camera.windows > 0 and camera.windows_per_s < BEHIND * camera.asked_per_s
+    given = f"{min(camera.windows_per_s, 999):.1f}"
+    asked = f" of {camera.asked_per_s:.1f} windows/s" if whole else f"/{camera.asked_per_s:.1f} win/s"
+    return [(given, WARNING if behind else "dim"), (left(asked, width - len(given)), "dim")]
 
 
 def _belief(camera: CameraStats, stats: Stats, width: int, *, heading: bool) -> Text:

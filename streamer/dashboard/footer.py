@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
-from streamer.dashboard.camera_view import WARNING
+from streamer.dashboard.camera_view import BEHIND, WARNING
 from streamer.dashboard.cells import GUTTER, Part, beside, count, cut, left, line, milliseconds
 from streamer.dashboard.text import isolated
 from streamer.types import Stats
@@ -45,7 +45,7 @@ def _labelled(name: str, parts: list[Part]) -> list[Part]:
 
 def _speed(stats: Stats, width: int) -> list[Part]:
     asked = sum(camera.asked_per_s for camera in stats.cameras)
-    behind = stats.windows_per_s < 0.8 * asked and any(camera.windows for camera in stats.cameras)
+    behind = stats.windows_per_s < BEHIND * asked and any(camera.windows for camera in stats.cameras)
     given = f"{stats.windows_per_s:.1f}"
     parts: list[Part] = [
         (given, WARNING if behind else ""),
