@@ -20,10 +20,12 @@ from streamer.bus.pipes import quiet_end
 from streamer.bus.since import parse_time, printable
 from streamer.bus.store import SCHEMA_VERSION, default_path
 from streamer.errors import BusError
+from streamer.recording.files import find
+from streamer.recording.keeping import default_folder
 
 COLUMNS = (
     "seq", "id", "camera", "model", "label", "phase", "started_at", "ended_at", "seconds", "peak", "score",
-    "reason",
+    "reason", "snapshot", "clip",
 )  # fmt: skip
 TABLE_LIMIT = 50
 
@@ -34,8 +36,12 @@ def list_events(
     camera: str | None = None,
     label: str | None = None,
     limit: int | None = None,
+    recordings: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """One dict per event (keys: COLUMNS), oldest first; of more than `limit` the newest.
+
+    `recordings`: the folder of the pictures of events (`recording.folder`; None: the usual one), in which
+    `snapshot` and `clip` are looked for; they are None where there is none.
 
     `path` None: the default history file. `since`: Unix seconds; events of which anything was said since
     then. An event that goes on has `ended_at` None and `seconds` None. Raises BusError where there is no
@@ -64,7 +70,8 @@ def list_events(
             rows = db.execute(query, (*values, -1 if limit is None else limit)).fetchall()
     except sqlite3.Error as error:
         raise BusError(f"cannot read the event history {file}: {error}") from error
-    return [_record(json.loads(message)) for (message,) in reversed(rows)]
+    pictures = default_folder() if recordings is None else Path(os.path.expanduser(recordings))
+    return [_record(json.loads(message), pictures) for (message,) in reversed(rows)]
 
 
 def _open(file: Path) -> sqlite3.Connection:
@@ -78,8 +85,9 @@ def _open(file: Path) -> sqlite3.Connection:
     return db
 
 
-def _record(message: dict[str, Any]) -> dict[str, Any]:
+def _record(message: dict[str, Any], pictures: Path) -> dict[str, Any]:
     event = message["event"]
+    recording = find(pictures, message["camera"], event["id"], event["started_at"])
     started, ended = event["started_at"], event["ended_at"]
     return {
         "seq": message["seq"],
@@ -94,12 +102,18 @@ def _record(message: dict[str, Any]) -> dict[str, Any]:
         "peak": event["peak"],
         "score": event["score"],
         "reason": event.get("reason"),
+        "snapshot": None if recording.snapshot is None else str(recording.snapshot),
+        "clip": None if recording.clip is None else str(recording.clip),
     }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `streamer events`."""
     parser.add_argument("--journal", metavar="FILE", help="history file (default: the user's state folder)")
+    parser.add_argument(
+        "--recordings", metavar="DIR", help="folder of snapshots and clips (default: the user's state folder)"
+    )
+    parser.add_argument("--config", metavar="FILE", help="a config file, which says where both are")
     parser.add_argument("--camera", help="only this camera's")
     parser.add_argument("--label", help="only this label's")
     parser.add_argument(
@@ -119,11 +133,22 @@ def run(args: argparse.Namespace) -> int:
         raise BusError(f"--limit {args.limit}: must be 1 or more")
     limit = TABLE_LIMIT if args.limit is None and args.format == "table" else args.limit
     since = None if args.since is None else parse_time(args.since, time.time())
-    records = list_events(args.journal, since, args.camera, args.label, limit)
+    journal, recordings = _places(args)
+    records = list_events(journal, since, args.camera, args.label, limit, recordings)
     with quiet_end() as ended:
         _WRITERS[args.format](records, sys.stdout)
         sys.stdout.flush()
     return ended.code
+
+
+def _places(args: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Where the history and the pictures are: as the options say, else as the config file does."""
+    if args.config is None:
+        return args.journal, args.recordings
+    from streamer.config import load_config
+
+    config = load_config(args.config)
+    return args.journal or config.journal.path, args.recordings or config.recording.folder
 
 
 def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
@@ -131,7 +156,8 @@ def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
     if not records:
         print("no events", file=out)
         return
-    lines = [("started", "lasted", "camera", "label", "peak", "")]
+    pictures = any(record["snapshot"] or record["clip"] for record in records)
+    lines = [("started", "lasted", "camera", "label", "peak", "", "clip or snapshot" if pictures else "")]
     for record in records:
         started = datetime.fromtimestamp(record["started_at"]).strftime("%Y-%m-%d %H:%M:%S")
         lasted = "goes on" if record["seconds"] is None else f"{record['seconds']:.1f} s"
@@ -142,9 +168,10 @@ def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
             record["label"],
             f"{record['peak']:.2f}",
             record["reason"] or "",
+            record["clip"] or record["snapshot"] or "",
         )
         lines.append(tuple(printable(str(word)) for word in words))  # type: ignore[arg-type]
-    widths = [max(len(line[i]) for line in lines) for i in range(6)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
         print(
             "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip(), file=out

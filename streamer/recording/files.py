@@ -68,7 +68,8 @@ def find(folder: Path, camera: str, event_id: str, started_at: float | None = No
     """
     own, name = folder / safe_name(camera), _PREFIX + safe_name(event_id)
     try:
-        days = [day_of(started_at)] if started_at is not None else _days(own)
+        # the day before too: messages round the start, and may round it over midnight
+        days = _days(own) if started_at is None else sorted({day_of(started_at), day_of(started_at - 1.0)})
     except (ValueError, OverflowError, OSError):  # no time at all
         return Recording()
     for day in days:

@@ -98,10 +98,10 @@ class Pictures:
         named = recording.folder
         folder = Path(named).expanduser().absolute() if named else default_folder()
         prepare(folder)
-        kinds = [kind for kind in ("snapshots", "clips") if getattr(recording, kind)]
+        kinds = " and ".join(kind for kind in ("snapshots", "clips") if getattr(recording, kind))
         self._note(
-            f"{' and '.join(kinds)} of events are written to {folder} and kept for {recording.keep_days:g} days,"
-            f" {recording.keep_mb:g} MB in all; up to {recording.memory_mb:g} MB of memory a camera"
+            f"{kinds} of events are written to {folder}, kept for {recording.keep_days:g} days,"
+            f" {recording.keep_mb:g} MB at most; up to {recording.memory_mb:g} MB of memory a camera"
         )
         return Recorder(
             recording,
