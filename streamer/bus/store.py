@@ -20,6 +20,7 @@ from streamer.errors import BusError
 SCHEMA_VERSION = 1
 APPLICATION = 0x73747231  # "str1", in the file's header
 MEMORY = ":memory:"
+CACHE = 512  # KB of pages kept; SQLite's 2 MB fill up over the first 2,000 rows and make commits no faster
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -97,6 +98,7 @@ class Store:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA journal_size_limit = 8388608")
+        db.execute(f"PRAGMA cache_size = -{CACHE}")
         if version == 0:
             with self._transaction():
                 for statement in _TABLES.split(";"):
