@@ -1,0 +1,65 @@
+"""Requests to the publisher: history, snapshots, corrections. One at a time, on a subscriber of its own, so
+that a long search never holds up what is live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from streamer.bus.endpoints import DEFAULT
+from streamer.bus.subscriber import AsyncSubscriber
+from streamer.errors import BusError
+
+_CODE = re.compile(r"\(([a-z_]+)\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class BusAddress:
+    """Where the publisher is, and the keys it wants."""
+
+    endpoint: str = DEFAULT
+    requests: str | None = None  # None: where heartbeats say, or the next port
+    keys: str | os.PathLike[str] | None = None
+
+    def subscriber(self, topics: list[str], **more: Any) -> AsyncSubscriber:
+        """Raises BusError for a bad address or key."""
+        return AsyncSubscriber(self.endpoint, topics=topics, requests=self.requests, keys=self.keys, **more)
+
+
+class Ask(Protocol):
+    """Ask the publisher: `await ask("events", after=0)`. Raises BusError."""
+
+    def __call__(self, op: str, /, **fields: Any) -> Awaitable[Mapping[str, Any]]: ...
+
+
+class Asker:
+    """Sends requests one after the other. Call it as `Ask` says."""
+
+    def __init__(self, bus: BusAddress, timeout: float = 2.0) -> None:
+        self._bus, self._timeout = bus, timeout
+        self._lock = asyncio.Lock()
+        self._subscriber: AsyncSubscriber | None = None
+
+    async def __call__(self, op: str, /, **fields: Any) -> Mapping[str, Any]:
+        async with self._lock:
+            if self._subscriber is None:
+                self._subscriber = self._bus.subscriber(["heartbeat/"], high_water_mark=2)
+            while await self._subscriber.receive(0.0) is not None:
+                pass  # heartbeats say where requests are answered
+            return await self._subscriber.request(op, timeout=self._timeout, **fields)
+
+    def close(self) -> None:
+        if self._subscriber is not None:
+            self._subscriber.close()
+            self._subscriber = None
+
+
+def code_of(error: BusError) -> str:
+    """The publisher's error code in what `request` raised; "" where the publisher said nothing."""
+    found = _CODE.search(str(error))
+    return found[1] if found else ""

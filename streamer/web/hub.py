@@ -1,0 +1,108 @@
+"""One mailbox for each browser. A slow one finds newer news in the place of older, and delays nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+MOST_WAITING = 400  # different pieces of news; a browser that is further behind gets the whole state anew
+
+
+class FullError(Exception):
+    """As many browsers are connected as may be."""
+
+
+def sse(name: str, data: Mapping[str, Any], place: object = None) -> bytes:
+    """One server-sent event; JSON holds no line break, so `data` is one line."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    head = f"event: {name}\n" if place is None else f"id: {place}\nevent: {name}\n"
+    return f"{head}data: {text}\n\n".encode("utf-8", "replace")
+
+
+class Mailbox:
+    """What one browser has not been told yet: at most MOST_WAITING pieces, the newest of each kind."""
+
+    def __init__(self) -> None:
+        self.behind = True  # it needs the whole state
+        self.closed = False
+        self._waiting: dict[Hashable, bytes] = {}
+        self._woken = asyncio.Event()
+
+    def put(self, key: Hashable, data: bytes) -> None:
+        if self.behind:
+            return  # the state it is about to get has this in it
+        self._waiting.pop(key, None)  # news stay in order, so that a part of them is never a later part
+        self._waiting[key] = data
+        if len(self._waiting) > MOST_WAITING:
+            self.fall_behind()
+        self._woken.set()
+
+    def fall_behind(self) -> None:
+        """Nothing that waits is needed: the whole state will be sent."""
+        self.behind = True
+        self._waiting.clear()
+        self._woken.set()
+
+    def caught_up(self) -> None:
+        """The whole state is about to be sent, as it is at this moment."""
+        self.behind = False
+        self._waiting.clear()
+
+    def take(self) -> bytes:
+        """All that waits, as one piece; empty where nothing does."""
+        data = b"".join(self._waiting.values())
+        self._waiting.clear()
+        self._woken.clear()
+        return data
+
+    async def wait(self, seconds: float) -> None:
+        """Until there is something to do, at most so long."""
+        try:
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def close(self) -> None:
+        self.closed = True
+        self._woken.set()
+
+
+class Hub:
+    """All mailboxes."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._boxes: set[Mailbox] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._boxes)
+
+    def join(self) -> Mailbox:
+        """A mailbox for one more browser. Raises FullError."""
+        if len(self._boxes) >= self.most or self._closed:
+            raise FullError(f"{len(self._boxes)} pages are open already, as many as may be")
+        box = Mailbox()
+        self._boxes.add(box)
+        return box
+
+    def leave(self, box: Mailbox) -> None:
+        self._boxes.discard(box)
+
+    def tell(self, key: Hashable, data: bytes) -> None:
+        """Tell everybody; what waits under the same key is replaced."""
+        for box in self._boxes:
+            box.put(key, data)
+
+    def resync(self) -> None:
+        """Everybody gets the whole state anew."""
+        for box in self._boxes:
+            box.fall_behind()
+
+    def close(self) -> None:
+        """Every stream ends, and no new one begins."""
+        self._closed = True
+        for box in self._boxes:
+            box.close()

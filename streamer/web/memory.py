@@ -1,0 +1,196 @@
+"""What the page shows, as it is now: cameras, open events and those of the last minutes. Pure: no sockets.
+
+Everything in here is made of plain JSON values, so that it can be sent as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from streamer.bus.messages import EventMessage, PredictionMessage, Snapshot, StatusMessage
+
+Json: TypeAlias = dict[str, Any]
+
+WINDOW = 900.0  # seconds of events that are kept here; what is older is in the history
+MOST_EVENTS = 2000
+MOST_CAMERAS = 500
+MOST_LABELS = 2000
+TOP = 3  # labels of a prediction that the page gets
+_PLACE = re.compile(r"(\d{1,18})-([\w.:+]{1,64})-([\w.:+]{0,64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far somebody has come: an event's number, and which session and history gave it out.
+
+    Travels as the `id` of a server-sent event, and comes back as `Last-Event-ID`.
+    """
+
+    seq: int
+    session: str
+    journal: str
+
+    def __str__(self) -> str:
+        return f"{self.seq}-{self.session}-{self.journal}"
+
+    @classmethod
+    def parse(cls, text: str | None) -> Place | None:
+        """None for anything that is not what `str` makes of a publisher's own words."""
+        found = None if text is None else _PLACE.fullmatch(text)
+        return None if found is None else cls(int(found[1]), found[2], found[3])
+
+
+def record_of(message: EventMessage) -> Json:
+    """One event as the page knows it: flat, with the number of the newest phase."""
+    event = message.raw["event"]
+    display = event.get("display")
+    return {
+        "id": message.id,
+        "seq": message.seq,
+        "camera": message.camera,
+        "label": message.label,
+        "display": display if isinstance(display, str) else message.label,
+        "phase": message.phase,
+        "score": message.score,
+        "peak": message.peak,
+        "started_at": message.started_at,
+        "ended_at": message.ended_at,
+        "reason": message.reason,
+        "sent_at": message.sent_at,
+    }
+
+
+def _named(item: Mapping[str, Any]) -> Json:
+    display = item.get("display")
+    shown = display if isinstance(display, str) else item["label"]
+    return {"label": item["label"], "display": shown, "score": item["score"]}
+
+
+def prediction_of(message: PredictionMessage) -> Json:
+    """What a model believes of a camera now."""
+    raw = message.raw
+    return {
+        "camera": message.camera,
+        "model": message.model,
+        "stable": None if raw["stable"] is None else _named(raw["stable"]),
+        "top": [_named(item) for item in raw["top"][:TOP]],
+        "sent_at": message.sent_at,
+    }
+
+
+def status_of(message: StatusMessage) -> Json:
+    """A camera's state."""
+    code, picture = message.raw.get("code"), message.raw.get("picture")
+    return {
+        "camera": message.camera,
+        "state": message.state,
+        "since": message.since,
+        "detail": message.detail,
+        "code": code if isinstance(code, str) else None,
+        "picture": picture if isinstance(picture, str) else None,
+        "fps": message.fps,
+        "width": message.width,
+        "height": message.height,
+        "sent_at": message.sent_at,
+    }
+
+
+class Memory:
+    """The present and the last minutes. Methods return whether anything is to be told."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, Json] = {}
+        self.predictions: dict[str, dict[str, Json]] = {}  # by camera, then by model
+        self.events: dict[str, Json] = {}  # by event id, oldest news first
+        self.labels: dict[str, str] = {}  # label -> what people call it
+        self._floor: int | None = None  # of events up to this number some may be missing here
+
+    def status(self, message: StatusMessage) -> bool:
+        known = self.statuses.get(message.camera)
+        if known is None and len(self.statuses) >= MOST_CAMERAS:
+            return False
+        if known is not None and known["sent_at"] > message.sent_at:
+            return False
+        self.statuses[message.camera] = status_of(message)
+        return True
+
+    def prediction(self, message: PredictionMessage) -> bool:
+        models = self.predictions.setdefault(message.camera, {})
+        known = models.get(message.model)
+        if len(self.predictions) > MOST_CAMERAS or (known and known["sent_at"] > message.sent_at):
+            return False
+        told = models[message.model] = prediction_of(message)
+        for item in told["top"]:
+            self._label(item["label"], item["display"])
+        return True
+
+    def event(self, message: EventMessage) -> Json:
+        """Take in a phase of an event; the event as it stands now."""
+        if self._floor is None:
+            self._floor = message.seq - 1
+        told = record_of(message)
+        self.events.pop(message.id, None)  # so that the newest news comes last
+        self.events[message.id] = told
+        self._label(told["label"], told["display"])
+        return told
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        """Every camera as the publisher sees it; cameras that it does not have are gone."""
+        self.keep_cameras(snapshot.cameras)
+        for camera in snapshot.cameras.values():
+            if camera.status is not None:
+                self.status(camera.status)
+            if camera.prediction is not None:
+                self.prediction(camera.prediction)
+
+    def keep_cameras(self, names: Mapping[str, Any]) -> bool:
+        """Forget cameras that are not in `names`."""
+        gone = [name for name in {*self.statuses, *self.predictions} if name not in names]
+        for name in gone:
+            self.statuses.pop(name, None)
+            self.predictions.pop(name, None)
+        return bool(gone)
+
+    def forget(self, now: float) -> None:
+        """Drop events of which nothing was heard for long, and the oldest where they are too many."""
+        for name, told in list(self.events.items()):
+            if told["sent_at"] >= now - WINDOW and len(self.events) <= MOST_EVENTS:
+                break  # what follows is newer
+            del self.events[name]
+            self._floor = max(self._floor or 0, told["seq"])
+
+    def synced(self, seq: int) -> None:
+        """Everything up to number `seq` was offered."""
+        if self._floor is None:
+            self._floor = seq
+
+    def new_history(self) -> None:
+        """Numbers count in another history from here on: none of it is known yet."""
+        self._floor = None
+
+    def reaches(self, seq: int) -> bool:
+        """Whether everything after number `seq` is in here."""
+        return self._floor is not None and seq >= self._floor
+
+    def _label(self, label: str, display: str) -> None:
+        if label in self.labels or len(self.labels) < MOST_LABELS:
+            self.labels[label] = display
+
+    def state(self) -> Json:
+        """All of it, for a page that knows nothing yet."""
+        return {
+            "cameras": [
+                {
+                    "camera": name,
+                    "status": self.statuses.get(name),
+                    "predictions": list(self.predictions.get(name, {}).values()),
+                }
+                for name in dict.fromkeys([*self.statuses, *self.predictions])
+            ],
+            "events": list(self.events.values()),
+            "labels": [{"label": label, "display": display} for label, display in self.labels.items()],
+            "window": WINDOW,
+        }

@@ -1,0 +1,107 @@
+// One event, whole: its facts, its pictures where there are any, and "this is wrong".
+
+import { $, clock, el, lasted, name, percent, put, show } from "./dom.js"
+import { labels } from "./store.js"
+
+const NOTHING = "nothing", OTHER = "other", LABEL = "label:"
+let current = null
+let recordings = false
+
+export function setUp(hasRecordings) {
+  recordings = hasRecordings
+}
+
+/** Open the dialog; `wrong`: begin at the correction. */
+export function open(event, wrong) {
+  current = event
+  put($("details-title"), `${event.display}, ${event.camera}`)
+  $("details-title").dir = "auto"
+  $("details-facts").replaceChildren(...facts(event).flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]))
+  fillLabels(event)
+  put($("mark-result"), "")
+  $("details-media").replaceChildren()
+  if (recordings) fillMedia(event)
+  $("details").showModal()
+  ;(wrong ? $("mark-label") : $("details-title")).focus()
+}
+
+function facts(event) {
+  const found = [
+    ["Camera", name(event.camera)], ["Action", name(event.display)],
+    ["Started", clock(event.started_at)],
+    ["Ended", event.phase === "end" ? `${clock(event.ended_at)}, after ${lasted(event.ended_at - event.started_at)}` : "goes on"],
+    ["Peak score", percent(event.peak)],
+  ]
+  if (event.display !== event.label) found.push(["Label", name(event.label)])
+  if (event.reason) found.push(["Ended because", name(event.reason)])
+  found.push(["Number", `${event.id} (message ${event.seq})`])
+  return found
+}
+
+function fillLabels(event) {
+  const known = [...labels].filter(([label]) => label !== event.label).sort((a, b) => a[1].localeCompare(b[1]))
+  $("mark-label").replaceChildren(
+    el("option", { value: NOTHING }, "Nothing happened"),
+    ...known.map(([label, display]) => el("option", { value: LABEL + label }, display)),
+    el("option", { value: OTHER }, "Something else …"))
+  show($("mark-other-row"), false)
+}
+
+async function fillMedia(event) {
+  const query = `camera=${encodeURIComponent(event.camera)}&event=${encodeURIComponent(event.id)}`
+  try {
+    const { kinds } = await (await fetch(`/recordings?${query}`)).json()
+    if (current !== event) return
+    const about = `${event.display}, ${event.camera}, ${clock(event.started_at)}`
+    if (kinds.includes("clip")) {
+      $("details-media").append(
+        el("video", { src: `/recording?${query}&kind=clip`, controls: true, preload: "metadata", "aria-label": `Clip: ${about}` }),
+        el("p", {}, el("a", { href: `/recording?${query}&kind=clip`, target: "_blank", rel: "noopener" }, "The clip by itself")))
+    }
+    if (kinds.includes("snapshot")) {
+      const address = `/recording?${query}&kind=snapshot`
+      $("details-media").append(
+        ...(kinds.includes("clip") ? [] : [el("img", { src: address, alt: `Picture: ${about}` })]),
+        el("p", {}, el("a", { href: address, target: "_blank", rel: "noopener" }, "The picture at its peak")))
+    }
+    if (!kinds.length) $("details-media").append(el("p", { class: "note" }, "No pictures are kept of this event (a clip is ready some seconds after the end)."))
+  } catch {
+    if (current === event) $("details-media").append(el("p", { class: "note" }, "Whether there are pictures could not be asked."))
+  }
+}
+
+async function send() {
+  const event = current
+  const choice = $("mark-label").value
+  const other = $("mark-other").value.trim()
+  if (choice === OTHER && !other) {
+    put($("mark-result"), "Write what it was.")
+    $("mark-other").focus()
+    return
+  }
+  const label = choice === NOTHING ? null : choice === OTHER ? other : choice.slice(LABEL.length)
+  put($("mark-result"), "Sending …")
+  let text
+  try {
+    const answer = await fetch("/mark", {
+      method: "POST", headers: { "content-type": "application/json" },
+      body: JSON.stringify({ camera: event.camera, event: event.id, label }),
+    })
+    const told = await answer.json()
+    text = answer.ok ? "Kept. Thank you." : `Not kept: ${told.error}.`
+  } catch {
+    text = "Not sent: the page's server does not answer."
+  }
+  if (current === event) put($("mark-result"), text)
+}
+
+$("mark").addEventListener("submit", (event) => {
+  event.preventDefault()
+  send()
+})
+$("mark-label").addEventListener("change", () => show($("mark-other-row"), $("mark-label").value === OTHER))
+$("details-close").addEventListener("click", () => $("details").close())
+$("details").addEventListener("close", () => {
+  current = null
+  $("details-media").replaceChildren() // a clip that plays stops
+})

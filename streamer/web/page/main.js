@@ -1,0 +1,178 @@
+// Brings the parts together: what the stream says goes into the store, and from there onto the page.
+
+import * as alerts from "./alerts.js"
+import * as cameraList from "./cameras.js"
+import * as details from "./details.js"
+import { $, clock, put, show } from "./dom.js"
+import { Rows } from "./events.js"
+import * as history from "./history.js"
+import * as prefs from "./prefs.js"
+import * as say from "./say.js"
+import * as store from "./store.js"
+import { follow } from "./stream.js"
+import * as timeline from "./timeline.js"
+
+const RECENT = 25
+const recent = new Rows($("recent-rows"))
+let begun = false
+let saidLink = ""
+let drawing = false
+
+// ---- drawing: soon, at most a few times a second, whatever arrives
+
+function redraw() {
+  if (drawing) return
+  drawing = true
+  setTimeout(() => {
+    drawing = false
+    draw()
+  }, 150)
+}
+
+function draw() {
+  cameraList.draw()
+  timeline.draw(alerts.isAlert)
+  const list = store.newestFirst().slice(0, RECENT)
+  recent.show(list, alerts.isAlert)
+  show($("no-recent"), !list.length)
+  show($("pictures-row"), [...store.cameras.values()].some((camera) => camera.preview !== null))
+  alerts.draw()
+  alerts.drawChoice()
+  history.drawChoices()
+}
+
+// ---- the connection, in words
+
+const PAGE = {
+  connecting: "Connecting", gone: "Disconnected: the page's server does not answer. Trying again",
+  silent: "Disconnected: the page's server is silent. Trying again",
+}
+
+function drawLink() {
+  const { page, bus, endpoint, detail } = store.link
+  let text = PAGE[page] ?? `Disconnected: ${store.link.pageDetail}`
+  if (page === "live") {
+    text = { live: "Live", connecting: `Waiting for streamer at ${endpoint}`,
+      silent: `No news: streamer at ${endpoint} is silent since ${clock(store.link.since)}. Waiting for it`,
+      refused: `No news: ${detail}` }[bus] ?? bus
+  }
+  const ok = page === "live" && bus === "live"
+  $("link").dataset.state = ok ? "live" : page === "connecting" ? "connecting" : "stale"
+  document.body.dataset.stale = !ok
+  put($("link-text"), text)
+  if (text === saidLink) return
+  if (begun && (saidLink || !ok)) say.now(ok ? "Live again." : `${text}.`)
+  saidLink = text
+  redraw()
+}
+
+// ---- what is said about changes
+
+function tell({ event, before }) {
+  const news = !before || (before.phase !== "end" && event.phase === "end")
+  if (!before && alerts.raise(event)) return
+  if (news) say.change(`event ${event.id}`, say.sentence(event))
+}
+
+function sayStates(before) {
+  for (const [name, camera] of store.cameras) {
+    const state = camera.status?.state
+    if (before.has(name) && before.get(name) !== state && state) say.change(`camera ${name}`, `${name}: ${state}`)
+  }
+}
+
+const states = () => new Map([...store.cameras].map(([name, camera]) => [name, camera.status?.state]))
+
+function sayBeginning() {
+  const all = store.cameras.size
+  const lost = [...store.cameras.values()].filter(store.isLost).map((camera) => camera.camera)
+  const lostText = lost.length ? `lost: ${lost.join(", ")}` : "none lost"
+  if (all) say.now(`${all} camera${all === 1 ? "" : "s"}, ${lostText}.`)
+  return all > 0
+}
+
+// ---- the stream
+
+const handlers = {
+  page(state, detail) {
+    if (store.link.page === state && store.link.pageDetail === detail) return
+    store.link.page = state
+    store.link.pageDetail = detail
+    drawLink()
+  },
+  hello(told) {
+    alerts.setUp(told.alerts, redraw)
+    details.setUp(told.recordings)
+    for (const { camera, seq } of told.previews) store.camera(camera).preview = seq
+    put($("about"), `streamer ${told.version}`)
+  },
+  state(told) {
+    const before = states()
+    const changes = store.takeState(told)
+    Object.assign(store.link, { bus: told.link.state, since: told.link.since, detail: told.link.detail, endpoint: told.endpoint })
+    show($("gap"), !told.complete)
+    if (!told.complete) put($("gap"), "Some older events could not be fetched; the history below has what there is.")
+    if (begun) {
+      changes.forEach(tell)
+      sayStates(before)
+    } else {
+      for (const { event } of changes) if (event.phase !== "end") alerts.raise(event)
+      begun = sayBeginning()
+    }
+    drawLink()
+    redraw()
+  },
+  event(told) {
+    const change = store.takeEvent(told)
+    if (change) tell(change)
+    store.forgetOldest()
+    redraw()
+  },
+  status(told) {
+    const before = states()
+    store.camera(told.camera).status = told
+    sayStates(before)
+    redraw()
+  },
+  prediction(told) {
+    store.camera(told.camera).predictions.set(told.model, told)
+    for (const { label, display } of told.top) store.labels.set(label, display)
+    redraw()
+  },
+  preview({ camera, seq }) {
+    if (!store.cameras.has(camera)) return
+    store.camera(camera).preview = seq
+    redraw()
+  },
+  link(told) {
+    Object.assign(store.link, { bus: told.state, since: told.since, detail: told.detail })
+    drawLink()
+  },
+  gap({ count, reason }) {
+    show($("gap"), true)
+    put($("gap"), `${count} event message${count === 1 ? "" : "s"} cannot be had any more (${reason}).`)
+  },
+}
+
+// ---- settings
+
+$("span").value = prefs.get("span", innerWidth < 600 ? "120" : "300")
+$("span").addEventListener("change", () => {
+  prefs.set("span", $("span").value)
+  redraw()
+})
+$("speak-changes").checked = prefs.get("speak", true)
+$("speak-changes").addEventListener("change", (event) => {
+  prefs.set("speak", event.target.checked)
+  say.enable(event.target.checked)
+})
+say.enable(prefs.get("speak", true))
+$("pictures").checked = prefs.get("pictures", false)
+$("pictures").addEventListener("change", (event) => {
+  prefs.set("pictures", event.target.checked)
+  cameraList.showPictures(event.target.checked)
+})
+cameraList.showPictures(prefs.get("pictures", false))
+history.setUp(alerts.isAlert)
+setInterval(redraw, 1000)
+follow(handlers)

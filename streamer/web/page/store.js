@@ -1,0 +1,61 @@
+// What the page knows: cameras, events, labels. It is told by the stream, and tells whoever listens.
+
+export const cameras = new Map() // name -> {camera, status, predictions: Map(model -> prediction), preview}
+export const events = new Map() // id -> event as the server sends it
+export const labels = new Map() // label -> what people call it
+export const eventLabels = new Set() // labels that were events
+export const link = { page: "connecting", bus: "connecting", since: Date.now() / 1000, detail: "", endpoint: "" }
+
+const MOST_EVENTS = 1500
+let skew = 0 // seconds that the server's clock is ahead of ours
+
+/** Unix seconds by the server's clock. */
+export const now = () => Date.now() / 1000 + skew
+
+export function camera(name) {
+  if (!cameras.has(name)) cameras.set(name, { camera: name, status: null, predictions: new Map(), preview: null })
+  return cameras.get(name)
+}
+
+/** Take in an event; {event, before} where it is news. */
+export function takeEvent(event) {
+  const before = events.get(event.id)
+  labels.set(event.label, event.display)
+  eventLabels.add(event.label)
+  if (before && before.sent_at > event.sent_at) return null
+  events.set(event.id, event)
+  return { event, before }
+}
+
+/** Take in the whole state; the changes in it, oldest first. */
+export function takeState(state) {
+  skew = state.now - Date.now() / 1000
+  const seen = new Set()
+  for (const told of state.cameras) {
+    seen.add(told.camera)
+    const known = camera(told.camera)
+    known.status = told.status
+    known.predictions = new Map(told.predictions.map((prediction) => [prediction.model, prediction]))
+  }
+  for (const name of cameras.keys()) if (!seen.has(name)) cameras.delete(name)
+  for (const { label, display } of state.labels) labels.set(label, display)
+  const told = [...state.missed, ...state.events].sort((a, b) => a.sent_at - b.sent_at)
+  const present = new Set(told.map((event) => event.id))
+  for (const [id, event] of events) {
+    if (event.phase !== "end" && !present.has(id)) events.delete(id) // nobody will say how it ended
+  }
+  return told.map(takeEvent).filter((change) => change && change.before?.phase !== change.event.phase)
+}
+
+export function forgetOldest() {
+  if (events.size <= MOST_EVENTS) return
+  const oldest = newestFirst().slice(MOST_EVENTS)
+  for (const event of oldest) events.delete(event.id)
+}
+
+export const newestFirst = () => [...events.values()].sort((a, b) => b.started_at - a.started_at || b.seq - a.seq)
+
+export const display = (label) => labels.get(label) ?? label
+
+const LOST = new Set(["reconnecting", "failed", "stalled"])
+export const isLost = (known) => LOST.has(known.status?.state)

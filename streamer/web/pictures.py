@@ -1,0 +1,82 @@
+"""The newest live picture of each camera, where the run publishes previews; nothing otherwise.
+
+On a subscriber of its own: pictures are large, and must not be what makes an event late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from dataclasses import dataclass
+
+from streamer.bus.messages import OtherMessage
+from streamer.clock import SYSTEM_CLOCK, Clock
+from streamer.errors import BusError
+from streamer.web.asker import BusAddress
+from streamer.web.hub import Hub, sse
+from streamer.web.memory import Json
+
+FRESH = 10.0  # seconds for which a picture counts as live
+LARGEST = 3_000_000  # characters of base64
+MOST = 500  # cameras
+AGAIN = 5.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A JPEG as it came: still in base64."""
+
+    encoded: str
+    at: float  # monotonic seconds
+    seq: int
+
+
+class Pictures:
+    """`run` follows the previews until it is cancelled."""
+
+    def __init__(self, bus: BusAddress, hub: Hub, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._bus, self._hub, self._clock = bus, hub, clock
+        self._newest: dict[str, Picture] = {}
+
+    async def run(self) -> None:
+        """Follow the previews for ever."""
+        while True:
+            try:
+                async with self._bus.subscriber(["preview/"], high_water_mark=4) as subscriber:
+                    while True:
+                        message = await subscriber.receive(FRESH)
+                        if isinstance(message, OtherMessage) and message.type == "preview":
+                            self._take(message)
+            except BusError:  # the feed says what is wrong
+                await asyncio.sleep(AGAIN)
+
+    def _take(self, message: OtherMessage) -> None:
+        camera, encoded = message.raw.get("camera"), message.raw.get("jpeg")
+        if not isinstance(camera, str) or not isinstance(encoded, str) or len(encoded) > LARGEST:
+            return
+        if camera in self._newest or len(self._newest) < MOST:
+            self._newest[camera] = Picture(encoded, self._clock.monotonic(), message.seq)
+            self._hub.tell(("preview", camera), sse("preview", {"camera": camera, "seq": message.seq}))
+
+    def available(self) -> list[Json]:
+        """The cameras of which there is a live picture."""
+        return [
+            {"camera": camera, "seq": picture.seq}
+            for camera, picture in self._newest.items()
+            if self._fresh(picture)
+        ]
+
+    def jpeg(self, camera: str) -> bytes | None:
+        """The newest picture; None where there is none that is live."""
+        picture = self._newest.get(camera)
+        if picture is None or not self._fresh(picture):
+            return None
+        try:
+            data = base64.b64decode(picture.encoded, validate=True)
+        except binascii.Error:
+            return None
+        return data if data.startswith(b"\xff\xd8\xff") else None
+
+    def _fresh(self, picture: Picture) -> bool:
+        return self._clock.monotonic() - picture.at < FRESH
