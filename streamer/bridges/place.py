@@ -26,10 +26,12 @@ EVERY = 0.2  # least seconds between two writes while events flow; a kill repeat
 RETRY = 5.0  # seconds between attempts to write to a failing disk
 
 
-def default_file(kind: str, *parts: str) -> Path:
-    """A file in the user's state folder, one for each publisher and receiver: `parts` name them."""
-    told = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")[:60]
-    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:8]
+def default_file(kind: str, *parts: str, private: str = "") -> Path:
+    """A file in the user's state folder, one for each publisher and receiver: `parts` name them, with
+    `private` in the digest only.
+    """
+    told = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(parts)).strip("-")[:60]
+    digest = hashlib.sha256("\0".join((*parts, private)).encode("utf-8", "replace")).hexdigest()[:8]
     return default_path().parent / "bridges" / f"{kind}-{told}-{digest}.json"
 
 

@@ -146,6 +146,8 @@ class Poster:
             own["Authorization"] = self._target.authorization
         connection.request("POST", self._target.path, body, own)
         response = connection.getresponse()
+        if self._cut_off:  # http.client takes an end among the headers for their end
+            raise TimeoutError
         answer = Answer(response.status, response.reason[:60], response.getheader("Retry-After"))
         self._clear(response)
         return answer

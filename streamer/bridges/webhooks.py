@@ -114,8 +114,9 @@ def _settings(args: argparse.Namespace) -> Settings:
     if args.secret_file is not None and secret is None:
         raise ConfigError(f"--secret-file: {args.secret_file} is empty")
     where = "WEBHOOK_SECRET" if args.secret_file is None else f"--secret-file {args.secret_file}"
-    named = f"{target.shown}{target.path}"
-    state = Path(args.state).expanduser() if args.state else default_file("webhook", args.endpoint, named)
+    state = Path(args.state).expanduser() if args.state else None
+    if state is None:
+        state = default_file("webhook", args.endpoint, target.shown, private=target.path)
     return Settings(
         endpoint=args.endpoint,
         requests=args.requests,
