@@ -117,6 +117,7 @@ class Disk:
         try:
             if lock is not None:
                 keeping.sweep(self._folder)
+                self._tidy()
             while (job := self._next()) is not None:
                 if job:
                     self._write(*job[0])
