@@ -9,7 +9,8 @@
     │   ├── ModelLoadError     a checkpoint cannot be found, read or used
     │   └── WindowShapeError   a window does not have the shape its checkpoint was made for
     ├── BusError               ZeroMQ, the journal, keys
-    └── DatasetError           training data
+    ├── DatasetError           training data
+    └── SpeechError            no voice, or no sound
 
 Third-party exceptions are translated once, where they enter, with `raise ... from`. A message says what
 failed, why, and what to do, on one line and without secrets: the command line prints it as it is.
@@ -74,3 +75,7 @@ class BusError(StreamerError):
 
 class DatasetError(StreamerError):
     """Training data cannot be used."""
+
+
+class SpeechError(StreamerError):
+    """The system cannot speak: no voice, library or sound device."""

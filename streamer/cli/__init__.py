@@ -3,7 +3,7 @@
 A command is a module with `add_arguments(parser)` and `run(args) -> int`.
 
 Exit codes: 0 done (SIGTERM included), 1 a fault of the program, 2 wrong usage or configuration, 3 no source
-could be opened, 4 the model, 130 interrupted.
+could be opened, 4 the model, 5 speech, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,19 @@ from importlib import import_module
 from typing import NamedTuple, NoReturn
 
 from streamer import __version__
-from streamer.errors import BusError, ConfigError, DatasetError, ModelError, SourceError, StreamerError
+from streamer.errors import (
+    BusError,
+    ConfigError,
+    DatasetError,
+    ModelError,
+    SourceError,
+    SpeechError,
+    StreamerError,
+)
 from streamer.redact import redact
 
 EXIT_FAULT, EXIT_USAGE, EXIT_SOURCE, EXIT_MODEL, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+EXIT_SPEECH = 5
 
 
 class Command(NamedTuple):
@@ -35,6 +44,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("streamer.cli.run", "watch cameras, streams or files"),
     "subscribe": Command("streamer.bus.watch", "print what a running streamer publishes"),
+    "web": Command("streamer.web.command", "serve a page that shows what a running streamer recognises"),
     "check": Command("streamer.cli.check", "validate a config file"),
     "doctor": Command("streamer.doctor", "what works on this machine, what does not, how to mend it"),
     "models": Command("streamer.cli.models", "known checkpoints, and which are on this machine"),
@@ -42,6 +52,8 @@ COMMANDS = {
     "events": Command("streamer.bus.history", "list and export the event history"),
     "mqtt": Command("streamer.bridges.mqtt", "events to an MQTT broker, with Home Assistant discovery"),
     "webhook": Command("streamer.bridges.webhooks", "events to a URL: signed, in order, at least once"),
+    "speak": Command("streamer.speak.command", "say aloud what happens, or write it into sound files"),
+    "captions": Command("streamer.captions.command", "large captions, or lines for screen readers and braille"),
     "keys": Command("streamer.bus.keys", "make and allow encryption keys"),
     "train": Command("streamer.training.train", "fine-tune a checkpoint on your own actions"),
     "evaluate": Command("streamer.training.evaluate", "how good a model is on clips and on streams"),
@@ -144,4 +156,6 @@ def _code(error: StreamerError) -> int:
         return EXIT_SOURCE
     if isinstance(error, ModelError):
         return EXIT_MODEL
+    if isinstance(error, SpeechError):
+        return EXIT_SPEECH
     return EXIT_USAGE if isinstance(error, (ConfigError, BusError, DatasetError)) else EXIT_FAULT

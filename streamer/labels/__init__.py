@@ -10,6 +10,7 @@ A label set is a YAML file; `configs/labels/<language>.yaml` are three that come
     end: "{} bitti"
     groups: {drinking: [drinking beer, drinking shots]}   # one event for several labels
     ignore: [still]                            # never an event
+    phrases: {lost: "{camera}: görüntü yok"}   # what else is said: see phrases.py
 
 Messages carry the label as the model knows it, which never changes, and its display name beside it.
 """
@@ -24,12 +25,13 @@ from typing import Any
 from streamer.config import EventsConfig, LabelRule
 from streamer.config_yaml import read_document
 from streamer.errors import ConfigError
+from streamer.labels.phrases import ENGLISH, fault_in
 
 # In a wheel the files lie beside this one; in a checkout they are where people look for them.
 FOLDERS = (Path(__file__).parent / "languages", Path(__file__).parents[2] / "configs" / "labels")
 LONGEST = 300  # characters of a name or sentence
 EXIT = 0.7  # of a label's own threshold: where its event closes
-_KEYS = ("language", "labels", "start", "end", "groups", "ignore")
+_KEYS = ("language", "labels", "start", "end", "groups", "ignore", "phrases")
 _OWN_KEYS = ("display", "aliases", "start", "end")
 
 
@@ -53,6 +55,7 @@ class LabelSet:
     end: str = "{} ended"
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
+    phrases: Mapping[str, str] = field(default_factory=dict)
 
     def display(self, label: str) -> str:
         """What people call a label; itself where nobody said."""
@@ -87,6 +90,7 @@ class LabelSet:
             other.end if self.end == empty.end else self.end,
             {**other.groups, **self.groups},
             tuple(dict.fromkeys([*other.ignore, *self.ignore])),
+            {**other.phrases, **self.phrases},
         )
 
 
@@ -238,7 +242,19 @@ class _Reader:
             self._text(data, "end", ()) or empty.end,
             {name: self._list(members, ("groups", name)) for name, members in groups.items()},
             self._list(data.get("ignore"), ("ignore",)),
+            self._phrases(data.get("phrases") or {}),
         )
+
+    def _phrases(self, phrases: Any) -> dict[str, str]:
+        path = ("phrases",)
+        if not isinstance(phrases, Mapping):
+            raise self._wrong(path, f"expected phrases; known: {', '.join(ENGLISH)}")
+        self._keys(phrases, tuple(ENGLISH), path)
+        found = {name: self._text(phrases, name, path) for name in phrases}
+        for name, text in found.items():
+            if text is not None and (fault := fault_in(name, text)):
+                raise self._wrong((*path, name), fault)
+        return {name: text for name, text in found.items() if text is not None}
 
     def _keys(self, data: Mapping[str, Any], known: Sequence[str], path: tuple[str, ...]) -> None:
         for key in data:
