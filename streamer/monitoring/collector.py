@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ STAGES = {
     "inference": "The model's part of one window.",
     "capture_to_publish": "From the capture of a window's newest frame to handing its scores to the bus.",
 }
+STATES = tuple(map(str, CameraState))
 PICTURES = ("ok", "frozen", "black", "grey")
 Series = Iterable[tuple[tuple[str, ...], float]]  # values of the labels, value
 
@@ -123,7 +124,7 @@ def _cameras(vitals: Vitals) -> Iterator[Metric]:
     def causes(of: Callable[[CameraStats], Mapping[str, int]]) -> Series:
         return [((name, cause), n) for name, camera in cameras for cause, n in of(camera).items()]
 
-    def states(all_of: Iterable[str], now: Callable[[CameraStats], str]) -> Series:
+    def states(all_of: Sequence[str], now: Callable[[CameraStats], str]) -> Series:
         return [((name, s), float(s == now(camera))) for name, camera in cameras for s in all_of]
 
     def last_frame(camera: CameraStats) -> float | None:
@@ -132,7 +133,7 @@ def _cameras(vitals: Vitals) -> Iterator[Metric]:
 
     one = ("camera",)
     yield _gauge("camera_state", "1 for the state a camera is in, 0 for the others.", ("camera", "state"),
-                 states(map(str, CameraState), lambda c: str(c.status.state)))  # fmt: skip
+                 states(STATES, lambda c: str(c.status.state)))  # fmt: skip
     yield _gauge("camera_picture", "1 for how a camera's picture looks, 0 for the others.",
                  ("camera", "picture"), states(PICTURES, lambda c: c.status.picture))  # fmt: skip
     yield _gauge("camera_frames_per_second", "Frames that arrive, measured.", one,
