@@ -21,7 +21,7 @@ from streamer import __version__
 from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.errors import BusError
 from streamer.web import recordings
-from streamer.web.asker import Asker, BusAddress, code_of
+from streamer.web.asker import Asker, BusAddress, refusal
 from streamer.web.feed import Feed
 from streamer.web.guard import HEALTH, Guard, Rules
 from streamer.web.history import Query, Search, SearchError
@@ -106,8 +106,8 @@ class Page:
 
     async def _stream(self, request: Request) -> ASGIApp | Response:
         last = request.headers.get("last-event-id") or request.query_params.get("last")
-        if request.method != "GET":
-            return Response(media_type="text/event-stream")
+        if request.method != "GET":  # so that a page can ask why it gets no stream
+            return Response(status_code=503 if self.hub.full else 200, media_type="text/event-stream")
         try:
             box = self.hub.join()
         except FullError as error:
@@ -116,7 +116,6 @@ class Page:
             "version": __version__,
             "alerts": list(self._settings.alerts),
             "recordings": self._settings.recordings is not None,
-            "previews": self._pictures.available(),
         }
         return EventStream(self.hub, box, self.feed, self._ask, Place.parse(last), hello)
 
@@ -131,7 +130,7 @@ class Page:
         try:
             return JSONResponse(await Search(self._search, query).run(self._clock.wall()))
         except BusError as error:
-            return _wrong(502, code_of(error) or "no_answer", str(error))
+            return _wrong(502, *refusal(error))
         finally:
             self._searching -= 1
 
@@ -161,10 +160,10 @@ class Page:
         try:
             reply = await self._ask("mark", **mark)
         except BusError as error:
-            code = code_of(error)
+            code, message = refusal(error)
             if code == "unknown_op":
-                return _wrong(501, code, "the running streamer does not keep corrections")
-            return _wrong(502, code or "no_answer", str(error))
+                return _wrong(501, code, "the running streamer is too old to keep corrections")
+            return _wrong(502, code, message)
         return JSONResponse({key: value for key, value in reply.items() if key != "id"})
 
 

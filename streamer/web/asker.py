@@ -15,7 +15,7 @@ from streamer.bus.endpoints import DEFAULT
 from streamer.bus.subscriber import AsyncSubscriber
 from streamer.errors import BusError
 
-_CODE = re.compile(r"\(([a-z_]+)\)$")
+_REFUSAL = re.compile(r"cannot serve op '\w+': (.*) \((\w+)\)$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Asker:
             self._subscriber = None
 
 
-def code_of(error: BusError) -> str:
-    """The publisher's error code in what `request` raised; "" where the publisher said nothing."""
-    found = _CODE.search(str(error))
-    return found[1] if found else ""
+def refusal(error: BusError) -> tuple[str, str]:
+    """(code, message) as the publisher said them; the code is "no_answer" where it said nothing."""
+    found = _REFUSAL.search(str(error))
+    return (found[2], found[1]) if found else ("no_answer", str(error))

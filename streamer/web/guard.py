@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 HEALTH = "/healthz"
+LARGEST_HEAD = 16 * 1024  # bytes of a request's address and headers
 SECURITY_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self';"
@@ -75,6 +76,10 @@ class Guard:
         headers, method = Headers(scope=scope), scope["method"]
         if method not in ("GET", "HEAD", "POST"):
             return PlainTextResponse("only GET, HEAD and POST\n", 405, {"allow": "GET, HEAD, POST"})
+        size = len(scope["raw_path"]) + len(scope["query_string"])
+        size += sum(len(name) + len(value) for name, value in scope["headers"])
+        if size > LARGEST_HEAD:
+            return PlainTextResponse(f"address and headers may have {LARGEST_HEAD} bytes\n", 431)
         if scope["path"] == HEALTH:
             return None
         hosts = [value for name, value in scope["headers"] if name == b"host"]

@@ -59,6 +59,8 @@ class Mailbox:
 
     async def wait(self, seconds: float) -> None:
         """Until there is something to do, at most so long."""
+        if self.closed:
+            return
         try:
             await asyncio.wait_for(self._woken.wait(), seconds)
         except TimeoutError:
@@ -80,9 +82,13 @@ class Hub:
     def __len__(self) -> int:
         return len(self._boxes)
 
+    @property
+    def full(self) -> bool:
+        return len(self._boxes) >= self.most or self._closed
+
     def join(self) -> Mailbox:
         """A mailbox for one more browser. Raises FullError."""
-        if len(self._boxes) >= self.most or self._closed:
+        if self.full:
             raise FullError(f"{len(self._boxes)} pages are open already, as many as may be")
         box = Mailbox()
         self._boxes.add(box)

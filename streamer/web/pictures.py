@@ -15,7 +15,6 @@ from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.errors import BusError
 from streamer.web.asker import BusAddress
 from streamer.web.hub import Hub, sse
-from streamer.web.memory import Json
 
 FRESH = 10.0  # seconds for which a picture counts as live
 LARGEST = 3_000_000  # characters of base64
@@ -58,14 +57,6 @@ class Pictures:
         if camera in self._newest or len(self._newest) < MOST:
             self._newest[camera] = Picture(encoded, self._clock.monotonic(), message.seq)
             self._hub.tell(("preview", camera), sse("preview", {"camera": camera, "seq": message.seq}))
-
-    def available(self) -> list[Json]:
-        """The cameras of which there is a live picture."""
-        return [
-            {"camera": camera, "seq": picture.seq}
-            for camera, picture in self._newest.items()
-            if self._fresh(picture)
-        ]
 
     def jpeg(self, camera: str) -> bytes | None:
         """The newest picture; None where there is none that is live."""

@@ -16,8 +16,8 @@ import uvicorn
 
 from streamer.errors import ConfigError
 from streamer.web.app import Page, Settings
+from streamer.web.guard import LARGEST_HEAD
 
-LARGEST_HEAD = 16 * 1024  # bytes of a request's first line and headers
 CONNECTIONS = 192  # beyond the streams
 DEAD_PEER = 30_000  # milliseconds after which the system gives up a peer that takes nothing
 _WHY = {
@@ -123,6 +123,8 @@ async def _serve(
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
-    """Streams are left in the middle where a browser does not read, and at the end: no news."""
+    """Requests are left in the middle where a browser does not read, and at the end: no news."""
     text = record.getMessage()
-    return not (text.startswith("ASGI callable returned without completing") or "graceful shutdown" in text)
+    cancelled = record.exc_info is not None and record.exc_info[0] is asyncio.CancelledError
+    quiet = text.startswith("ASGI callable returned without completing") or "graceful shutdown" in text
+    return not (cancelled or quiet)

@@ -1,7 +1,7 @@
 // One card for each camera: its state, what happens there now, and a live picture where the run sends one.
 
 import { $, clock, el, lasted, percent, put, show } from "./dom.js"
-import { cameras, isLost, link, now } from "./store.js"
+import { cameras, hasPicture, isLost, link, now } from "./store.js"
 
 const WORDS = {
   connecting: "Connecting", running: "Running", stalled: "No pictures come",
@@ -98,7 +98,7 @@ function fillActions(card, known, running) {
 }
 
 function fillPicture(card, known, live) {
-  const wanted = pictures && live && known.preview !== null
+  const wanted = pictures && live && hasPicture(known)
   show(card.picture, wanted && card.shown !== null)
   if (!wanted) {
     card.shown = null

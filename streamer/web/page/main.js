@@ -12,10 +12,11 @@ import * as store from "./store.js"
 import { follow } from "./stream.js"
 import * as timeline from "./timeline.js"
 
-const RECENT = 25
+const RECENT = innerWidth < 740 ? 10 : 20
 const recent = new Rows($("recent-rows"))
 let begun = false
-let saidLink = ""
+let shownLink = ""
+let wasLost = false
 let drawing = false
 
 // ---- drawing: soon, at most a few times a second, whatever arrives
@@ -35,7 +36,7 @@ function draw() {
   const list = store.newestFirst().slice(0, RECENT)
   recent.show(list, alerts.isAlert)
   show($("no-recent"), !list.length)
-  show($("pictures-row"), [...store.cameras.values()].some((camera) => camera.preview !== null))
+  show($("pictures-row"), [...store.cameras.values()].some(store.hasPicture))
   alerts.draw()
   alerts.drawChoice()
   history.drawChoices()
@@ -50,19 +51,22 @@ const PAGE = {
 
 function drawLink() {
   const { page, bus, endpoint, detail } = store.link
-  let text = PAGE[page] ?? `Disconnected: ${store.link.pageDetail}`
-  if (page === "live") {
+  let text = page === "live" ? PAGE.connecting : PAGE[page] ?? `Disconnected: ${store.link.pageDetail}`
+  if (page === "live" && endpoint) {
     text = { live: "Live", connecting: `Waiting for streamer at ${endpoint}`,
       silent: `No news: streamer at ${endpoint} is silent since ${clock(store.link.since)}. Waiting for it`,
       refused: `No news: ${detail}` }[bus] ?? bus
   }
   const ok = page === "live" && bus === "live"
-  $("link").dataset.state = ok ? "live" : page === "connecting" ? "connecting" : "stale"
+  const lost = !ok && text !== PAGE.connecting
+  $("link").dataset.state = ok ? "live" : lost ? "stale" : "connecting"
   document.body.dataset.stale = !ok
   put($("link-text"), text)
-  if (text === saidLink) return
-  if (begun && (saidLink || !ok)) say.now(ok ? "Live again." : `${text}.`)
-  saidLink = text
+  if (text === shownLink) return
+  shownLink = text
+  if (lost) say.now(`${text}.`)
+  else if (ok && wasLost && begun) say.now("Live again.")
+  wasLost = lost
   redraw()
 }
 
@@ -103,7 +107,6 @@ const handlers = {
   hello(told) {
     alerts.setUp(told.alerts, redraw)
     details.setUp(told.recordings)
-    for (const { camera, seq } of told.previews) store.camera(camera).preview = seq
     put($("about"), `streamer ${told.version}`)
   },
   state(told) {
@@ -118,6 +121,7 @@ const handlers = {
     } else {
       for (const { event } of changes) if (event.phase !== "end") alerts.raise(event)
       begun = sayBeginning()
+      if (begun) wasLost = false // the beginning has been said
     }
     drawLink()
     redraw()
@@ -141,7 +145,7 @@ const handlers = {
   },
   preview({ camera, seq }) {
     if (!store.cameras.has(camera)) return
-    store.camera(camera).preview = seq
+    Object.assign(store.camera(camera), { preview: seq, previewAt: store.now() })
     redraw()
   },
   link(told) {

@@ -13,7 +13,7 @@ let skew = 0 // seconds that the server's clock is ahead of ours
 export const now = () => Date.now() / 1000 + skew
 
 export function camera(name) {
-  if (!cameras.has(name)) cameras.set(name, { camera: name, status: null, predictions: new Map(), preview: null })
+  if (!cameras.has(name)) cameras.set(name, { camera: name, status: null, predictions: new Map(), preview: null, previewAt: 0 })
   return cameras.get(name)
 }
 
@@ -58,4 +58,7 @@ export const newestFirst = () => [...events.values()].sort((a, b) => b.started_a
 export const display = (label) => labels.get(label) ?? label
 
 const LOST = new Set(["reconnecting", "failed", "stalled"])
+/** Whether live pictures of a camera come now. */
+export const hasPicture = (known) => known.preview !== null && now() - known.previewAt < 10
+
 export const isLost = (known) => LOST.has(known.status?.state)
