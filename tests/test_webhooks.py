@@ -383,13 +383,17 @@ def endless_body(handler: Handler) -> None:
         handler.wfile.write(b"x" * 65536)
 
 
+def chunked_body(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n")
+
+
 def last_words(handler: Handler) -> None:
     """Keeps the connection, it says; then closes it."""
     handler.say(200)
     handler.close_connection = True
 
 
-@pytest.mark.parametrize("answer", [half_body, endless_body, last_words])
+@pytest.mark.parametrize("answer", [half_body, endless_body, chunked_body, last_words])
 def test_an_accepted_event_is_accepted_whatever_follows_the_status(
     bus: Publisher, receiver: Receiver, tmp_path: Path, answer: Answer
 ) -> None:
@@ -398,6 +402,22 @@ def test_an_accepted_event_is_accepted_whatever_follows_the_status(
         publish_events(bus, ["a"])
         until(lambda: 3 in receiver.seqs, "all arrive")
     assert receiver.seqs == [1, 2, 3]
+
+
+def test_the_connection_is_kept_while_the_receiver_does(
+    bus: Publisher, receiver: Receiver, tmp_path: Path
+) -> None:
+    ports = set()
+
+    def note(handler: Handler) -> None:
+        ports.add(handler.client_address[1])
+        chunked_body(handler)
+
+    receiver.answers = [note, note, note]
+    with Running(Hook(bus, receiver.url, tmp_path)):
+        publish_events(bus, ["a"])
+        until(lambda: 3 in receiver.seqs, "all arrive")
+    assert len(ports) == 1
 
 
 def test_a_receiver_that_is_not_there_yet_gets_everything_later(bus: Publisher, tmp_path: Path) -> None:
@@ -679,9 +699,9 @@ class Crashes:
         secret = folder / "secret"
         secret.touch(0o600)
         secret.write_text(SECRET)
-        self.words = ["webhook", self.endpoint, "--url", f"http://127.0.0.1:{self.port}/", "--max-wait", "0.1",
-                      "--secret-file", str(secret), "--state", str(folder / "state.json"), "--since", "seq:0",
-                      "--phase", "start,update,end"]  # fmt: skip
+        url, state = f"http://127.0.0.1:{self.port}/", str(folder / "state.json")
+        self.words = ["webhook", self.endpoint, "--url", url, "--state", state, "--since", "seq:0"]
+        self.words += ["--max-wait", "0.1", "--secret-file", str(secret), "--phase", "start,update,end"]
         self.running = {"receiver": self.receive(), "bridge": self.bridge(), "publisher": self.publish(0.02)}
 
     def receive(self) -> subprocess.Popen[Any]:

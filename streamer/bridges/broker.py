@@ -155,7 +155,8 @@ class Connection:
             number, text = self._refusal
             raise BrokerError(f"refuses us: {text}{self._advice(number)}", refused=number in _REFUSALS)
         if self.lost.is_set() or not self._client.is_connected():
-            raise BrokerError(f"reached, but it does not answer as an MQTT broker ({self.why or 'silence'})")
+            hint = "; an old one may need --protocol 3.1.1" if self._address.protocol == "5" else ""
+            raise BrokerError(f"it does not answer as an MQTT broker ({self.why or 'silence'}{hint})")
         topics = [topic for topic in (self._layout.birth, self._layout.availability) if topic is not None]
         self._client.subscribe([(topic, 1) for topic in topics])
         self._acked_at = self._clock.monotonic()

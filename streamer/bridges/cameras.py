@@ -66,6 +66,10 @@ class Cameras:
         for name in self._cameras:
             self._put_state(name)
 
+    def await_snapshot(self) -> None:
+        """Nothing is known of the present yet: events are of the past until `snapshot` or `forget_snapshot`."""
+        self._known_to = "", 0
+
     def forget_snapshot(self) -> None:
         """Another session, and it gives no snapshot: its events are all there is."""
         self._known_to = None

@@ -27,6 +27,7 @@ from streamer.errors import BusError, ConfigError
 
 HEALTHY = 10.0  # seconds a connection must have lived for the next wait to be short again
 SNAPSHOT_EVERY = 10.0  # seconds between two attempts to learn what is open now
+GRACE = 2.0  # seconds, beyond those after which the subscriber doubts, until a publisher counts as silent
 GOODBYE = 1.0  # seconds for the last messages
 _BROKER = re.compile(r"(?:(mqtts?)://)?(\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?/?")
 
@@ -198,6 +199,7 @@ class Mqtt:
         ours = self._settings
         held: dict[str, bytes] = {}  # what this connection has published of the retained messages
         self._asked = "", 0.0
+        cameras.await_snapshot()
         connection.publish(ours.layout.availability, ONLINE, retain=True)
         with Subscriber(
             ours.endpoint, topics=["event/", "status/", "heartbeat/"], since=place.since,
@@ -211,10 +213,13 @@ class Mqtt:
                 if connection.full:
                     connection.progress.wait(bridge.LOOK)
                     connection.progress.clear()
+                    silent_since = self._clock.monotonic()  # nobody listened to the publisher meanwhile
                     continue
                 message = subscriber.receive(bridge.LOOK)
                 self._take(message, subscriber, connection, (place, cameras))
-        if not connection.lost.is_set():
+        if connection.lost.is_set():
+            self._settle(connection, place)  # what was acknowledged before, and why it ended if it says
+        else:
             self._goodbye(connection, place)
 
     def _settle(self, connection: Connection, place: Place) -> None:
@@ -231,7 +236,7 @@ class Mqtt:
             cameras.heard(True)
             self._source.works()
             return now
-        if now - silent_since > 3:
+        if now - silent_since > GRACE:
             cameras.heard(False)
             self._source.fails(f"{self._settings.endpoint} is silent; waiting for it")
         return silent_since

@@ -156,6 +156,7 @@ class Poster:
         """Read the body away; one that is too long, late or cut costs the connection, not the answer."""
         try:
             response.read(MOST_READ)
+            response.read(1)  # the end of a chunked body is known only behind it
             if not response.isclosed() or response.will_close:
                 self.close()
         except (OSError, http.client.HTTPException, ValueError):
