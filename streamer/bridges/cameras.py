@@ -67,7 +67,7 @@ class Cameras:
             self._put_state(name)
 
     def await_snapshot(self) -> None:
-        """Nothing is known of the present yet: events are of the past until `snapshot` or `forget_snapshot`."""
+        """The present is not known yet: events are of the past until `snapshot` or `forget_snapshot`."""
         self._known_to = "", 0
 
     def forget_snapshot(self) -> None:
