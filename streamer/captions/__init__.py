@@ -1,1 +1,1 @@
-"""`streamer captions`: what happens as large calm text, or as lines for screen readers and braille displays."""
+"""`streamer captions`: what happens as large calm text, or as lines for screen readers and braille."""

@@ -1,4 +1,4 @@
-"""`streamer captions`: what happens as large calm text, or as lines for screen readers and braille displays."""
+"""`streamer captions`: what happens as large calm text, or as lines for screen readers and braille."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                           "terminal)")  # fmt: skip
     how.add_argument("--screen", action="store_true", help="the whole terminal (the default on a terminal)")
     parser.add_argument("--width", type=int, metavar="N",
-                        help="lines: at most so many characters, broken between words; braille: 40")  # fmt: skip
+                        help="lines: broken between words to so many characters (braille: 40)")  # fmt: skip
     parser.add_argument("--time", action="store_true", help="lines: begin with the time")
     parser.add_argument("--hold", type=float, default=HOLD, metavar="S",
                         help=f"screen: a caption stands for at least so long ({HOLD:g})")  # fmt: skip
@@ -43,14 +43,19 @@ def run(args: argparse.Namespace) -> int:
     settings, names = listen.settings_of(args)
     policy = Policy(settings, names, quiet=False)  # text wakes nobody
     lines = args.lines or not (args.screen or _is_screen())
-    with listen.ending() as end, quiet_end() as ended:
-        with Subscriber(args.endpoint, topics=listen.TOPICS, since=listen.since_of(args),
-                        requests=args.requests, keys=args.keys) as subscriber:  # fmt: skip
-            if lines:
-                listen.tell(f"listening to {args.endpoint}")
-                _lines(args, subscriber, policy, end)
-            else:
-                _screen(args, settings, subscriber, policy, end)
+    since = listen.since_of(args)
+    with (
+        listen.ending() as end,
+        quiet_end() as ended,
+        Subscriber(
+            args.endpoint, topics=listen.TOPICS, since=since, requests=args.requests, keys=args.keys
+        ) as subscriber,
+    ):
+        if lines:
+            listen.tell(f"listening to {args.endpoint}")
+            _lines(args, subscriber, policy, end)
+        else:
+            _screen(args, settings, subscriber, policy, end)
     return end.code or ended.code
 
 

@@ -66,10 +66,10 @@ def _drawn(lines: list[str], face: str | None, size: int, columns: int) -> list[
     for number, line in enumerate(lines):
         draw.text((columns / 2, number * step), line, fill=1, font=font, anchor="ma")
     pixels = image.tobytes()
-    stride = (columns + 7) // 8
+    row = (columns + 7) // 8  # bytes
 
     def lit(x: int, y: int) -> int:
-        return pixels[y * stride + x // 8] >> (7 - x % 8) & 1
+        return pixels[y * row + x // 8] >> (7 - x % 8) & 1
 
     return [
         "".join(_BLOCKS[lit(x, y) + 2 * lit(x, y + 1)] for x in range(columns)).rstrip()

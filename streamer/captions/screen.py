@@ -1,4 +1,4 @@
-"""The captions' screen: one large sentence, what was before it, what is wrong. Drawn when it changes, only."""
+"""The captions' screen: one large sentence, what was before it, what is wrong. Drawn only when it changes."""
 
 from __future__ import annotations
 

@@ -160,13 +160,10 @@ class Policy:
 
     def _sentence(self, event: EventMessage, own: LabelSettings, start: bool) -> str:
         """With the camera's name where it is wanted; "" where the label is not to be spoken of."""
-        sentence = own.start if start else own.end
-        if sentence is None:
-            sentence = self._theirs(event, start)
-        camera = self._name(event.camera)
-        if "{camera}" in sentence:
-            return plain(fill(sentence, {"camera": camera}))
-        sentence = plain(sentence)
+        camera, users = self._name(event.camera), own.start if start else own.end
+        if users is not None and "{camera}" in users:
+            return plain(fill(users, {"camera": camera}))
+        sentence = plain(self._theirs(event, start) if users is None else users)
         named = self._settings.camera_names
         if not sentence or named == "never" or (named == "auto" and len(self._known) < 2):
             return sentence

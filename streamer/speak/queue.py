@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from streamer.speak.policy import Utterance
 
-MOST = 20  # utterances that wait; at a few seconds each, the last of more would be old news anyway
+MOST = 20  # utterances that wait
 MOST_DROPPED = 1000  # events whose start was dropped that are remembered
 
 

@@ -29,6 +29,7 @@ class Aloud:
     """Through the loudspeaker."""
 
     interrupts = True
+    most_waiting = 20  # at a few seconds each, more would be old news before their turn
 
     def __init__(self, voice: voices.Voice) -> None:
         self._voice = voice
@@ -42,9 +43,12 @@ class Files:
     """Into WAV files of a folder, one an utterance. An event's file has the same name after a restart."""
 
     interrupts = False  # writing takes a moment; nobody is listening yet
+    most_waiting = 2000  # a long history comes at once after a restart
 
     def __init__(self, voice: voices.Voice, folder: Path) -> None:
         self._voice, self._folder, self._others = voice, folder, 0
+        for left in folder.glob(f".*{voices.PART}"):  # by one that was killed while it wrote
+            left.unlink(missing_ok=True)
 
     def say(self, utterance: Utterance, cancel: threading.Event) -> Sound | None:
         """None: broken off. Raises SpeechError."""
@@ -76,7 +80,7 @@ class Speaker(threading.Thread):
         super().__init__(name="streamer-speaker", daemon=True)
         self._outlet, self._settle, self._problem, self._clock = outlet, settle, problem, clock
         self._pause = settings.pause if outlet.interrupts else 0.0
-        self._queue = SpeechQueue(settings.fresh)
+        self._queue = SpeechQueue(settings.fresh, outlet.most_waiting)
         self._changed = threading.Condition()
         self._cancel = threading.Event()
         self._now: Utterance | None = None

@@ -35,6 +35,7 @@ from streamer.speak.settings import Settings
 
 LONGEST = 60.0  # seconds that one utterance may take
 TRIAL, TRIAL_LONGEST = "streamer", 8.0  # what is said at the start, and the seconds it may take
+PART = ".part.wav"  # how the name of a file that is being written ends
 _LOOK = 0.02  # seconds between two looks at the child
 _GRACE = 0.5  # seconds from asking it to end to ending it
 
@@ -171,7 +172,7 @@ def write(
     """
     if not voice.writes_files:
         raise SpeechError(f"{voice.name} cannot write files; take --engine espeak-ng or pyttsx3")
-    part = file.with_name(f".{file.name}.part.wav")
+    part = file.with_name(f".{file.name}{PART}")
     try:
         if not _run(voice, text, part, cancel, longest):
             return None
