@@ -62,6 +62,14 @@ def decode(path: Path) -> Decoded:
         )
 
 
+def clips(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("event-*.mp4"))
+
+
+def snapshots(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("event-*.jpg"))
+
+
 def snapshot(path: Path) -> Any:
     """A JPEG's pixels, uint8 BGR (H, W, 3)."""
     import cv2

@@ -13,7 +13,7 @@ from pathlib import Path
 from streamer.bus.lock import FileLock
 from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.config import RecordingConfig
-from streamer.errors import BusError
+from streamer.errors import BusError, ConfigError
 from streamer.recording import files, keeping
 from streamer.recording.film import Reel, write_clip
 
@@ -29,7 +29,7 @@ Job = bytes | Reel  # a snapshot's JPEG, or a clip
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file for its owner only. Raises OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
         file.write(data)
         file.flush()
@@ -66,6 +66,7 @@ class Disk:
         self._bytes = 0
         self._closing = False
         self._slow = self._failing = False
+        self._lock: FileLock | None = None
         self._kept = 0  # bytes in the folder, roughly
         self._tidy_at = clock.monotonic()
         self.counts: Counter[str] = Counter()
@@ -113,32 +114,32 @@ class Disk:
     # ---- the thread
 
     def _run(self) -> None:
-        lock = self._lock()
         try:
-            if lock is not None:
-                keeping.sweep(self._folder)
-                self._tidy()
+            self._tidy()
             while (job := self._next()) is not None:
                 if job:
                     self._write(*job[0])
-                if lock is not None and not self._closing:
+                if not self._closing:
                     self._tidy()
         except Exception as error:  # the thread's top
             log.exception("recording failed")
             self._note(f"pictures of events are no longer written: {type(error).__name__}: {error}")
             with self._changed:
-                self._closing = True
+                self._closing = self._slow = True  # nothing more is taken, and nothing more need be said
         finally:
-            if lock is not None:
-                lock.release()
+            if self._lock is not None:
+                self._lock.release()
 
-    def _lock(self) -> FileLock | None:
-        """Whoever has it removes old files; a second program only writes its own."""
-        try:
-            return FileLock(self._folder / files.MARKER)
-        except (BusError, OSError) as error:
-            log.info("recording: %s; old pictures are left to it", error)
-            return None
+    def _is_ours(self) -> bool:
+        """Whoever has the lock removes old files; a second program only writes its own."""
+        if self._lock is None:
+            try:
+                self._lock = FileLock(self._folder / files.MARKER)
+            except (BusError, OSError) as error:
+                log.info("recording: %s; old pictures are left to it", error)
+                return False
+            keeping.sweep(self._folder)
+        return True
 
     def _next(self) -> list[tuple[Path, Job]] | None:
         """What is to be written now: nothing for a while (empty), or one; None at the end."""
@@ -158,14 +159,15 @@ class Disk:
             self._writer(part, job)
             size = part.stat().st_size
             os.replace(part, path)
-        except OSError as error:
+        except (OSError, ValueError, ConfigError) as error:
             self.counts["lost"] += 1
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             if not self._failing:
                 self._failing = True
+                why = (error.strerror if isinstance(error, OSError) else None) or error
                 self._note(
-                    f"pictures of events cannot be written to {self._folder}: {error.strerror or error};"
+                    f"pictures of events cannot be written to {self._folder}: {why};"
                     " they are lost until it works again, everything else goes on"
                 )
             return
@@ -180,6 +182,8 @@ class Disk:
         if self._clock.monotonic() < self._tidy_at and self._kept <= most:
             return
         self._tidy_at = self._clock.monotonic() + TIDY
+        if not self._is_ours():
+            return
         oldest = self._clock.wall() - self._config.keep_days * DAY
         gone, self._kept = keeping.tidy(self._folder, oldest, most)
         if gone:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from pathlib import Path
 
 from streamer.errors import ConfigError
 from streamer.recording import files
 
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)  # of a disk, not of a name
 _NOT_HINDERING = ("lost+found",)  # what an empty disk holds
 
 
@@ -18,8 +20,9 @@ def default_folder() -> Path:
     return default_path().with_name("recordings")
 
 
-def prepare(folder: Path) -> None:
-    """Make the folder ours; only then is anything in it ever removed.
+def prepare(folder: Path) -> str | None:
+    """Make the folder ours; only then is anything in it ever removed. Returns what hinders it at the moment,
+    such as a full disk, which must not keep the program from starting.
 
     Raises:
         ConfigError: it cannot be made or written to, or holds other people's files.
@@ -37,13 +40,20 @@ def prepare(folder: Path) -> None:
         with marker.open("a"):
             marker.chmod(0o600)
     except OSError as error:
+        if error.errno in _PASSING:
+            return error.strerror
         raise ConfigError(
             f"recording.folder {folder} cannot be used: {error.strerror or error}; name another folder"
         ) from error
+    return None
 
 
 def make_folders(folder: Path, path: Path) -> None:
-    """The camera's and the day's folder of a file, for the owner only. Raises OSError."""
+    """The camera's and the day's folder of a file, for the owner only. Raises OSError, and ConfigError where
+    the folder itself has gone and cannot be made again.
+    """
+    if not (folder / files.MARKER).is_file():
+        prepare(folder)
     for made in (path.parent.parent, path.parent):
         made.mkdir(mode=0o700, exist_ok=True)
 

@@ -40,6 +40,7 @@ class Pictures:
         self._config, self._note, self._clock = config, note, clock
         self._recorder = self._made(name) if config.recording.snapshots or config.recording.clips else None
         self._previews: Previews | None = None
+        self._stopped = False
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -79,7 +80,13 @@ class Pictures:
 
     def stop(self) -> bool:
         """After the last event: finish what is being recorded. False where a disk hangs."""
-        return self._recorder is None or self._recorder.close(_STOP)
+        if self._recorder is None or self._stopped:
+            return True
+        self._stopped = True
+        ended = self._recorder.close(_STOP)
+        told = ", ".join(f"{cause} {count}" for cause, count in sorted(self.counts.items()) if count)
+        log.info("recording: %s", told or "nothing")
+        return ended
 
     def _made(self, name: Callable[[str], str]) -> Recorder:
         from streamer.recording.disk import Disk
@@ -97,7 +104,10 @@ class Pictures:
                 )
         named = recording.folder
         folder = Path(named).expanduser().absolute() if named else default_folder()
-        prepare(folder)
+        if (hindered := prepare(folder)) is not None:
+            self._note(
+                f"{folder} cannot be written to at the moment ({hindered}): pictures of events are lost"
+            )
         kinds = " and ".join(kind for kind in ("snapshots", "clips") if getattr(recording, kind))
         self._note(
             f"{kinds} of events are written to {folder}, kept for {recording.keep_days:g} days,"

@@ -41,7 +41,7 @@ ENCODING_LEFT = 0.3  # seconds for pictures that wait at the end
 REMEMBERED = 16  # windows whose scores tell where an event had its peak before it was decided
 
 Tap = Callable[[Image, float], None]
-Notice = Callable[[], None]
+Notice = tuple[str, Callable[[], None]]  # camera, what is to be done
 
 
 class _Line:
@@ -51,6 +51,7 @@ class _Line:
         self.choice = RateChoice(rate)
         self.last = -math.inf
         self.waiting: deque[tuple[Image, float]] = deque()
+        self.left = False  # something is wrong with it: nothing more is taken
 
 
 class Recorder:
@@ -122,11 +123,11 @@ class Recorder:
         if event.phase is Phase.START:
             self._peaks[event.id] = event.peak
             at = self._peak_before(event)
-            self._tell(lambda: studio.begin(event))
-            self._tell(lambda: studio.peak(event.id, at))
+            self._tell(event.camera, lambda: studio.begin(event))
+            self._tell(event.camera, lambda: studio.peak(event.id, at))
         else:
             self._peaks.pop(event.id, None)
-            self._tell(lambda: studio.end(event, now))
+            self._tell(event.camera, lambda: studio.end(event, now))
 
     def scored(self, prediction: Prediction, tracker: EventTracker) -> None:
         """A window's scores, before the events that come of it."""
@@ -139,7 +140,7 @@ class Recorder:
         for event in tracker.open:
             if event.peak > self._peaks.get(event.id, math.inf):
                 self._peaks[event.id] = event.peak
-                self._tell(partial(studio.peak, event.id, time))
+                self._tell(prediction.camera, partial(studio.peak, event.id, time))
 
     def close(self, timeout: float) -> bool:
         """Finish clips with what there is and write them, in `timeout` seconds; False if a thread hangs."""
@@ -164,9 +165,9 @@ class Recorder:
 
     def _take(self, line: _Line, image: Image, time: float) -> None:
         with self._changed:
-            while self._complete and len(line.waiting) >= MOST_WAITING and not self._closing:
+            while self._complete and len(line.waiting) >= MOST_WAITING and not (self._closing or line.left):
                 self._changed.wait(LOOK)
-            if self._closing:
+            if self._closing or line.left:
                 return
             if len(line.waiting) >= MOST_WAITING:
                 line.waiting.popleft()
@@ -174,10 +175,10 @@ class Recorder:
             line.waiting.append((image, time))
             self._changed.notify_all()
 
-    def _tell(self, notice: Notice) -> None:
+    def _tell(self, camera: str, what: Callable[[], None]) -> None:
         with self._changed:
             if not self._closing:
-                self._notices.append(notice)
+                self._notices.append((camera, what))
                 self._changed.notify_all()
 
     def _peak_before(self, event: Event) -> float:
@@ -211,18 +212,31 @@ class Recorder:
             for line in self._lines.values():
                 line.waiting.clear()
             self._changed.notify_all()
-        for camera, came in pictures.items():
-            for image, time in came:
-                self._studios[camera].picture(image, time)
-        for notice in notices:
-            notice()
-        for studio in self._studios.values():
-            self._work(studio)
-        if closing:
-            until = self._clock.monotonic() + ENCODING_LEFT
-            for studio in self._studios.values():
-                studio.close(lambda: self._clock.monotonic() >= until)
+        until = self._clock.monotonic() + ENCODING_LEFT
+        for camera, studio in list(self._studios.items()):
+            try:
+                for image, time in pictures[camera]:
+                    studio.picture(image, time)
+                for _, what in (notice for notice in notices if notice[0] == camera):
+                    what()
+                self._work(studio)
+                if closing:
+                    studio.close(partial(self._later, until))
+            except Exception as error:  # one camera's edge: reported, and the others go on
+                log.exception("recording of camera %s failed", camera)
+                self._note(f"events of {camera} are no longer recorded: {type(error).__name__}: {error}")
+                self._leave(camera)
         return closing
+
+    def _later(self, until: float) -> bool:
+        return self._clock.monotonic() >= until
+
+    def _leave(self, camera: str) -> None:
+        """Take no more pictures of a camera."""
+        del self._studios[camera]
+        with self._changed:
+            self._lines.pop(camera).left = True
+            self._changed.notify_all()
 
     def _work(self, studio: Studio) -> None:
         studio.work(self._clock.monotonic(), BATCH)

@@ -197,7 +197,8 @@ class Studio:
 
     def _title(self, take: Take) -> str:
         at = datetime.fromtimestamp(take.event.started.wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        return f"{self._name(take.event.label)}, {self.camera}, {at}"
+        title = f"{self._name(take.event.label)}, {self.camera}, {at}"
+        return "".join(c if c.isprintable() else "?" for c in title)  # what a file's header can hold
 
     def _encode(self, still: Still) -> None:
         self._counts["skipped"] += max(0, still.index - self._next) if self._film else 0
