@@ -13,7 +13,7 @@ MAX_PREDICTIONS = 256  # waiting; heartbeats and predictions beyond that are dro
 
 
 class Sink(Protocol):
-    """Gets each message as it was sent, in the order of sending."""
+    """Gets each message as it was sent, in the order of sending; previews are for the bus alone."""
 
     def send(self, topic: str, message: Mapping[str, Any]) -> None: ...
 
