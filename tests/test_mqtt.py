@@ -498,6 +498,16 @@ def test_a_broker_that_is_not_there_yet_is_one_line_and_waited_for(bus: Publishe
     assert bridged.said("is there again")
 
 
+def test_something_that_is_no_broker_is_told_and_not_waited_for_at_the_end(
+    bus: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.bridges.broker.CONNECT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bridged = Bridged(bus, silent.getsockname()[1], tmp_path)
+        with Running(bridged):
+            until(lambda: bridged.said("it does not answer as an MQTT broker (silence"), "it is told")
+
+
 @needs_broker
 def test_a_killed_broker_costs_no_event(
     bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path

@@ -179,4 +179,11 @@ def _status(message: StatusMessage) -> dict[str, Any]:
 def _gist(message: StatusMessage) -> tuple[object, ...]:
     """What people want to know at once when it changes."""
     raw = message.raw
-    return message.state, raw.get("code"), raw.get("picture"), message.width, message.height
+    return (
+        message.state,
+        raw.get("code"),
+        raw.get("picture"),
+        message.width,
+        message.height,
+        message.fps is None,
+    )
