@@ -6,6 +6,7 @@ Precedence, weakest first: the defaults here, the file, `STREAMER_*` environment
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -198,6 +199,13 @@ class MetricsConfig(Section):
     stuck_after: Positive = 30.0  # nothing computed (or sent) for so long although there is work: ill
     lost_after: Positive = 30.0  # no camera has given a frame for so long: ill
     every_camera: bool = False  # ill too when one of several cameras is away
+
+    @field_validator("listen")
+    @classmethod
+    def _is_an_address(cls, listen: str) -> str:
+        if listen and not re.fullmatch(r"((\[[0-9a-fA-F:.]+\]|[^:/*\s\[\]]+)?:)?\d{1,5}", listen):
+            raise _wrong((), "give HOST:PORT, such as 127.0.0.1:9464 (other machines reach 0.0.0.0:9464)")
+        return listen
 
 
 class UncertainConfig(Section):

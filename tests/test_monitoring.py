@@ -237,11 +237,13 @@ def test_prometheus_client_missing_is_one_line(
         ("9464", ("127.0.0.1", 9464)),
         ("[::1]:9464", ("::1", 9464)),
         ("0.0.0.0:9464", ("0.0.0.0", 9464)),
+        ("localhost:9464", ("127.0.0.1", 9464)),
         ("metrics.example:80", ("metrics.example", 80)),
     ],
 )
 def test_without_a_host_it_is_this_machine_alone(text: str, wanted: tuple[str, int]) -> None:
     assert address_of(text) == wanted
+    assert MetricsConfig(listen=text).listen == text
     assert is_loopback(wanted[0]) is (wanted[0] in ("127.0.0.1", "::1"))
 
 
@@ -251,6 +253,9 @@ def test_without_a_host_it_is_this_machine_alone(text: str, wanted: tuple[str, i
 def test_an_address_that_is_none_is_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match=r"give HOST:PORT"):
         address_of(text)
+    if text and "99999" not in text:
+        with pytest.raises(ValueError, match=r"give HOST:PORT"):
+            MetricsConfig(listen=text)
 
 
 @contextmanager

@@ -183,7 +183,8 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
         elif pipeline.endpoint:
             _say(f"publishing on {pipeline.endpoint}")
         if monitoring.address and ui is not Ui.RICH:
-            _say(f"metrics on http://{monitoring.address}/metrics")
+            readers = "" if monitoring.private else "; other machines can read them, without a password"
+            _say(f"metrics on http://{monitoring.address}/metrics{readers}")
         code = pipeline.run(stop)
     _explain(pipeline, code)
     return code, pipeline.abandoned

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MAX_HEAD = 8 * 1024  # bytes
 DEADLINE = 5.0  # seconds for one request, and as long for its answer
+HEAR_OUT = 0.5  # seconds for which a refused client is listened to ...
+MOST_HEARD = 1 << 20  # ... and bytes
 MOST = 8  # connections at once; further ones are closed
 CLOSING = 1.0  # seconds for the server's thread to end
 DEFAULT_HOST = "127.0.0.1"
@@ -56,6 +58,7 @@ def address_of(text: str) -> tuple[str, int]:
     """
     host, _, port = text.strip().rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or DEFAULT_HOST
+    host = DEFAULT_HOST if host == "localhost" else host  # which may mean ::1 first, and then that alone
     if not (port.isascii() and port.isdigit() and int(port) <= 65535) or "/" in host or "*" in host:
         raise ConfigError(
             f"metrics.listen = {text!r}: give HOST:PORT, such as 127.0.0.1:9464 (other machines reach "
@@ -143,7 +146,10 @@ class _Connection(socketserver.BaseRequestHandler):
         with contextlib.suppress(OSError):  # slow, or gone: its own fault
             head = self._head()
             if head is not None:
-                self._send(self._answer(head))
+                reply = self._answer(head)
+                self._send(reply)
+                if reply.status in (400, 405, 431):
+                    self._hear_out()
 
     def _head(self) -> bytes | None:
         """All up to the blank line; None where it does not come in time."""
@@ -179,6 +185,17 @@ class _Connection(socketserver.BaseRequestHandler):
         except Exception as error:  # a page's edge: the server lives on, and says it
             log.exception("%s could not be answered", words[1][:100])
             return _refusal(500, f"this page failed: {type(error).__name__}")
+
+    def _hear_out(self) -> None:
+        """Read on for a moment: closing before the client has sent all would take our answer from it."""
+        self.request.shutdown(socket.SHUT_WR)
+        until, left = time.monotonic() + HEAR_OUT, MOST_HEARD
+        while left > 0 and (wait := until - time.monotonic()) > 0:
+            self.request.settimeout(wait)
+            part = self.request.recv(4096)
+            if not part:
+                return
+            left -= len(part)
 
     def _send(self, reply: Reply) -> None:
         allow = "Allow: GET\r\n" if reply.status == 405 else ""

@@ -17,7 +17,7 @@ from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.config import MetricsConfig
 from streamer.monitoring.health import Verdict, judge
 from streamer.monitoring.notify import Notifier
-from streamer.monitoring.server import Page, Reply, Server, json_reply
+from streamer.monitoring.server import Page, Reply, Server, address_of, is_loopback, json_reply
 from streamer.monitoring.vitals import Vitals
 from streamer.types import CameraState
 
@@ -75,6 +75,11 @@ class Monitoring:
     def address(self) -> str:
         """HOST:PORT of the server, "" without one."""
         return "" if self._server is None else self._server.address
+
+    @property
+    def private(self) -> bool:
+        """Whether this machine alone can read it."""
+        return is_loopback(address_of(self.address)[0])
 
     # --- pages ---
 

@@ -165,8 +165,10 @@ class Uncertain:
             return False
         if pair == seen.pair:
             return False
-        now = self._clock.monotonic()
-        if seen.saved_at is not None and now - seen.saved_at < config.every:
+        # the camera's own time line, so that files played fast are treated as live video is; it begins anew
+        # with each loop of a file
+        now = window.end
+        if seen.saved_at is not None and 0.0 <= now - seen.saved_at < config.every:
             return False
         if not self._today_has_room():
             self._dropped["daily bound"] += 1
