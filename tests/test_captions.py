@@ -35,7 +35,7 @@ from streamer.speak.policy import Utterance
 from streamer.speak.settings import Priority
 from streamer.testing import FakeClock
 from streamer.types import Phase
-from tests.bus_parts import DEADLINE, event, publisher, until
+from tests.bus_parts import DEADLINE, event, publisher, status, until
 from tests.test_speak import espeak, is_speech, sound_of
 
 DEJAVU = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf")
@@ -99,6 +99,7 @@ def test_as_a_blind_user_would_hear_it(tmp_path: Path) -> None:
     labels = ["waving", "jogging", "waving", "laughing", "hugging", "jogging"]
     with publisher(tmp_path / "events.db") as pub:
         publish(pub, labels)
+        pub.status(status())  # one camera: its name is not said again and again
         process = follow(pub.endpoint, "--since", "1h", "--width", "40", "--duration", "60")
         lines: list[bytes] = []
         reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, b"")))  # type: ignore[union-attr]
@@ -130,6 +131,8 @@ def test_as_a_blind_user_would_hear_it(tmp_path: Path) -> None:
 def test_lines_are_the_default_where_stdout_is_no_terminal_and_end_with_the_reader() -> None:
     with publisher() as pub:
         process = follow(pub.endpoint, "--time", "--language", "tr", "--repeat-after", "0")
+        pub.status(status("cam1"))
+        pub.status(status())
         assert process.stdout is not None
         said = threading.Event()
         feeder = threading.Thread(target=lambda: feed(pub, said), daemon=True)
@@ -145,7 +148,7 @@ def test_lines_are_the_default_where_stdout_is_no_terminal_and_end_with_the_read
         assert process.stderr is not None
         assert b"Traceback" not in process.stderr.read()
         process.stderr.close()
-    assert re.fullmatch(r"\d\d:\d\d Biri el sallıyor\n|\d\d:\d\d El sallama bitti\n", line)
+    assert re.fullmatch(r"\d\d:\d\d Cam0: (Biri el sallıyor|El sallama bitti)\n", line)
 
 
 def feed(pub: Any, enough: threading.Event) -> None:

@@ -31,6 +31,7 @@ class Bench:
         self.names = load_labels(language)
         self.policy = Policy(Settings.model_validate(settings), self.names, self.clock)
         self.seq = 0
+        self.beat("front-door")
 
     def event(self, phase: str = "start", label: str = "waving", name: str = "e1", camera: str = "front-door",
               age: float = 0.0, **more: Any) -> list[Utterance]:  # fmt: skip
@@ -208,7 +209,7 @@ def test_quiet_hours_across_midnight() -> None:
         assert reasons(bench.event()) == [None], "what is urgent is said"
     bench = Bench(wall=datetime(2026, 3, 4, 23, 0).timestamp(), quiet_hours="22:00-07:00")
     captions = Policy(Settings(quiet_hours=("22:00-07:00",)), bench.names, bench.clock, quiet=False)
-    assert texts(captions.message(bench_message(bench))) == ["Someone is waving"], "they wake nobody"
+    assert texts(captions.message(bench_message(bench))) == ["C: Someone is waving"], "they wake nobody"
 
 
 def bench_message(bench: Bench) -> EventMessage:
@@ -432,4 +433,4 @@ def test_without_label_files_english_is_said() -> None:
     said = policy.message(
         EventMessage("s", 1, at, "c", "e", "start", "zumba", 1.0, 1.0, at, at, None, None, {})
     )
-    assert texts(said) == ["zumba"]
+    assert texts(said) == ["C: zumba"]

@@ -22,7 +22,7 @@ from streamer.speak.policy import Policy, Utterance
 from streamer.speak.settings import Settings, load_settings
 
 LOOK = 0.25  # seconds between two looks at the time
-TOPICS = ["event/", "status/"]
+TOPICS = ["event/", "status/", "heartbeat/"]  # which tell the cameras and the publisher's clock
 INTERRUPTED = 130
 
 Heard = Callable[[Message | None, list[Utterance]], None]

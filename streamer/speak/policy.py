@@ -62,7 +62,7 @@ class Policy:
         self._said: dict[str, float] = {}  # text -> monotonic seconds
         self._open: dict[str, float] = {}  # event that people know of -> when they were last told
         self._cameras: dict[str, _Camera] = {}
-        self._known: set[str] = set()
+        self._alone = False  # the publisher said that it has one camera only
         self._ahead = 0.0  # seconds that our clock is ahead of the publisher's
         self._heard_at = clock.monotonic()
         self._told_silent = False
@@ -81,14 +81,12 @@ class Policy:
     def message(self, message: Message) -> list[Utterance]:
         """What one message of the bus makes us say."""
         if isinstance(message, EventMessage):
-            self._known.add(message.camera)
             return self._event(message)
         if isinstance(message, StatusMessage):
-            self._known.add(message.camera)
             return self._status(message)
         if isinstance(message, HeartbeatMessage):
             self._ahead = self._clock.wall() - message.sent_at
-            self._known = set(message.cameras)
+            self._alone = len(message.cameras) == 1
         elif isinstance(message, Gap) and message.kind == "event":
             return [self._decide(self._make("missed", self._phrase("missed")))]
         return []
@@ -165,7 +163,7 @@ class Policy:
             return plain(fill(users, {"camera": camera}))
         sentence = plain(self._theirs(event, start) if users is None else users)
         named = self._settings.camera_names
-        if not sentence or named == "never" or (named == "auto" and len(self._known) < 2):
+        if not sentence or named == "never" or (named == "auto" and self._alone):
             return sentence
         return plain(fill(self._phrase("joined"), {"camera": _capital(camera), "sentence": sentence}))
 

@@ -100,8 +100,8 @@ class SpdSay:
 
     def failure(self, said: str) -> str | None:
         """It ends with 0 where speech-dispatcher cannot be started."""
-        lines = [line.strip() for line in said.splitlines()]
-        return next((line for line in lines if "fail" in line.lower() or "error" in line.lower()), None)
+        text = " ".join(said.split())
+        return text[:300] if "fail" in text.lower() or "error" in text.lower() else None
 
 
 class Pyttsx:
