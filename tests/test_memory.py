@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 import traceback
 import weakref
@@ -39,6 +42,33 @@ def test_holes_in_the_heap_go_back_to_the_system() -> None:
     memory.trim()
     assert last.all()
     assert before - process.memory_info().rss > 0.5 * BLOCK * COUNT
+
+
+_HEAPS = """
+import ctypes, sys, threading
+from streamer import memory
+memory.prepare()
+library = ctypes.CDLL(None)
+library.malloc.restype = library.fopen.restype = ctypes.c_void_p
+threads = [threading.Thread(target=library.malloc, args=(50_000,)) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+file = ctypes.c_void_p(library.fopen(sys.argv[1].encode(), b"w"))
+library.malloc_info(0, file)
+library.fclose(file)
+"""
+
+
+@pytest.mark.skipif(memory._glibc() is None, reason="the C library here is not glibc")
+@pytest.mark.parametrize("of_the_user", [None, "3"])
+def test_threads_share_one_heap_unless_the_user_wants_more(tmp_path: Path, of_the_user: str | None) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    if of_the_user is not None:
+        env["MALLOC_ARENA_MAX"] = of_the_user
+    told = tmp_path / "heaps.xml"
+    subprocess.run([sys.executable, "-c", _HEAPS, str(told)], env=env, check=True, timeout=60)
+    heaps = told.read_text().count("<heap nr=")
+    assert heaps == 1 if of_the_user is None else 1 < heaps <= 3
 
 
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
