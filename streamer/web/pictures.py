@@ -6,29 +6,26 @@ On a subscriber of its own: pictures are large, and must not be what makes an ev
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from dataclasses import dataclass
 
-from streamer.bus.messages import OtherMessage
+from streamer.bus.messages import PreviewMessage
 from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.errors import BusError
 from streamer.web.asker import BusAddress
 from streamer.web.hub import Hub, sse
 
 FRESH = 10.0  # seconds for which a picture counts as live
-LARGEST = 3_000_000  # characters of base64
+LARGEST = 2_000_000  # bytes
 MOST = 500  # cameras
 AGAIN = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A JPEG as it came: still in base64."""
+    """A JPEG, and when it came."""
 
-    encoded: str
+    jpeg: bytes
     at: float  # monotonic seconds
-    seq: int
 
 
 class Pictures:
@@ -45,29 +42,22 @@ class Pictures:
                 async with self._bus.subscriber(["preview/"], high_water_mark=4) as subscriber:
                     while True:
                         message = await subscriber.receive(FRESH)
-                        if isinstance(message, OtherMessage) and message.type == "preview":
+                        if isinstance(message, PreviewMessage):
                             self._take(message)
             except BusError:  # the feed says what is wrong
                 await asyncio.sleep(AGAIN)
 
-    def _take(self, message: OtherMessage) -> None:
-        camera, encoded = message.raw.get("camera"), message.raw.get("jpeg")
-        if not isinstance(camera, str) or not isinstance(encoded, str) or len(encoded) > LARGEST:
+    def _take(self, message: PreviewMessage) -> None:
+        camera, data = message.camera, message.jpeg
+        if len(data) > LARGEST or not data.startswith(b"\xff\xd8\xff"):
             return
         if camera in self._newest or len(self._newest) < MOST:
-            self._newest[camera] = Picture(encoded, self._clock.monotonic(), message.seq)
+            self._newest[camera] = Picture(data, self._clock.monotonic())
             self._hub.tell(("preview", camera), sse("preview", {"camera": camera, "seq": message.seq}))
 
     def jpeg(self, camera: str) -> bytes | None:
         """The newest picture; None where there is none that is live."""
         picture = self._newest.get(camera)
-        if picture is None or not self._fresh(picture):
+        if picture is None or self._clock.monotonic() - picture.at > FRESH:
             return None
-        try:
-            data = base64.b64decode(picture.encoded, validate=True)
-        except binascii.Error:
-            return None
-        return data if data.startswith(b"\xff\xd8\xff") else None
-
-    def _fresh(self, picture: Picture) -> bool:
-        return self._clock.monotonic() - picture.at < FRESH
+        return picture.jpeg

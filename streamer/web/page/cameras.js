@@ -59,9 +59,10 @@ function build(camera) {
 function fill(card, known, live) {
   const status = known.status
   const state = status?.state ?? "connecting"
-  card.root.dataset.state = live ? state : "unknown"
+  const unreachable = state === "connecting" && isLost(known)
+  card.root.dataset.state = !live ? "unknown" : unreachable ? "failed" : state
   const dead = state === "running" ? DEAD[status?.picture] : null
-  put(card.badge, !live ? "Not known now" : dead ?? WORDS[state] ?? state)
+  put(card.badge, !live ? "Not known now" : dead ?? (unreachable ? "Cannot be opened, trying" : WORDS[state] ?? state))
   if (live && dead) card.root.dataset.state = "stalled"
   const wrong = live && status && (isLost(known) || dead)
   show(card.problem, Boolean(wrong))

@@ -61,4 +61,5 @@ const LOST = new Set(["reconnecting", "failed", "stalled"])
 /** Whether live pictures of a camera come now. */
 export const hasPicture = (known) => known.preview !== null && now() - known.previewAt < 10
 
-export const isLost = (known) => LOST.has(known.status?.state)
+/** Lost, or never found: `code` says what is wrong with one that is still being connected to. */
+export const isLost = ({ status }) => LOST.has(status?.state) || (status?.state === "connecting" && status.code !== null)
