@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streamer import memory
 from streamer.cli.stopper import INTERRUPTED, Stopper
 from streamer.redact import redact
 
@@ -86,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, BusError: before anything started.
     """
+    memory.prepare()  # before the first thread, numpy's included: each could have a heap of its own
     with Stopper() as stopper:
         config = configuration(args)
         code, abandoned = _watch(config, stopper.stop, args)
