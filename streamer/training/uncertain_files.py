@@ -23,7 +23,6 @@ COLUMNS = ("path", "label", "camera", "model", "time", "reason", "guess", "score
            "event")  # fmt: skip
 CLOCK_RATE = 90_000  # ticks a second of the files' time stamps
 MEGABYTE = 1_000_000
-QUALITY = "10"  # x264's rate factor: next to lossless, and every player shows it
 
 
 class Folder:
@@ -166,7 +165,10 @@ def _row(path: Path, when: datetime, pick: Pick) -> dict[str, str]:
 
 
 def write_window(path: Path, window: Window) -> None:
-    """A window's T frames (uint8 RGB) as H.264, frame k at k x interval seconds. Odd sizes lose a pixel.
+    """A window's T frames (uint8 RGB) as lossless H.264 in RGB, frame k at k x interval seconds.
+
+    Lossless, because pictures as small as a model's lose much when their colours are halved, as is usual (34 dB
+    at 64 x 64, 38 dB at 224 x 224); it costs 10 ms and 0.4 MB for 8 frames of 224 x 224.
 
     Raises:
         OSError: it cannot be written.
@@ -176,15 +178,13 @@ def write_window(path: Path, window: Window) -> None:
     step = round(window.interval * CLOCK_RATE)
     with av.open(str(path), "w") as container:
         rate = Fraction(CLOCK_RATE, step).limit_denominator(1000)
-        stream: Any = container.add_stream("libx264", rate=rate)
-        height, width = window.frames[0].image.shape[:2]
-        stream.height, stream.width, stream.pix_fmt = height // 2 * 2, width // 2 * 2, "yuv420p"
-        stream.options = {"crf": QUALITY, "preset": "medium", "bf": "0"}
+        stream: Any = container.add_stream("libx264rgb", rate=rate)
+        stream.height, stream.width = window.frames[0].image.shape[:2]
+        stream.pix_fmt, stream.options = "rgb24", {"qp": "0", "preset": "ultrafast"}
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = Fraction(1, CLOCK_RATE)
         for number, frame in enumerate(window.frames):
-            image = frame.image[: stream.height, : stream.width].copy()
-            picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+            picture = av.VideoFrame.from_ndarray(frame.image.copy(), format="rgb24")
             picture.pts, picture.time_base = number * step, Fraction(1, CLOCK_RATE)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
