@@ -34,7 +34,7 @@ class Served:
             settings.pop("token", None), settings.pop("hosts", LOCAL_NAMES), port=self.port
         )
         self.url = f"http://127.0.0.1:{self.port}"
-        made = Settings(BusAddress(endpoint), rules, **settings)
+        made = Settings(BusAddress(endpoint, keys=settings.pop("keys", None)), rules, **settings)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=serve, args=(made, listening, self._stop), name="served")
         self._thread.start()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from streamer.errors import ConfigError
 from streamer.web.app import Page, Settings
@@ -24,6 +25,7 @@ _WHY = {
     errno.EADDRINUSE: "the port is in use; take another, or 0 for a free one",
     errno.EACCES: "not allowed; ports below 1024 need rights that this user lacks",
 }
+FIRST_REQUEST = 10.0  # seconds for a new connection's first request to come whole
 GRACE = 1  # seconds for requests in progress when the program ends
 
 
@@ -54,6 +56,18 @@ def listen(host: str, port: int) -> socket.socket:
         why = _WHY.get(error.errno or 0, str(error.strerror))
         raise ConfigError(f"--bind {host}:{port}: {why}") from error
     return made
+
+
+class _Protocol(H11Protocol):
+    """A connection on which no request comes is closed: there is only so much room for connections."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(FIRST_REQUEST, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -92,7 +106,7 @@ async def _serve(
 ) -> None:
     page = Page(settings)
     config = uvicorn.Config(
-        page.app(), loop="none", http="h11", ws="none", lifespan="on", log_config=None, access_log=False,
+        page.app(), loop="none", http=_Protocol, ws="none", lifespan="on", log_config=None, access_log=False,
         server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE, timeout_keep_alive=15,
         limit_concurrency=settings.pages + CONNECTIONS, h11_max_incomplete_event_size=LARGEST_HEAD,
         ssl_certfile=None if tls is None else str(tls.certificate),

@@ -16,7 +16,7 @@ from streamer.web.hub import Hub, Mailbox, sse
 from streamer.web.memory import Json, Place, record_of
 
 BEAT = 2.0  # seconds without news after which a sign of life is sent
-PAUSE = 0.1  # seconds between two deliveries: news that come close together travel together
+PAUSE = 0.2  # seconds between two deliveries: news that come close together travel together
 STUCK = 20.0  # seconds after which a browser that does not read is given up
 PAGES = 8  # of the history, that are read for a browser that was away
 PAGE = 2000  # phases of events
