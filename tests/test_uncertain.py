@@ -434,9 +434,9 @@ def test_a_mark_over_the_bus(tmp_path: Path) -> None:
 
 
 def test_collect_uncertain_is_a_run_that_saves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["collect", "demo", "--uncertain", "-o", str(tmp_path / "u")]
+    words = ["collect", str(clip(tmp_path / "c.mp4")), "--uncertain", "-o", str(tmp_path / "u")]
     quick = ["pace=fast", "bus.bind=", "journal.path=", "ui=none", "loop=false"]
-    quick += ["uncertain.margin=0.9", "uncertain.least=0.01", "uncertain.every=0", "uncertain.scores=raw"]
+    quick += ["uncertain.margin=0.9", "uncertain.least=0", "uncertain.every=0", "uncertain.scores=raw"]
     quick += ["model.engine=torch", "model.precision=fp32"]
     assert main([*words, *[word for value in quick for word in ("--set", value)]]) == 0
     rows = read_table(tmp_path / "u")

@@ -167,8 +167,8 @@ def _row(path: Path, when: datetime, pick: Pick) -> dict[str, str]:
 def write_window(path: Path, window: Window) -> None:
     """A window's T frames (uint8 RGB) as lossless H.264 in RGB, frame k at k x interval seconds.
 
-    Lossless, because pictures as small as a model's lose much when their colours are halved, as is usual (34 dB
-    at 64 x 64, 38 dB at 224 x 224); it costs 10 ms and 0.4 MB for 8 frames of 224 x 224.
+    Lossless, because pictures as small as a model's lose much when their colours are halved, as is usual
+    (34 dB at 64 x 64, 38 dB at 224 x 224); it costs 10 ms and 0.4 MB for 8 frames of 224 x 224.
 
     Raises:
         OSError: it cannot be written.
