@@ -336,6 +336,7 @@ def test_never_twice_never_in_quiet_hours_and_everything_accounted(
 
 
 @given(st.integers(0, 1439), st.integers(0, 1439), st.integers(0, 1440))
+@how(deadline=None)
 def test_spans_of_the_day(minute: int, first: int, last: int) -> None:
     if first == last:
         return

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.speak.policy import Utterance
-from streamer.speak.queue import SpeechQueue
 from streamer.speak.settings import Priority
 
 EARLIER = 8  # sentences that are kept to be read later
+MOST_WAITING = 200
 _OVER = {"back": "lost", "heard": "silent"}
 
 
@@ -26,16 +25,16 @@ class View:
 class Board:
     """Takes utterances and says what is to be seen.
 
-    Each stands for at least `hold` seconds, unless something urgent comes; then the most important of those
-    that wait. What waited longer than `fresh` seconds (0: however long) is only listed.
+    Each stands for at least `hold` seconds, unless something urgent comes; then the newest of the most
+    important of those that wait, so that the screen is never behind. The others are listed.
     """
 
-    def __init__(self, hold: float, fresh: float, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, hold: float, clock: Clock = SYSTEM_CLOCK) -> None:
         self._hold, self._clock = hold, clock
-        self._queue = SpeechQueue(fresh)
+        self._waiting: list[Utterance] = []
         self._current: Utterance | None = None
         self._until = clock.monotonic()
-        self._earlier: deque[Utterance] = deque(maxlen=EARLIER)
+        self._earlier: list[Utterance] = []  # newest first
         self._notices: dict[tuple[str, str | None], str] = {}
 
     def offer(self, utterance: Utterance) -> None:
@@ -44,23 +43,22 @@ class Board:
             self._notices[utterance.kind, utterance.camera] = utterance.text
         elif utterance.kind in _OVER:
             self._notices.pop((_OVER[utterance.kind], utterance.camera), None)
-        self._list(self._queue.offer(utterance, self._clock.monotonic()))
+        self._waiting.append(utterance)
+        if len(self._waiting) > MOST_WAITING:
+            self._waiting.remove(min(self._waiting, key=lambda one: (one.priority, one.at)))
 
     def view(self) -> View:
         """What is to be seen now."""
         now = self._clock.monotonic()
-        urgent = self._queue.highest() >= Priority.URGENT and (
-            self._current is None or self._current.priority < Priority.URGENT
-        )
-        if len(self._queue) and (now >= self._until or urgent):
-            utterance, dropped = self._queue.take(now)
-            self._list(dropped)
-            if utterance is not None:
-                if self._current is not None:
-                    self._earlier.appendleft(self._current)
-                self._current, self._until = utterance, now + self._hold
+        best = max(self._waiting, key=lambda one: (one.priority, one.at), default=None)
+        if best is not None and (now >= self._until or self._breaks_in(best)):
+            self._waiting.remove(best)
+            old = [*self._waiting, *([self._current] if self._current else [])]
+            self._earlier = sorted([*self._earlier, *old], key=lambda one: one.at, reverse=True)[:EARLIER]
+            self._waiting.clear()
+            self._current, self._until = best, now + self._hold
         return View(self._current, tuple(self._earlier), tuple(self._notices.values()))
 
-    def _list(self, dropped: list[Utterance]) -> None:
-        """Too late for large letters; an end whose start was never shown large is listed all the same."""
-        self._earlier.extendleft(dropped)
+    def _breaks_in(self, utterance: Utterance) -> bool:
+        current = self._current.priority if self._current else Priority.LOW
+        return utterance.priority is Priority.URGENT and current < Priority.URGENT

@@ -14,7 +14,6 @@ from streamer.captions.lines import LEAST_WIDTH, LineWriter
 from streamer.errors import ConfigError
 from streamer.speak import listen
 from streamer.speak.policy import Policy, Utterance
-from streamer.speak.settings import Settings
 
 HOLD = 3.0  # seconds that a caption stands at least
 
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             listen.tell(f"listening to {args.endpoint}")
             _lines(args, subscriber, policy, end)
         else:
-            _screen(args, settings, subscriber, policy, end)
+            _screen(args, subscriber, policy, end)
     return end.code or ended.code
 
 
@@ -86,15 +85,13 @@ def _lines(args: argparse.Namespace, subscriber: Subscriber, policy: Policy, end
     listen.follow(subscriber, policy, heard, end, args.duration)
 
 
-def _screen(
-    args: argparse.Namespace, settings: Settings, subscriber: Subscriber, policy: Policy, end: listen.Ending
-) -> None:
+def _screen(args: argparse.Namespace, subscriber: Subscriber, policy: Policy, end: listen.Ending) -> None:
     from rich.console import Console
 
     from streamer.captions.board import Board
     from streamer.captions.screen import Screen
 
-    board = Board(args.hold, settings.fresh)
+    board = Board(args.hold)
     font = None if args.font is None else str(args.font)
     with Screen(Console(), big=not args.plain_letters, font=font) as screen:
 

@@ -90,9 +90,10 @@ def _font(face: str | None, size: int) -> FreeTypeFont | None:
 
 
 def _height(face: str | None, size: int) -> int:
+    """Of a line, in pixels: a little tighter than the face asks for, which leaves room for larger letters."""
     font = _font(face, size)
     assert font is not None
-    return sum(font.getmetrics())
+    return max(size, sum(font.getmetrics()) - 1)
 
 
 def _has(face: str | None, text: str) -> bool:

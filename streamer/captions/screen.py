@@ -56,28 +56,33 @@ class Screen:
 
 def page(view: View, width: int, height: int, *, big: bool = True, font: str | None = None) -> RenderableType:
     """The whole screen as `height` lines of `width` cells."""
-    below = _below(view, width, max(0, height // 3))
+    third = max(0, height // 3)
+    blocks, below = None, _below(view, width, third)
+    if big and view.current is not None:  # the sentence first: rather large than with all that was before
+        for rows in sorted({third, min(3, third), min(len(view.notices), third)}, reverse=True):
+            shorter = _below(view, width, rows)
+            blocks = letters.render(view.current.text, width - 2, height - len(shorter), font)
+            if blocks is not None:
+                below = shorter
+                break
     rows = max(1, height - len(below))
-    large = _large(view.current, width, rows, big, font)
+    large = _large(view.current, width, rows, blocks)
     lines = [*large, *(Text() for _ in range(rows - len(large))), *below]
     return Group(*(_filled(line, width) for line in lines[:height]))
 
 
-def _large(current: Utterance | None, width: int, rows: int, big: bool, font: str | None) -> list[Text]:
+def _large(current: Utterance | None, width: int, rows: int, blocks: list[str] | None) -> list[Text]:
     """The sentence, upright in the middle of its rows."""
     if current is None:
         return []
     style = LARGE if current.priority < Priority.HIGH else IMPORTANT
     if current.priority >= Priority.URGENT:
         style += Style(reverse=True)
-    blocks = letters.render(current.text, width - 2, rows, font) if big else None
     if blocks is not None:
         lines = [Text(f" {line}", style) for line in blocks]
     else:
-        found = Text(current.text, style, justify="center").wrap(Console(width=width), width - 2)
-        lines = list(found)[:rows]
-        for line in lines:
-            line.align("center", width)
+        words = Text(current.text, style).wrap(Console(width=width), max(1, width - 2))
+        lines = [Text(" " * ((width - line.cell_len) // 2), style).append_text(line) for line in words][:rows]
     return [*(Text() for _ in range((rows - len(lines)) // 2)), *lines]
 
 
