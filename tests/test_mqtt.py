@@ -529,6 +529,26 @@ def test_a_killed_broker_costs_no_event(
 
 
 @needs_broker
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP is POSIX")
+def test_a_frozen_broker_is_left_and_come_back_to(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.bridges.broker.SILENCE", 0.5)
+    bridged = Bridged(bus, broker.port, tmp_path)
+    with Running(bridged):
+        publish_events(bus, ["a"])
+        until(lambda: listener.seqs == [1, 2, 3], "the first")
+        assert broker.process is not None
+        broker.process.send_signal(signal.SIGSTOP)
+        try:
+            publish_events(bus, ["b"])
+            until(lambda: bridged.said("acknowledged nothing"), "it is noticed")
+        finally:
+            broker.process.send_signal(signal.SIGCONT)
+        until(lambda: set(listener.seqs) == {1, 2, 3, 4, 5, 6}, "the others arrive")
+
+
+@needs_broker
 def test_user_and_password(bus: Publisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     passwords = tmp_path / "passwords"
     passwords.touch(0o600)
