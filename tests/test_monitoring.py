@@ -405,7 +405,7 @@ def watching(config: Config, recognizer: Any) -> Iterator[str]:
 
 
 def live(*cameras: CameraConfig, **more: Any) -> Config:
-    limits = {"listen": "127.0.0.1:0", "stuck_after": 0.5, "lost_after": 0.5, **more.pop("metrics", {})}
+    limits = {"listen": "127.0.0.1:0", "stuck_after": 2.0, "lost_after": 2.0, **more.pop("metrics", {})}
     settings = {**QUIET, "pace": "realtime", "capture": QUICK.model_copy(update={"give_up": False}), **more}
     return Config(cameras=cameras, metrics=MetricsConfig.model_validate(limits), **settings)
 
@@ -424,7 +424,7 @@ def test_a_model_that_blocks_turns_it_red_and_green_again() -> None:
     with watching(config, Scripted(score)) as address:
         until(lambda: get(address, "/readyz")[0] == 200, "ready")
         until(lambda: value(scrape(address), "windows_given_total", camera="demo", model="scripted") > 0)
-        assert health(address)[0] == 200
+        until(lambda: health(address)[0] == 200, "well")
         go.clear()
         assert blocked.wait(PATIENCE)
         until(lambda: health(address)[0] == 503, "red")
@@ -452,10 +452,12 @@ def test_a_camera_that_is_killed() -> None:
             door.stop()
             until(lambda: value(scrape(address), "camera_state", camera="door", state="reconnecting") == 1)
             assert not running("door")
-            assert running("yard")
-            status, report = health(address)
-            assert (status, report["status"], report["cameras"]["yard"]) == (200, "degraded", "running")
-            assert report["degraded"][0].startswith("door reconnecting")
+
+            def said() -> tuple[int, str, list[str]]:
+                status, report = health(address)
+                return status, report["status"], [" ".join(line.split()[:2]) for line in report["degraded"]]
+
+            until(lambda: said() == (200, "degraded", ["door reconnecting"]), "one of two is no illness")
             yard.stop()
             until(lambda: health(address)[0] == 503, "red when the last one is gone")
             assert [problem["code"] for problem in health(address)[1]["problems"]] == ["cameras_lost"]
@@ -513,7 +515,7 @@ class Demo:
         if not self._told:
             self.stop()
         try:
-            self.process.wait(20)
+            self.process.wait(PATIENCE)
         finally:
             self.process.kill()
             for reader in self._readers:
@@ -546,14 +548,14 @@ def patient(condition: Callable[[], bool], what: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def demo_run() -> tuple[Demo, list[tuple[float, dict[Any, float]]], str]:
+def demo_run() -> tuple[Demo, list[tuple[float, dict[Any, float], float]], str]:
     """The demo, scraped twice, and its last scrape as text."""
     scrapes = []
     with Demo() as demo:
         patient(lambda: get(demo.address, "/readyz")[0] == 200, "ready")
         for least in (5, 25):
             patient(lambda: given(scrape(demo.address)) >= least, f"{least} windows")  # noqa: B023
-            scrapes.append((time.time(), scrape(demo.address)))
+            scrapes.append((time.time(), scrape(demo.address), time.time()))
         text = get(demo.address, "/metrics")[1]
     assert demo.process.returncode == 0
     return demo, scrapes, text
@@ -564,17 +566,17 @@ def given(found: dict[Any, float]) -> float:
 
 
 def test_counters_grow_and_agree_with_the_messages(demo_run: Any) -> None:
-    demo, ((_, first), (at, second)), _ = demo_run
+    demo, ((_, first, _), (before, second, after)), _ = demo_run
     for name in ("frames_captured_total", "frames_stored_total"):
         assert value(second, name, camera="demo") > value(first, name, camera="demo") > 0
     assert given(second) > given(first)
-    predictions, slack = demo.of("prediction", at), 5  # on their way while it was scraped
-    assert abs(len(predictions) - given(second)) <= slack
-    starts = [m["event"]["label"] for m in demo.of("event", at) if m["event"]["phase"] == "start"]
-    assert starts
-    for label in set(starts):
+    # a message is stamped a little after it is counted
+    assert len(demo.of("prediction", before)) <= given(second) <= len(demo.of("prediction", after)) + 10
+    earlier, later = starts(demo, before), starts(demo, after)
+    assert earlier
+    for label in set(earlier):
         told = value(second, "events_total", camera="demo", label=label)
-        assert abs(told - starts.count(label)) <= 1
+        assert earlier.count(label) <= told <= later.count(label) + 1
     asked = value(second, "windows_asked_total", camera="demo", model="demo")
     skipped = [v for (n, _), v in second.items() if n == "streamer_windows_skipped_total"]
     assert 0 <= asked - given(second) - sum(skipped) <= 2, "asked = given + skipped + one that waits"
@@ -584,20 +586,27 @@ def test_counters_grow_and_agree_with_the_messages(demo_run: Any) -> None:
     assert (value(second, "healthy"), value(second, "ready")) == (1, 1)
 
 
+def starts(demo: Demo, before: float) -> list[str]:
+    return [m["event"]["label"] for m in demo.of("event", before) if m["event"]["phase"] == "start"]
+
+
 def test_latencies_agree_with_the_messages(demo_run: Any) -> None:
-    demo, (_, (at, second)), _ = demo_run
-    latencies = [m["latency_ms"] for m in demo.of("prediction", at)]
+    demo, (_, (before, second, after)), _ = demo_run
+    earlier, later = len(demo.of("prediction", before)), len(demo.of("prediction", after))
+    latencies = [m["latency_ms"] for m in demo.of("prediction", after)]
     for stage in ("preprocess", "inference", "capture_to_publish"):
         told = value(second, f"{stage}_seconds_sum", model="demo")
         count = value(second, f"{stage}_seconds_count", model="demo")
-        assert abs(count - len(latencies)) <= 5
+        assert earlier <= count <= later + 10
         heard = sum(row[stage] for row in latencies) / 1000
-        assert told / count == pytest.approx(heard / len(latencies), rel=1.0), stage
+        # what the bus adds is in its messages alone
+        least = 0.0 if stage == "capture_to_publish" else 0.5
+        assert least <= (told / count) / (heard / len(latencies)) <= 2.0, stage
         assert value(second, f"{stage}_seconds_bucket", model="demo", le="+Inf") == count
 
 
 def test_what_the_process_costs_is_told(demo_run: Any) -> None:
-    _, (_, (_, second)), _ = demo_run
+    _, (_, (_, second, _)), _ = demo_run
     assert second["process_resident_memory_bytes", ()] > 50e6
     assert second["process_open_fds", ()] > 3
     assert value(second, "process_threads") >= 4
