@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_STOP = 0.6  # seconds for what is being recorded at the end
+_STOP = 1.0  # seconds for what is being recorded at the end
+_STOP_PREVIEWS = 0.3
 
 
 class Pictures:
@@ -76,7 +77,7 @@ class Pictures:
     def stop_previews(self) -> bool:
         """Before the cameras go; False where a thread was left behind."""
         previews, self._previews = self._previews, None
-        return previews is None or previews.close(_STOP / 2)
+        return previews is None or previews.close(_STOP_PREVIEWS)
 
     def stop(self) -> bool:
         """After the last event: finish what is being recorded. False where a disk hangs."""
