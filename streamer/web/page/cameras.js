@@ -67,6 +67,7 @@ function fill(card, known, live) {
   const wrong = live && status && (isLost(known) || dead)
   show(card.problem, Boolean(wrong))
   if (wrong) put(card.problem, `${status.detail || WORDS[state] || state} (since ${clock(status.since)}, ${lasted(now() - status.since)})`)
+  show(card.actions, !wrong) // nothing is seen there
   fillActions(card, known, live && state === "running")
   const size = status?.width && status?.height ? `${status.width} × ${status.height}` : ""
   const rate = status?.fps && state === "running" ? `${status.fps.toFixed(1)} frames/s` : ""

@@ -39,7 +39,8 @@ function flush() {
   last = performance.now()
   const all = [...waiting.values()]
   waiting.clear()
-  const more = all.length > MOST ? `, and ${all.length - MOST} more changes` : ""
+  const left = all.length - MOST
+  const more = left > 0 ? `, and ${left} more change${left > 1 ? "s" : ""}` : ""
   put($("latest"), `${clock(Date.now() / 1000)}: ${all.slice(-MOST).join("; ")}${more}.`)
 }
 
