@@ -208,6 +208,12 @@ def test_device_memory_is_told_where_cuda_is_in_use(monkeypatch: pytest.MonkeyPa
     assert 'streamer_device_memory_used_bytes{device="cuda:0"} 7000.0' in text
     assert 'streamer_device_memory_reserved_bytes{device="cuda:0"} 2000.0' in text
 
+    def failed(index: int) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", failed)
+    assert "streamer_healthy 1.0" in _encoded(vitals()), "a device that has failed does not blind the rest"
+
 
 def test_importing_it_brings_no_prometheus() -> None:
     code = "import sys, streamer.monitoring, streamer.cli.run; print('prometheus_client' in sys.modules)"

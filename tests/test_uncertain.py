@@ -441,6 +441,7 @@ def test_collect_uncertain_is_a_run_that_saves(tmp_path: Path, capsys: pytest.Ca
     assert main([*words, *[word for value in quick for word in ("--set", value)]]) == 0
     rows = read_table(tmp_path / "u")
     assert rows
+    assert f"saved in {tmp_path / 'u'}" in capsys.readouterr().err, "pictures go to disk: it says where"
     assert {row["model"] for row in rows} == {"demo"}
     recognizer = load_recognizer(ModelConfig(id="demo", engine="torch", precision="fp32"))
     for row in rows[:5]:

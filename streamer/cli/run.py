@@ -184,6 +184,8 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
             stack.enter_context(Screen(pipeline.stats))
         elif pipeline.endpoint:
             _say(f"publishing on {pipeline.endpoint}")
+        if config.uncertain.folder and ui is not Ui.RICH:
+            _say(f"pictures of windows worth labelling are saved in {config.uncertain.folder}")
         if monitoring.address and ui is not Ui.RICH:
             readers = "" if monitoring.private else "; other machines can read them, without a password"
             _say(f"metrics on http://{monitoring.address}/metrics{readers}")

@@ -220,8 +220,11 @@ def _device() -> Iterator[Metric]:
         return
     total, used, own = [], [], []
     for index in range(torch.cuda.device_count()):
-        free, size = torch.cuda.mem_get_info(index)
         device = (f"cuda:{index}",)
+        try:
+            free, size = torch.cuda.mem_get_info(index)
+        except RuntimeError:  # a device that has failed: the other numbers are wanted all the more
+            continue
         total.append((device, float(size)))
         used.append((device, float(size - free)))
         own.append((device, float(torch.cuda.memory_reserved(index))))
