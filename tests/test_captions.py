@@ -151,6 +151,22 @@ def test_lines_are_the_default_where_stdout_is_no_terminal_and_end_with_the_read
     assert re.fullmatch(r"\d\d:\d\d Cam0: (Biri el sallıyor|El sallama bitti)\n", line)
 
 
+def test_one_camera_alone_is_not_named_again_and_again() -> None:
+    with publisher() as pub:
+        pub.status(status())
+        process, said = follow(pub.endpoint, "--repeat-after", "0"), threading.Event()
+        assert process.stdout is not None
+        feeder = threading.Thread(target=lambda: feed(pub, said), daemon=True)
+        feeder.start()
+        try:  # named only until the publisher's heartbeat has told that it is alone
+            assert any(process.stdout.readline() == b"Someone is waving\n" for _ in range(60))
+        finally:
+            said.set()
+            process.kill()
+            process.communicate()
+            feeder.join(5)
+
+
 def feed(pub: Any, enough: threading.Event) -> None:
     number = 0
     while not enough.wait(0.1):
