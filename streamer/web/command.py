@@ -75,7 +75,11 @@ def run(args: argparse.Namespace) -> int:
             _say(f"it shows what {args.endpoint} publishes; Ctrl+C ends it")
 
         serve(settings, listening, stopper.stop, tls=tls, on_ready=ready)
-        return INTERRUPTED if stopper.interrupted else 0
+        code = INTERRUPTED if stopper.interrupted else 0
+        if stopper.signalled:  # without the interpreter's own end, which can take seconds on a busy machine
+            sys.stderr.flush()
+            os._exit(code)
+    return code
 
 
 def _say(text: str) -> None:
