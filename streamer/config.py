@@ -63,7 +63,7 @@ class LabelRule(Section):
 class EventsConfig(Section):
     """How scores become events (times in seconds, scores in [0, 1])."""
 
-    half_life: Seconds = 0.4  # of the running average; 0 = no smoothing
+    half_life: Seconds = 0.2  # of the running average; 0 = no smoothing
     enter: Score = 0.5
     exit: Score = 0.35
     min_on: Seconds = 0.4

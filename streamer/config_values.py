@@ -10,7 +10,13 @@ from streamer import config_schema
 from streamer.config_yaml import KeyPath
 from streamer.redact import redact
 
-_PATH_KEYS = {("bus", "keys"), ("journal", "path"), ("label_set",), ("uncertain", "folder"), ("recording", "folder")}
+_PATH_KEYS = {
+    ("bus", "keys"),
+    ("journal", "path"),
+    ("label_set",),
+    ("uncertain", "folder"),
+    ("recording", "folder"),
+}
 
 
 def dotted(path: KeyPath) -> str:

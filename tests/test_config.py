@@ -49,7 +49,7 @@ def test_each_layer_is_stronger_than_the_one_before(write: Write) -> None:
     env = {"STREAMER_EVENTS__EXIT": "0.3", "STREAMER_EVENTS__MIN_ON": "2.0", "PATH": "x"}
     config = load_config(path, ["events.min_on=3.0"], env)
     assert config.ui is Ui.PLAIN
-    assert (config.events.half_life, config.events.enter) == (0.4, 0.6)
+    assert (config.events.half_life, config.events.enter) == (0.2, 0.6)
     assert (config.events.exit, config.events.min_on) == (0.3, 3.0)
 
 

@@ -53,7 +53,9 @@ COMMANDS = {
     "mqtt": Command("streamer.bridges.mqtt", "events to an MQTT broker, with Home Assistant discovery"),
     "webhook": Command("streamer.bridges.webhooks", "events to a URL: signed, in order, at least once"),
     "speak": Command("streamer.speak.command", "say aloud what happens, or write it into sound files"),
-    "captions": Command("streamer.captions.command", "large captions, or lines for screen readers and braille"),
+    "captions": Command(
+        "streamer.captions.command", "large captions, or lines for screen readers and braille"
+    ),
     "keys": Command("streamer.bus.keys", "make and allow encryption keys"),
     "train": Command("streamer.training.train", "fine-tune a checkpoint on your own actions"),
     "evaluate": Command("streamer.training.evaluate", "how good a model is on clips and on streams"),
