@@ -147,7 +147,8 @@ def test_all_services_beside_a_run_lose_nothing_and_slow_nothing(tmp_path: Path)
             "mqtt": service("mqtt", "--broker", broker_at, "--state", state["mqtt"], *from_here),
             "receiver": receiver,
             "webhook": service(
-                "webhook", "--url", url, "--phase", "start,update,end", "--state", state["webhook"], *from_here
+                "webhook", "--url", url, "--phase", "start,update,end",
+                "--state", state["webhook"], *from_here,
             ),
         }  # fmt: skip
         children = {name: start() for name, start in services.items()}
