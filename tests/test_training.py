@@ -79,6 +79,16 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+def test_labels_may_speak_of_a_moment_within_the_clip(
+    base: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(data), "--model", str(base), "--max-steps", "1", *WORDS]
+    assert main([*words, "-o", str(tmp_path / "out"), "--lag", "0.5"]) == 0
+    assert open_checkpoint(str(tmp_path / "out")).own["lag"] == 0.5
+    assert main([*words, "-o", str(tmp_path / "late"), "--lag", "60"]) == 2
+    assert "--lag 60: a window spans" in capsys.readouterr().err
+
+
 def test_it_reaches_its_labels_and_writes_a_plain_checkpoint(trained: Path, data: Path) -> None:
     metrics = json.loads((trained / "metrics.json").read_text())
     assert metrics["test"]["top1"] == metrics["val"]["top1"] == 1.0

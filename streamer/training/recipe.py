@@ -21,6 +21,7 @@ class Recipe:
     dataset: str
     model: str
     interval: float | None = None  # seconds; None: the checkpoint's own
+    lag: float = 0.0  # seconds before a clip's end of which its label speaks; 0: of the whole clip
     epochs: int = 20
     max_steps: int = -1  # -1: as many as `epochs` take
     batch: int = 8

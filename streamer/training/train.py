@@ -31,13 +31,20 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COPIES = 10  # times the weights: three checkpoints with AdamW's two averages, and the result
 LEAST = {
     "epochs": 1, "batch": 1, "accumulate": 1, "views": 1, "patience": 0, "save_steps": 0, "seed": 0,
-    "workers": 0, "lr": 1e-9, "layer_decay": 1e-3, "weight_decay": 0.0, "label_smoothing": 0.0,
+    "workers": 0, "lr": 1e-9, "layer_decay": 1e-3, "lag": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0,
 }  # fmt: skip
 _DEFAULT = Recipe(dataset="", model="demo")
 
 # option, field of the recipe, kind, help
 _NUMBERS: tuple[tuple[str, str, type, str], ...] = (
     ("--interval", "interval", float, "seconds between two frames (default: the checkpoint's own)"),
+    (
+        "--lag",
+        "lag",
+        float,
+        "seconds before a clip's end of which its label speaks, such as 0.45 for "
+        "`demo dataset --windows`; 0: of the whole clip",
+    ),
     ("--epochs", "epochs", int, "times through the data"),
     ("--max-steps", "max_steps", int, "stop after so many steps instead"),
     ("--batch", "batch", int, "clips in a batch"),
@@ -164,6 +171,8 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> dict[str, Any]:
     from streamer.training.recipe import check_same
 
     base = open_base(recipe.model, recipe.interval)
+    if recipe.lag > base.sampling.span:
+        raise ConfigError(f"--lag {recipe.lag:g}: a window spans {base.sampling.span:g} s; give 0 to that")
     pieces, split, notes = prepare(recipe, out)
     if pieces["train"][0].clip.path.suffix.lower() in _pictures() and not base.single:
         raise DatasetError(
@@ -253,7 +262,7 @@ def _fit(recipe: Recipe, base: Base, pieces: dict[str, list[Piece]], split: str,
     own = {
         "interval": base.sampling.interval, "frames": base.sampling.frames, "licence": base.licence,
         "background": list(background_of(labels, recipe.background)), "base": base.checkpoint.name,
-        "split": split,
+        "split": split, "lag": recipe.lag or None,
     }  # fmt: skip
     set_seed(recipe.seed)
     if recipe.workers:  # more threads than cores wait for each other
