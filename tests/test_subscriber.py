@@ -462,3 +462,19 @@ def test_a_publisher_that_goes_and_comes_is_told_on_stderr(tmp_path: Path) -> No
             assert "is there again" in child.stderr.readline()
             again.event(event())
             assert child.wait(10) == 0
+
+
+@pytest.mark.soak
+def test_a_reader_that_pauses_for_long_reads_on() -> None:
+    """Longer than any heartbeat's timeout, with a full queue: libzmq used to end the process here."""
+    with publisher() as bus:
+        readers = [Subscriber(bus.endpoint, topics=["heartbeat/"], high_water_mark=1) for _ in range(6)]
+        for reader in readers:
+            assert reader.receive(10) is not None
+        for _ in range(2):
+            threading.Event().wait(22)
+            for reader in readers:
+                for _ in range(3):
+                    assert reader.receive(10) is not None
+        for reader in readers:
+            reader.close()

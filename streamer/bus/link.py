@@ -76,8 +76,11 @@ class Link:
         made: zmq.Socket[bytes] = self._context.socket(kind)
         made.linger = 0
         made.reconnect_ivl, made.reconnect_ivl_max = 100, 2000  # milliseconds
-        made.setsockopt(zmq.HEARTBEAT_IVL, 5000)  # a machine that vanished is noticed, and connected to anew
-        made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
+        # A machine that vanished is noticed by the system, and connected to anew. Not by ZMTP's heartbeats: a
+        # reader that pauses until its queue is full would time out, and libzmq then ends the whole process
+        # when it reads on (zeromq/libzmq#3937: "Assertion failed: _input_stopped").
+        made.tcp_keepalive, made.tcp_keepalive_idle = 1, 10  # seconds
+        made.tcp_keepalive_intvl, made.tcp_keepalive_cnt = 5, 3
         if self._keys is not None:
             self._keys.arm(made)
         return made

@@ -106,8 +106,9 @@ class Sockets:
         made.linger = LINGER
         made.maxmsgsize = MAX_FRAME
         made.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # who says nothing after connecting is let go
-        made.setsockopt(zmq.HEARTBEAT_IVL, 5000)  # and so is who vanished without a goodbye
-        made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
+        # and so is who vanished without a goodbye; why not by ZMTP's heartbeats: link.py
+        made.tcp_keepalive, made.tcp_keepalive_idle = 1, 10  # seconds
+        made.tcp_keepalive_intvl, made.tcp_keepalive_cnt = 5, 3
         if self._keys is not None:
             self._keys.arm(made)
         return made
