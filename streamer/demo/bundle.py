@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from streamer import demo
-from streamer.demo import motions, samples, train
+from streamer.demo import live, motions, samples, train, windows
 
 FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "training.json")
 CHECK_SEED = 77  # validation clips of training use seed 0
@@ -42,11 +42,13 @@ or actions beyond these motions: for those, use a Kinetics checkpoint.
 
 From scratch, on drawn clips: pieces of photographs and procedural textures moving over others, with
 sensor noise, changing light, a shaking camera, compression, bystanders and processions
-(`streamer/demo/samples.py`). {steps} steps of {batch} clips, {minutes} minutes on a CPU shared with
-other work. `LICENCES.md` one folder up names every photograph. To repeat it:
+(`streamer/demo/samples.py`); then on those mixed with windows of drawn streams, labelled by what happens
+{lag} s before their end (`streamer/demo/windows.py`), which is what live recognition sees. {steps} steps of
+{batch}, {minutes} minutes on a CPU shared with other work. `LICENCES.md` one folder up names every
+photograph. To repeat it:
 
     pip install "streamer[demo]"
-    python -m streamer.demo.train --out runs/demo --minutes {budget}
+    python -m streamer.demo.train --out runs/demo --minutes {budget} --live-minutes {live}
     python -m streamer.demo.bundle runs/demo
 
 The schedule follows the clock, so another machine gives other weights of about the same quality.
@@ -57,6 +59,7 @@ The schedule follows the clock, so another machine gives other weights of about 
 |---|---|---|
 | fresh clips: photographs, textures, seeds never trained on; every difficulty | {count} | {fresh:.1%} |
 | of these, several objects passing one behind the other | {rows} | {in_rows:.1%} |
+| windows of fresh streams, a third of them idle or at rest, labelled as above | {count} | {windows:.1%} |
 | the bundled clip, windows wholly inside one action, 0.2 s apart | {inside} | {clip:.1%} |
 
 Truth by row, guess by column, on the fresh clips:
@@ -114,6 +117,7 @@ def measure(folder: Path, count: int = 960) -> dict[str, Any]:
     parameters = sum(p.numel() for p in model.parameters()) / 1e6
     numbers = {"fresh": validation, "matrix": matrix, "count": count, "parameters": parameters}
     numbers |= {"rows": len(rows), "in_rows": in_rows}
+    numbers["windows"], _ = train.evaluate(model, train.collate(live.validation_set(count, CHECK_SEED)))
     return {**numbers, "clip": right, "clip_matrix": clip_matrix, "inside": len(windows)}
 
 
@@ -136,6 +140,8 @@ def card(folder: Path, numbers: dict[str, Any]) -> str:
         minutes=round(training["minutes"]),
         batch=training["recipe"]["batch"],
         budget=f"{training['recipe']['minutes']:g}",
+        live=f"{training['recipe']['live_minutes']:g}",
+        lag=windows.MOMENT,
     )
 
 
