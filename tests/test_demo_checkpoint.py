@@ -47,7 +47,7 @@ def test_the_folder_is_small_and_says_what_the_design_asks(model: TimesformerFor
     assert weights.stat().st_size < 12e6
     config = json.loads((FOLDER / "config.json").read_text())
     assert [config["id2label"][str(i)] for i in range(8)] == list(motions.LABELS)
-    assert config["streamer"] == {"interval": 0.2, "licence": "Apache-2.0"}
+    assert config["streamer"] == {"interval": 0.2, "lag": 0.45, "licence": "Apache-2.0"}
     assert (model.config.num_frames, model.config.image_size) == (motions.FRAMES, motions.SIZE)
     assert (FOLDER / "README.md").read_text().startswith("---\nlicense: apache-2.0")
 
@@ -58,7 +58,7 @@ def test_the_interval_survives_loading_and_saving(
     assert model.config.streamer["interval"] == 0.2
     model.save_pretrained(tmp_path)
     again = TimesformerForVideoClassification.from_pretrained(tmp_path)
-    assert again.config.streamer == {"interval": 0.2, "licence": "Apache-2.0"}
+    assert again.config.streamer == {"interval": 0.2, "lag": 0.45, "licence": "Apache-2.0"}
 
 
 def test_training_and_serving_prepare_pixels_alike() -> None:
