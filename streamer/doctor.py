@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from streamer.errors import SpeechError
 from streamer.installed import import_error, in_range, installed, one_line, requirements
 
 State = Literal["ok", "warn", "fail"]
@@ -32,7 +33,15 @@ _OPENCV = (
     "opencv-contrib-python-headless",
 )
 _MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyzmq": "zmq", "pyyaml": "yaml"}
-_OPTIONAL = {"av": "writing and making clips", "openvino": "--engine openvino", "nncf": "--precision int8"}
+_OPTIONAL = {
+    "av": "writing and making clips",
+    "openvino": "--engine openvino",
+    "nncf": "--precision int8",
+    "starlette": "streamer web",
+    "uvicorn": "streamer web",
+    "paho-mqtt": "streamer mqtt",
+    "prometheus-client": "run --metrics",
+}
 _INSTALL = "install the tested versions: pip install -c configs/constraints.txt -e ."
 
 
@@ -215,6 +224,16 @@ def terminal() -> Iterator[Finding]:
         yield Finding("ok", "terminal", f"{size.columns}x{size.lines}, UTF-8, colours: {colours}")
 
 
+def speech() -> Iterator[Finding]:
+    from streamer.speak.settings import Settings
+    from streamer.speak.voices import choose
+
+    try:
+        yield Finding("ok", "speech", f"streamer speak uses {choose(Settings.model_validate({})).name}")
+    except SpeechError as error:
+        yield Finding("ok", "speech", f"none, streamer speak needs one: {error}")
+
+
 def models() -> Iterator[Finding]:
     from streamer.demo import checkpoint_path
     from streamer.recognition.registry import cached, known
@@ -245,7 +264,7 @@ def disk() -> Iterator[Finding]:
 
 
 CHECKS: tuple[Check, ...] = (
-    python, packages, conflicts, torch_devices, video, cameras, zeromq, terminal, models, disk,
+    python, packages, conflicts, torch_devices, video, cameras, zeromq, terminal, speech, models, disk,
 )  # fmt: skip
 
 

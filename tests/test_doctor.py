@@ -108,3 +108,16 @@ def test_the_requirements_are_pyprojects_own() -> None:
     assert names["torch"].startswith(">=")
     assert "pytest" not in names
     assert all(metadata.version(name) for name in names)
+
+
+def test_the_voice_is_named_or_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamer.speak.voices.sys.platform", "linux")
+    monkeypatch.setattr("streamer.speak.voices.shutil.which", lambda name: f"/usr/bin/{name}")
+    (found,) = doctor.speech()
+    assert found.detail == "streamer speak uses espeak-ng"
+    monkeypatch.setattr("streamer.speak.voices.shutil.which", lambda name: None)
+    monkeypatch.setattr("streamer.speak.voices.find_spec", lambda name: None)
+    (found,) = doctor.speech()
+    assert found.state == "ok"
+    assert "espeak-ng" in found.detail
+    assert found.detail.startswith("none")
