@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamer.config_watch import FileWatch
+from streamer.config.watch import FileWatch
 from streamer.errors import ConfigError, StreamerError
 
 if TYPE_CHECKING:

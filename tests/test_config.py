@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streamer.config import CameraConfig, Config, EventsConfig, ModelConfig, Pace, Ui, load_config
-from streamer.config_schema import all_keys, schema
-from streamer.config_yaml import read_document
+from streamer.config.schema import all_keys, schema
+from streamer.config.yaml import read_document
 from streamer.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent

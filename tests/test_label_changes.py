@@ -17,7 +17,7 @@ import zmq
 
 from streamer.bus.requests import Peer, RequestError
 from streamer.config import BusConfig, Config, load_config
-from streamer.config_watch import FileWatch
+from streamer.config.watch import FileWatch
 from streamer.pipeline import Pipeline
 from streamer.recognition.words.prompts import NOTHING
 from tests import checkpoints

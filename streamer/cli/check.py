@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: what is wrong, one line each.
     """
     if args.schema:
-        from streamer.config_schema import schema
+        from streamer.config.schema import schema
 
         print(json.dumps(schema(), indent=2))
         return 0

@@ -17,7 +17,7 @@ from streamer.redact import redact
 
 if TYPE_CHECKING:
     from streamer.config import Config
-    from streamer.config_file import Option
+    from streamer.config.file import Option
     from streamer.pipeline import Pipeline
 
 # option, key of the configuration, what is shown for its value, help
@@ -110,7 +110,7 @@ def configuration(args: argparse.Namespace) -> Config:
         ConfigError: an option, the file or the environment is wrong, or there is nothing to watch.
     """
     from streamer.config import Pace, load_config
-    from streamer.config_file import Option
+    from streamer.config.file import Option
     from streamer.errors import ConfigError
 
     options = _options(args)
@@ -137,7 +137,7 @@ def cameras_of(sources: list[str]) -> list[dict[str, str]]:
 
 
 def _options(args: argparse.Namespace) -> list[str | Option]:
-    from streamer.config_file import Option
+    from streamer.config.file import Option
 
     options: list[str | Option] = []
     if args.sources:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from streamer.config import EventsConfig, LabelRule
-from streamer.config_yaml import read_document
+from streamer.config.yaml import read_document
 from streamer.errors import ConfigError
 from streamer.labels.phrases import ENGLISH, fault_in
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from streamer.config_yaml import Document, read_document
+from streamer.config.yaml import Document, read_document
 from streamer.errors import ConfigError
 
 LONGEST = 300  # characters of a sentence

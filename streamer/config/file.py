@@ -18,10 +18,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from streamer import config_schema
 from streamer.config import Config
-from streamer.config_values import dotted, present, resolved_path, shown_value, value_at
-from streamer.config_yaml import KeyPath, Origin, parse_value, read_document
+from streamer.config import schema as config_schema
+from streamer.config.values import dotted, present, resolved_path, shown_value, value_at
+from streamer.config.yaml import KeyPath, Origin, parse_value, read_document
 from streamer.errors import ConfigError
 from streamer.redact import redact
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from streamer import config_schema
-from streamer.config_yaml import KeyPath
+from streamer.config import schema as config_schema
+from streamer.config.yaml import KeyPath
 from streamer.redact import redact
 
 _PATH_KEYS = {

@@ -1,24 +1,16 @@
-"""The configuration: one pydantic model per section, and `load_config(path, overrides)`.
-
-Precedence, weakest first: the defaults here, the file, `STREAMER_*` environment variables
-(`STREAMER_BUS__BIND`), the command line. `configs/cameras.yaml` documents every key.
-"""
+"""The sections of a configuration, one pydantic model each. `configs/cameras.yaml` documents every key."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from streamer.redact import redact
-
-if TYPE_CHECKING:
-    from streamer.config_file import Option
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -31,7 +23,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _wrong(path: tuple[str | int, ...], text: str) -> PydanticCustomError:
+def wrong(path: tuple[str | int, ...], text: str) -> PydanticCustomError:
     """An error about the key at `path` below the validated section, for `load_config` to place."""
     return PydanticCustomError("streamer", "{text}", {"text": text, "path": path})
 
@@ -83,7 +75,7 @@ class EventsConfig(Section):
             rules.append((("thresholds", name, "enter" if rule.exit is None else "exit"), enter, leave))
         for path, enter, leave in rules:
             if not leave < enter:
-                raise _wrong(path, f"exit ({leave:g}) must be below enter ({enter:g})")
+                raise wrong(path, f"exit ({leave:g}) must be below enter ({enter:g})")
         return self
 
 
@@ -131,9 +123,7 @@ class CameraConfig(Section):
     @classmethod
     def _name_fits_a_topic(cls, name: str) -> str:
         if "/" in name or not name.strip() or any(ord(c) < 32 or ord(c) == 127 for c in name):
-            raise _wrong(
-                (), "a name may not be blank nor hold / or control characters (it is part of topics)"
-            )
+            raise wrong((), "a name may not be blank nor hold / or control characters (it is part of topics)")
         return name
 
     @field_validator("source")
@@ -144,11 +134,11 @@ class CameraConfig(Section):
     @model_validator(mode="after")
     def _makes_sense(self) -> CameraConfig:
         if self.source == "" or (isinstance(self.source, int) and self.source < 0):
-            raise _wrong(("source",), "give an index from 0, a device, a URL, a file or demo")
+            raise wrong(("source",), "give an index from 0, a device, a URL, a file or demo")
         if self.password is not None and self.password_file is not None:
-            raise _wrong(("password_file",), "password is given too; keep one of the two")
+            raise wrong(("password_file",), "password is given too; keep one of the two")
         if self.region is not None and not _has_area(self.region):
-            raise _wrong(("region",), "give two opposite corners [x, y], or three or more of a polygon")
+            raise wrong(("region",), "give two opposite corners [x, y], or three or more of a polygon")
         return self
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
@@ -204,7 +194,7 @@ class MetricsConfig(Section):
     @classmethod
     def _is_an_address(cls, listen: str) -> str:
         if listen and not re.fullmatch(r"((\[[0-9a-fA-F:.]+\]|[^:/*\s\[\]]+)?:)?\d{1,5}", listen):
-            raise _wrong((), "give HOST:PORT, such as 127.0.0.1:9464 (other machines reach 0.0.0.0:9464)")
+            raise wrong((), "give HOST:PORT, such as 127.0.0.1:9464 (other machines reach 0.0.0.0:9464)")
         return listen
 
 
@@ -247,119 +237,3 @@ class PreviewConfig(Section):
     fps: Annotated[float, Field(gt=0.0, le=10.0)] = 2.0  # pictures a second of each camera
     height: Annotated[int, Field(ge=32, le=1080)] = 360  # pixels
     quality: Annotated[int, Field(ge=10, le=95)] = 70  # of JPEG
-
-
-class Config(Section):
-    """Everything `run` needs."""
-
-    cameras: tuple[CameraConfig, ...] = ()
-    model: ModelConfig = ModelConfig()
-    models: tuple[ModelConfig, ...] = ()  # several on every camera that does not say its own
-    events: EventsConfig = EventsConfig()
-    language: str | None = None  # of labels' display names: en, tr, ar; None = as the model calls them
-    label_set: str | None = None  # a file of names, groups and ignored labels of one's own
-    capture: CaptureConfig = CaptureConfig()
-    bus: BusConfig = BusConfig()
-    journal: JournalConfig = JournalConfig()
-    metrics: MetricsConfig = MetricsConfig()
-    uncertain: UncertainConfig = UncertainConfig()
-    recording: RecordingConfig = RecordingConfig()
-    preview: PreviewConfig | None = None  # None = no picture leaves the program
-    ui: Ui = Ui.AUTO
-    pace: Pace = Pace.REALTIME
-    loop: bool = False  # play files again from the start
-    duration: Positive | None = None  # seconds; None = until stopped
-
-    @model_validator(mode="before")
-    @classmethod
-    def _cameras_inherit(cls, data: Any) -> Any:
-        """A camera's `events` and `model` say only what differs from the common ones."""
-        if not isinstance(data, Mapping) or not isinstance(data.get("cameras"), (list, tuple)):
-            return data
-        cameras = [_inherit(camera, data) for camera in data["cameras"]]
-        return {**data, "cameras": cameras, **_models(data, data)}
-
-    def models_of(self, camera: CameraConfig) -> tuple[ModelConfig, ...]:
-        """The models that a camera runs, its main one first."""
-        if camera.models or camera.model is not None:
-            return camera.models or (camera.model or self.model,)
-        return self.models or (self.model,)
-
-    @model_validator(mode="after")
-    def _models_differ(self) -> Config:
-        lists = [(("models",), self.models)]
-        lists += [(("cameras", i, "models"), camera.models) for i, camera in enumerate(self.cameras)]  # type: ignore[misc]
-        for path, models in lists:
-            ids = [model.id for model in models]
-            for index, name in enumerate(ids):
-                if name in ids[:index]:
-                    text = f"{name} stands twice; predictions are told apart by their model's name"
-                    raise _wrong((*path, index, "id"), text)
-        return self
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Config:
-        names = [camera.name for camera in self.cameras]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise _wrong(("cameras", index, "name"), f"two cameras are called {name}; names must differ")
-        if self.capture.retry_max < self.capture.retry_min:
-            raise _wrong(("capture", "retry_max"), "must not be below retry_min")
-        return self
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump(exclude_unset=True) if isinstance(value, Section) else value
-
-
-def _inherit(camera: Any, common: Mapping[str, Any]) -> Any:
-    camera = _plain(camera)
-    if not isinstance(camera, Mapping):
-        return camera
-    merged = dict(camera)
-    for section in ("events", "model"):
-        own, shared = _plain(camera.get(section)), _plain(common.get(section))
-        if not isinstance(own, Mapping) or not isinstance(shared, Mapping):
-            continue
-        merged[section] = {**shared, **own}
-        if section == "model":
-            merged[section] = _model(own, shared)
-    return {**merged, **_models(merged, common)}
-
-
-def _model(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs from the common model, and the rest of it."""
-    merged = {**shared, **own}
-    if "id" in own and own["id"] != shared.get("id", "demo"):
-        # these belong to the checkpoint: another one has its own
-        merged.update({key: own.get(key) for key in ("interval", "frames", "labels")})
-    return merged
-
-
-def _models(section: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
-    """`models:` of a section; each says only what differs from the common `model`."""
-    models, shared = section.get("models"), _plain(common.get("model"))
-    if not isinstance(models, (list, tuple)) or not isinstance(shared, Mapping):
-        return {}
-    plain = map(_plain, models)
-    return {"models": [_model(one, shared) if isinstance(one, Mapping) else one for one in plain]}
-
-
-def load_config(
-    path: Path | str | None = None,
-    overrides: Mapping[str, Any] | Sequence[str | Option] = (),
-    env: Mapping[str, str] | None = None,
-) -> Config:
-    """The configuration from a file, the environment and overrides, the later the stronger.
-
-    Args:
-        path: a YAML file; relative paths in it are relative to its folder. None: no file.
-        overrides: `{"events.enter": 0.6}` or `["events.enter=0.6"]`; list items by index or camera name.
-        env: None means `os.environ`; only `STREAMER_*` and the variables that cameras name are read.
-
-    Raises:
-        ConfigError: everything that is wrong, one line each: file, line, key, value and what is allowed.
-    """
-    from streamer.config_file import load  # PyYAML, only where a configuration is loaded
-
-    return load(path, overrides, env)
