@@ -6,12 +6,15 @@ import argparse
 import asyncio
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -425,10 +428,14 @@ COMMAND = (
 )
 
 
-def start_command(*words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@contextmanager
+def start_command(*words: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", COMMAND, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()  # where the test failed it would be waited for without end
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -450,18 +457,19 @@ def test_subscribe_ends_well_on_ctrl_c_and_when_its_reader_leaves() -> None:
 
 
 def test_a_publisher_that_goes_and_comes_is_told_on_stderr(tmp_path: Path) -> None:
-    with publisher() as bus:
-        endpoint = bus.endpoint
-        child = start_command(endpoint, "--topic", "event/", "--count", "1")
-        until(lambda: bus.subscribers >= 1)
-        threading.Event().wait(1.2)  # until a heartbeat was heard
-    with child:
-        assert child.stderr is not None
+    with ExitStack() as stack:
+        with publisher() as bus:
+            child = stack.enter_context(start_command(bus.endpoint, "--topic", "event/", "--json"))
+            assert child.stdout is not None
+            assert child.stderr is not None
+            until(lambda: bus.subscribers >= 1)
+            while not select.select([child.stdout], [], [], 0.05)[0]:
+                bus.event(event())  # until it hears us
         assert "is silent" in child.stderr.readline()
-        with publisher(bus=BusConfig(bind=endpoint)) as again:
+        with publisher(bus=BusConfig(bind=bus.endpoint)) as again:
             assert "is there again" in child.stderr.readline()
-            again.event(event())
-            assert child.wait(10) == 0
+            again.event(event("back"))
+            assert any('"back"' in line for line in child.stdout)
 
 
 @pytest.mark.soak
