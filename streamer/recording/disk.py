@@ -181,8 +181,9 @@ class Disk:
         most = self._config.keep_mb * MB
         if self._clock.monotonic() < self._tidy_at and self._kept <= most:
             return
+        ours = self._is_ours()
         self._tidy_at = self._clock.monotonic() + TIDY
-        if not self._is_ours():
+        if not ours:
             return
         oldest = self._clock.wall() - self._config.keep_days * DAY
         gone, self._kept = keeping.tidy(self._folder, oldest, most)
