@@ -422,8 +422,9 @@ def test_mistakes_are_one_line(words: tuple[str, ...]) -> None:
     assert "\n" not in str(caught.value)
 
 
-COMMAND = (
-    "import argparse, sys\nfrom streamer.bus import watch\np = argparse.ArgumentParser()\n"
+COMMAND = (  # where the tests run in the background, SIGINT is ignored, and children inherit that
+    "import argparse, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from streamer.bus import watch\np = argparse.ArgumentParser()\n"
     "watch.add_arguments(p)\nsys.exit(watch.run(p.parse_args()))"
 )
 
