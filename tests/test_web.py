@@ -618,8 +618,7 @@ def test_a_token_file_is_read_only_where_it_is_safe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["http://x"], BusError), (["--recordings", "/nowhere"], ConfigError),
-        (["--pages", "0"], ConfigError),
+        (["http://x"], BusError), (["--pages", "0"], ConfigError),
         (["--keys", "/nowhere"], BusError), (["--tls-cert", "x"], ConfigError),
         (["--tls-cert", "/nowhere", "--tls-key", "/nowhere"], ConfigError),
     ],
@@ -629,6 +628,18 @@ def test_wrong_options_are_refused_before_anything_is_served(
 ) -> None:
     with pytest.raises(error):
         command.run(options("--bind", "127.0.0.1:0", *words))
+
+
+def test_a_run_may_make_the_folder_of_recordings_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,  # so that nothing is served for long
+        pytest.raises(ConfigError, match="the port is in use"),
+    ):
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command.run(options("--bind", address, "--recordings", str(tmp_path / "later")))
+    assert "later: there is no such folder yet" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_said() -> None:
