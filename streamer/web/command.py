@@ -101,7 +101,7 @@ def settings_of(args: argparse.Namespace, host: str, port: int, token: str | Non
         raise ConfigError(f"--pages {args.pages}: must be 1 or more")
     folder = None if args.recordings is None else Path(args.recordings).expanduser()
     if folder is not None and not folder.is_dir():
-        print(f"streamer: --recordings {folder}: there is no such folder yet", file=sys.stderr)
+        _say(f"--recordings {folder}: there is no such folder yet")
     names = tuple(name.lower() for name in args.host)
     # With a token any name will do: a web site that points its own name here has no cookie to send.
     hosts = (*LOCAL_NAMES, host.lower(), *names) if token is None or is_loopback(host) or names else ()
