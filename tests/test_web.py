@@ -221,9 +221,13 @@ def test_a_publisher_that_refuses_our_key_is_said_and_tried_again(
     with publisher(tmp_path / "e.db", bus=secret) as bus:
         bus.event(event("e1"))
         with served(bus.endpoint, keys=tmp_path) as web, listening(web.port) as page:
-            page.until(lambda: any(link["state"] == "refused" for link in page.of("link")))
-            told = [link["detail"] for link in page.of("link") if link["state"] == "refused"]
-            assert "streamer keys allow" in told[0]
+
+            def refusals() -> list[str]:  # it may have been refused before the page was there
+                links = [*page.of("link"), *(state["link"] for state in page.of("state"))]
+                return [link["detail"] for link in links if link["state"] == "refused"]
+
+            page.until(refusals)
+            assert "streamer keys allow" in refusals()[0]
             keys.allow(tmp_path, str(tmp_path / "client.key"), None)
             live(page)
             page.until(lambda: "e1" in page.events())
