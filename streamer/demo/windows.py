@@ -26,10 +26,8 @@ from streamer.demo.dataset import CLIP_FPS, QUALITIES, encode
 from streamer.demo.motions import Clip, Rng, Sample, Track
 from streamer.training.truth import Segment
 
-MOMENT, UNSURE = (
-    0.45,
-    0.12,
-)  # seconds before the end; a change nearer to that moment than this teaches nothing
+MOMENT = 0.45  # seconds before a window's end of which its label speaks
+UNSURE = 0.12  # seconds; a change nearer to that moment than this teaches nothing
 SECONDS, STEP = 24.0, 0.4  # of one scene; between two windows of it
 EVERY = round(motions.INTERVAL * untrimmed.FPS)  # frames from one of a window to the next
 LEAST_IDLE = 5  # every so many scenes one in which nothing acts
