@@ -70,7 +70,7 @@ def main(words: list[str]) -> int:
 
 def hand_over(words: list[str]) -> int:
     sys.path.insert(0, str(ROOT))
-    from streamer.cli import main as streamer
+    from streamer.cli.command_line import main as streamer
 
     return streamer(words)
 

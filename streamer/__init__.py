@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time `__getattr__` lo
         StreamerError,
         WindowShapeError,
     )
-    from streamer.pipeline import Pipeline
-    from streamer.recognition import load_recognizer
+    from streamer.pipeline.pipeline import Pipeline
+    from streamer.recognition.recognizer import load_recognizer
     from streamer.types import (
         CameraState,
         CameraStatus,
@@ -74,10 +74,10 @@ __all__ = [
 
 _NAMES_OF = {
     "streamer.config": ("Config", "load_config"),
-    "streamer.pipeline": ("Pipeline",),
+    "streamer.pipeline.pipeline": ("Pipeline",),
     "streamer.bus": ("Publisher", "Subscriber"),
     "streamer.capture": ("Camera",),
-    "streamer.recognition": ("load_recognizer",),
+    "streamer.recognition.recognizer": ("load_recognizer",),
     "streamer.types": (
         "CameraState",
         "CameraStatus",

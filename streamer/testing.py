@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from streamer.clock import Clock
+from streamer.system.clock import Clock
 
 
 class FakeClock(Clock):

@@ -15,8 +15,8 @@ from typing import Any
 
 from bus_parts import event, until
 
-from streamer.bridges.bridge import Bridge
 from streamer.bus import Publisher, wire
+from streamer.subscribers.bridge import Bridge
 from streamer.types import Phase
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ from checkpoints import SIZE
 
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
-from streamer.recognition import load_recognizer
+from streamer.recognition.recognizer import load_recognizer
 from streamer.types import Frame, Window
 
 

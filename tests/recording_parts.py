@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from streamer.config import EventsConfig, RecordingConfig
-from streamer.events import EventTracker
-from streamer.recording import keeping
-from streamer.recording.disk import Disk, write
+from streamer.events.tracker import EventTracker
+from streamer.recording import retention
+from streamer.recording.disk_thread import Disk, write
 from streamer.recording.recorder import Recorder
 from streamer.types import Event, Frame, Phase, Prediction, Window
 from tests.media import picture, read_stamp
@@ -95,7 +95,7 @@ class Shoot:
         image: Callable[[int], Any] = picture,
         **settings: Any,
     ) -> None:
-        keeping.prepare(folder)
+        retention.prepare(folder)
         config = recording(folder, **settings)
         self.folder, self.camera, self.image = folder, camera, image
         self.notes: list[str] = []

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from streamer.bench.bench_report import plot, print_table
 from streamer.bench.plan import Report, Result
-from streamer.bench.report import plot, print_table
-from streamer.cli import main
+from streamer.cli.command_line import main
 
 RESULT_KEYS = {
     *(
@@ -30,7 +30,7 @@ RESULT_KEYS = {
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from streamer.bench.material import make_random
+    from streamer.bench.inputs import make_random
 
     folder = tmp_path_factory.mktemp("tiny")
     make_random(
@@ -91,9 +91,9 @@ def test_flops_are_counted_from_the_shapes() -> None:
     import torch
     from transformers import TimesformerConfig, TimesformerForVideoClassification
 
-    from streamer.bench.peak import count_flops
-    from streamer.recognition.timesformer import FastTimesformer
-    from streamer.recognition.tuning import Logits
+    from streamer.bench.machine_limits import count_flops
+    from streamer.recognition.engines.tuning import Logits
+    from streamer.recognition.families.timesformer import FastTimesformer
 
     with torch.device("meta"):
         model = TimesformerForVideoClassification(TimesformerConfig(num_labels=400)).eval()

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.cli import main
+from streamer.cli.command_line import main
 from streamer.config import EventsConfig, LabelRule, ModelConfig, load_config
 from streamer.errors import DatasetError
-from streamer.lane import tempered
+from streamer.pipeline.lane import tempered
 from streamer.training.calibrate import count_false, fit_temperature, fit_thresholds
-from streamer.training.streams import Scored, Watched
+from streamer.training.stream_scores import Scored, Watched
 from tests import checkpoints
 from tests.media import moving, write_clip
 from tests.test_evaluate import Bright, blinking
@@ -100,7 +100,7 @@ def test_tempered_scores_are_those_of_divided_logits(logits: list[float], temper
 
 def test_the_program_uses_the_temperature(tmp_path: Path) -> None:
     from streamer.config import Config
-    from streamer.training.watch import watch
+    from streamer.training.play_videos import watch
 
     video = blinking(tmp_path / "b.mp4", 6.0)
     plain = watch(video, Config(), Bright())

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.capture import _opencv, playing
+from streamer.capture import opencv, playing
 from streamer.capture.address import Kind
 from streamer.capture.camera import MOST_ABANDONED
-from streamer.capture.picture import PictureCheck
+from streamer.capture.picture_check import PictureCheck
 from streamer.capture.region import Region
 from streamer.capture.timing import Backoff, LateFrames, RateChoice, RateMeter
 from streamer.config import CaptureConfig, Pace
@@ -389,18 +389,18 @@ def test_a_machine_too_slow_for_a_file_skips_and_then_plays_slower() -> None:
 def test_opens_with_other_options_take_turns_but_wait_for_no_hung_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(_opencv.CAPTURE_OPTIONS, "before")
-    gate = _opencv.OptionsGate(settle=0.3)
+    monkeypatch.setenv(opencv.CAPTURE_OPTIONS, "before")
+    gate = opencv.OptionsGate(settle=0.3)
     hang, seen, done = threading.Event(), {}, threading.Event()
 
     def open_and_hang() -> None:
         with gate.set_to("a"):
-            seen["a"] = os.environ[_opencv.CAPTURE_OPTIONS]
+            seen["a"] = os.environ[opencv.CAPTURE_OPTIONS]
             hang.wait(20)
 
     def open_other() -> None:
         with gate.set_to(None):
-            seen["none"] = os.environ.get(_opencv.CAPTURE_OPTIONS)
+            seen["none"] = os.environ.get(opencv.CAPTURE_OPTIONS)
         done.set()
 
     threads = [threading.Thread(target=open_and_hang) for _ in range(2)]

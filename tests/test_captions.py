@@ -25,14 +25,14 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 from rich.console import Console
 
-from streamer.captions import letters
-from streamer.captions.board import Board, View
-from streamer.captions.lines import LineWriter, wrapped
-from streamer.captions.screen import Screen, page
-from streamer.cli import main
-from streamer.labels import load_labels
-from streamer.speak.policy import Utterance
-from streamer.speak.settings import Priority
+from streamer.cli.command_line import main
+from streamer.labels.label_set import load_labels
+from streamer.subscribers.captions import letters
+from streamer.subscribers.captions.board import Board, View
+from streamer.subscribers.captions.captions_screen import Screen, page
+from streamer.subscribers.captions.lines import LineWriter, wrapped
+from streamer.subscribers.narration.policy import Utterance
+from streamer.subscribers.narration.settings import Priority
 from streamer.testing import FakeClock
 from streamer.types import Phase
 from tests.bus_parts import DEADLINE, event, publisher, status, until

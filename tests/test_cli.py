@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from streamer import cli, errors
+from streamer import errors
+from streamer.cli import command_line
 from streamer.cli.run import cameras_of, configuration
 from streamer.config import Config, Pace, Ui
 
@@ -45,18 +46,18 @@ def test_help_names_every_command_and_is_quick(capsys: Captured) -> None:
             [sys.executable, "-m", "streamer", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
         )
         took.append(time.perf_counter() - started)
-    assert all(f"\n  {name} " in done.stdout for name in cli.COMMANDS)
+    assert all(f"\n  {name} " in done.stdout for name in command_line.COMMANDS)
     assert min(took) < 0.5
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", command_line.COMMANDS)
 def test_every_command_has_help(name: str, capsys: Captured) -> None:
-    assert cli.main([name, "--help"]) == 0
+    assert command_line.main([name, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"usage: streamer {name}")
 
 
 def test_version(capsys: Captured) -> None:
-    assert cli.main(["--version"]) == 0
+    assert command_line.main(["--version"]) == 0
     assert capsys.readouterr().out.split()[0] == "streamer"
 
 
@@ -81,7 +82,7 @@ def test_version(capsys: Captured) -> None:
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line_and_code_2(words: list[str], line: str, capsys: Captured) -> None:
-    assert cli.main(words) == 2
+    assert command_line.main(words) == 2
     output = capsys.readouterr()
     assert (output.out, output.err) == ("", f"streamer: {line}\n")
 
@@ -101,7 +102,7 @@ def test_exit_codes(
         raise error
 
     monkeypatch.setattr("streamer.cli.check.run", raising)
-    assert cli.main(["check"]) == code
+    assert command_line.main(["check"]) == code
     said = capsys.readouterr().err
     assert ("Traceback" in said) is (code == 1)
     assert "hunter2" not in said
@@ -161,26 +162,26 @@ def test_the_environment_can_name_the_camera(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_check_names_the_cameras(capsys: Captured) -> None:
     file = str(ROOT / "configs" / "cameras.yaml")
-    assert cli.main(["check", file]) == 0
+    assert command_line.main(["check", file]) == 0
     assert capsys.readouterr().out == f"{file}: ok, 2 cameras (front-door, desk), switched off: garage\n"
 
 
 def test_check_tells_every_mistake(tmp_path: Path, capsys: Captured) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("ui: x\nloop: x\n", encoding="utf-8")
-    assert cli.main(["check", str(file)]) == 2
+    assert command_line.main(["check", str(file)]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(f"streamer: {file}:1: ui = 'x'")
     assert second.startswith(f"streamer: {file}:2: loop = 'x'")
 
 
 def test_check_prints_the_schema(capsys: Captured) -> None:
-    assert cli.main(["check", "--schema"]) == 0
+    assert command_line.main(["check", "--schema"]) == 0
     assert "cameras" in json.loads(capsys.readouterr().out)["properties"]
 
 
 def test_models_lists_the_demo_as_here_and_the_published_ones(capsys: Captured) -> None:
-    assert cli.main(["models", "--json"]) == 0
+    assert command_line.main(["models", "--json"]) == 0
     models = {model["id"]: model for model in map(json.loads, capsys.readouterr().out.splitlines())}
     assert models["demo"]["here"] is True
     base = models["facebook/timesformer-base-finetuned-k400"]
@@ -193,7 +194,7 @@ def test_models_lists_the_demo_as_here_and_the_published_ones(capsys: Captured) 
 
 
 def test_models_table_is_aligned(capsys: Captured) -> None:
-    assert cli.main(["models"]) == 0
+    assert command_line.main(["models"]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
     place = header.index("licence")
     assert all(row[place - 1] == " " and row[place] != " " for row in rows)
@@ -231,7 +232,7 @@ def test_a_signal_ends_a_run_cleanly(start: Any, number: int, code: int) -> None
 
 HANGING = """
 import sys, threading
-from streamer.cli.stopper import Stopper
+from streamer.system.signals import Stopper
 with Stopper(grace=float(sys.argv[1])) as stopper:
     say = lambda: stopper.stop.wait() and print("stopping", flush=True)
     threading.Thread(target=say, daemon=True).start()
@@ -269,7 +270,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(start: Any) -> None:
 
 
 def test_signal_handlers_are_put_back() -> None:
-    from streamer.cli.stopper import Stopper
+    from streamer.system.signals import Stopper
 
     before = signal.getsignal(signal.SIGINT)
     with Stopper() as stopper:
@@ -279,7 +280,7 @@ def test_signal_handlers_are_put_back() -> None:
 
 
 def test_off_the_main_thread_signals_are_left_alone() -> None:
-    from streamer.cli.stopper import Stopper
+    from streamer.system.signals import Stopper
 
     failures: list[BaseException] = []
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streamer.cli import main
-from streamer.training.layout import read_layout
+from streamer.cli.command_line import main
+from streamer.training.dataset_layout import read_layout
 from streamer.training.video import read_frames, scan
 from tests.media import moving, read_stamp, write_clip
 

@@ -26,9 +26,9 @@ from rich.console import Console
 import streamer
 from streamer.dashboard.camera_view import STATES
 from streamer.dashboard.cells import duration, left, right
-from streamer.dashboard.picture import export_svg
-from streamer.dashboard.screen import Screen
-from streamer.dashboard.text import isolated, steady
+from streamer.dashboard.live_screen import Screen
+from streamer.dashboard.safe_text import isolated, steady
+from streamer.dashboard.svg_picture import export_svg
 from streamer.dashboard.view import Page, in_ascii, render
 from streamer.types import (
     CameraState,
@@ -534,7 +534,7 @@ PROGRAM = """
 import signal, sys, threading
 sys.path[:0] = {folders!r}
 from test_dashboard import camera, stats, event
-from streamer.dashboard.screen import Screen
+from streamer.dashboard.live_screen import Screen
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 print("before the screen")

@@ -15,13 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from streamer.cli import main
-from streamer.demo import acts, motions, textures
-from streamer.demo import windows as cut_windows
-from streamer.demo.dataset import SPLITS as DEMO_SPLITS
+from streamer.cli.command_line import main
 from streamer.errors import DatasetError
+from streamer.recognition.checkpoints.processor import from_json
 from streamer.recognition.preprocessing import Preprocessor
-from streamer.recognition.processor import from_json
+from streamer.training.clip_sampling import Clips, Collate, Order, View
 from streamer.training.clips import (
     Augmentation,
     Piece,
@@ -33,8 +31,17 @@ from streamer.training.clips import (
     open_dataset,
     starts,
 )
-from streamer.training.layout import Clip, check_leak, join_copies, read_layout, split_by_group, split_hash
-from streamer.training.samples import Clips, Collate, Order, View
+from streamer.training.dataset_layout import (
+    Clip,
+    check_leak,
+    join_copies,
+    read_layout,
+    split_by_group,
+    split_hash,
+)
+from streamer.training.synthetic import acts, motions, textures
+from streamer.training.synthetic import stream_windows as cut_windows
+from streamer.training.synthetic.dataset import SPLITS as DEMO_SPLITS
 from streamer.training.truth import Segment, read_truth
 from streamer.training.video import nearest, read_frames, scan, scan_all
 from tests.media import moving, read_stamp, write_clip, write_sound

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, TimesformerForVideoClassification
 
-from streamer import demo
-from streamer.demo import motions, samples, train
+from streamer.demo import assets
+from streamer.training.synthetic import motions, samples, train_demo
 
-FOLDER = demo.checkpoint_path()
+FOLDER = assets.checkpoint_path()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +65,7 @@ def test_training_and_serving_prepare_pixels_alike() -> None:
     clip = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
     processor = AutoImageProcessor.from_pretrained(FOLDER)
     served = processor([Image.fromarray(frame) for frame in clip], return_tensors="pt")["pixel_values"]
-    trained = train.to_pixels(clip[None])
+    trained = train_demo.to_pixels(clip[None])
     torch.testing.assert_close(served.reshape(trained.shape), trained, atol=1e-5, rtol=0)
 
 
@@ -84,10 +84,10 @@ def test_it_knows_motions_of_pictures_it_has_never_seen(model: TimesformerForVid
 def test_it_knows_what_the_bundled_clip_shows(model: TimesformerForVideoClassification) -> None:
     import av
 
-    with av.open(str(demo.clip_path())) as container:
+    with av.open(str(assets.clip_path())) as container:
         frames = [frame.to_image().resize((160, 120)) for frame in container.decode(video=0)]
     windows, truth = [], []
-    for start, end, label in demo.truth():
+    for start, end, label in assets.truth():
         for last in np.arange(start + 1.4, end - 0.05, 0.4):
             windows.append([frames[round((last - 0.2 * k) * 25)] for k in range(7, -1, -1)])
             truth.append(label)
@@ -97,12 +97,12 @@ def test_it_knows_what_the_bundled_clip_shows(model: TimesformerForVideoClassifi
     assert right >= 0.8 * len(truth), f"{right} of {len(truth)}"
 
 
-def small_trainer(folder: Path) -> train.Trainer:
-    return train.Trainer(train.Recipe(folder, hidden=32, layers=1, batch=8, bf16=False, checks=16))
+def small_trainer(folder: Path) -> train_demo.Trainer:
+    return train_demo.Trainer(train_demo.Recipe(folder, hidden=32, layers=1, batch=8, bf16=False, checks=16))
 
 
 def test_training_goes_on_exactly_where_it_was_stopped(tmp_path: Path) -> None:
-    batches = [train.collate(samples.validation_set(8, seed=n)) for n in range(3)]
+    batches = [train_demo.collate(samples.validation_set(8, seed=n)) for n in range(3)]
     first = small_trainer(tmp_path)
     first.learn(batches[0])
     first.learn(batches[1])

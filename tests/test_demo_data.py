@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from streamer import demo
-from streamer.demo import make_clip, motions, samples, textures
-from streamer.demo.motions import LABELS, Look, Sample
+from streamer.demo import assets
+from streamer.training.synthetic import make_clip, motions, samples, textures
+from streamer.training.synthetic.motions import LABELS, Look, Sample
 
 EASY, HARD = 0.0, 1.0
 
@@ -134,13 +134,13 @@ def test_training_validation_and_the_clip_share_no_photograph() -> None:
     groups = [set(names) for names in textures.PHOTOS.values()]
     assert len(groups) == 3
     assert sum(len(group) for group in groups) == len(set.union(*groups))
-    licences = (demo.clip_path().parent / "LICENCES.md").read_text()
+    licences = (assets.clip_path().parent / "LICENCES.md").read_text()
     for name in set.union(*groups):
         assert f"`{name.split('.')[0]}`" in licences, f"{name} has no licence line"
 
 
 def test_the_ground_truth_covers_the_clip_and_shows_every_action() -> None:
-    truth = demo.truth()
+    truth = assets.truth()
     assert truth == make_clip.timeline(), "clip.csv is not what make_clip would write"
     assert truth[0][0] == 0
     assert all(before[1] == after[0] for before, after in itertools.pairwise(truth))
@@ -151,21 +151,21 @@ def test_the_ground_truth_covers_the_clip_and_shows_every_action() -> None:
 def test_the_clip_is_a_minute_of_h264_under_4_mb() -> None:
     import av
 
-    assert demo.clip_path().stat().st_size < 4e6
-    with av.open(str(demo.clip_path())) as container:
+    assert assets.clip_path().stat().st_size < 4e6
+    with av.open(str(assets.clip_path())) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
         assert float(stream.average_rate or 0) == make_clip.FPS
         assert (stream.width, stream.height) == (make_clip.WIDTH, make_clip.HEIGHT)
         packets = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
         last = max(packets) * stream.time_base
-    end = demo.truth()[-1][1]
+    end = assets.truth()[-1][1]
     assert 50 <= end <= 70
     assert abs(float(last) + 1 / make_clip.FPS - end) < 0.05
 
 
 def test_opencv_reads_the_clip_and_finds_pictures_not_noise() -> None:
-    capture = cv2.VideoCapture(str(demo.clip_path()))
+    capture = cv2.VideoCapture(str(assets.clip_path()))
     ok, frame = capture.read()
     capture.release()
     assert ok
@@ -177,12 +177,13 @@ def test_a_truth_file_without_its_columns_is_refused(tmp_path) -> None:  # type:
     wrong = tmp_path / "clip.csv"
     wrong.write_text("from,to,what\n0,1,still\n")
     with pytest.raises(ValueError, match="lacks the columns end, label, start"):
-        demo.truth(wrong)
+        assets.truth(wrong)
 
 
 def test_asking_for_the_paths_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from streamer import demo; demo.clip_path(); demo.checkpoint_path(); demo.truth(); "
+        "import sys; from streamer.demo import assets\n"
+        "assets.clip_path(); assets.checkpoint_path(); assets.truth()\n"
         "heavy = {'torch', 'cv2', 'transformers', 'numpy', 'av', 'skimage'} & set(sys.modules); "
         "assert not heavy, heavy"
     )

@@ -21,8 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.cli import run as run_command
 from streamer.config import BusConfig, CameraConfig, Config, MetricsConfig, Pace
-from streamer.monitoring import Monitoring
-from streamer.pipeline import EXIT_DONE, Pipeline
+from streamer.metrics.monitoring import Monitoring
+from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
 from tests.bus_parts import FREE
 from tests.test_monitoring import get
 from tests.test_pipeline import QUIET, Scripted

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from streamer import doctor
-from streamer.doctor import Finding, findings
-from streamer.installed import import_error, in_range, requirements
+from streamer.cli import doctor
+from streamer.cli.doctor import Finding, findings
+from streamer.system.packages import import_error, in_range, requirements
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,12 +52,12 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on() -> None:
 def test_a_failure_is_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from streamer import cli
+    from streamer.cli import command_line
 
     monkeypatch.setattr(
         doctor, "CHECKS", (lambda: [Finding("fail", "torch", "is absent", "pip install it")],)
     )
-    assert cli.main(["doctor"]) == 1
+    assert command_line.main(["doctor"]) == 1
     assert capsys.readouterr().out == "FAIL  torch: is absent; pip install it\n"
 
 
@@ -111,12 +111,12 @@ def test_the_requirements_are_pyprojects_own() -> None:
 
 
 def test_the_voice_is_named_or_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamer.speak.voices.sys.platform", "linux")
-    monkeypatch.setattr("streamer.speak.voices.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("streamer.subscribers.speech.voices.sys.platform", "linux")
+    monkeypatch.setattr("streamer.subscribers.speech.voices.shutil.which", lambda name: f"/usr/bin/{name}")
     (found,) = doctor.speech()
     assert found.detail == "streamer speak uses espeak-ng"
-    monkeypatch.setattr("streamer.speak.voices.shutil.which", lambda name: None)
-    monkeypatch.setattr("streamer.speak.voices.find_spec", lambda name: None)
+    monkeypatch.setattr("streamer.subscribers.speech.voices.shutil.which", lambda name: None)
+    monkeypatch.setattr("streamer.subscribers.speech.voices.find_spec", lambda name: None)
     (found,) = doctor.speech()
     assert found.state == "ok"
     assert "espeak-ng" in found.detail

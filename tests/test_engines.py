@@ -14,15 +14,15 @@ from transformers import TimesformerConfig, TimesformerForVideoClassification
 
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
-from streamer.recognition import tuning
-from streamer.recognition.device import Place
-from streamer.recognition.engines import Way, build, check
+from streamer.recognition.engines import tuning
 from streamer.recognition.engines.cache import KEPT, Cache, cache_root, key_of, weights_hash
 from streamer.recognition.engines.calibration import clip_windows
+from streamer.recognition.engines.device import Place
+from streamer.recognition.engines.engine import Way, build, check
 from streamer.recognition.engines.packing import PackedLinear, can_pack
 from streamer.recognition.engines.pytorch import Graphs
-from streamer.recognition.timesformer import FastTimesformer
-from streamer.recognition.tuning import REFERENCE, Trial, candidates, compare
+from streamer.recognition.engines.tuning import REFERENCE, Trial, candidates, compare
+from streamer.recognition.families.timesformer import FastTimesformer
 
 needs_packing = pytest.mark.skipif(not can_pack(torch.float32), reason="this torch has no packed kernels")
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
@@ -200,17 +200,17 @@ class TestOpenVino:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         pytest.importorskip("nncf")
-        from streamer.recognition.engines import vino
+        from streamer.recognition.engines import openvino
 
         made = []
-        quantise = vino._quantise
+        quantise = openvino._quantise
 
         def counted(model: object, pictures: torch.Tensor) -> object:
             made.append(len(pictures))
             return quantise(model, pictures)
 
-        monkeypatch.setattr(vino, "_quantise", counted)
-        monkeypatch.setattr(vino, "FEW_ROWS", 16)  # this model has 51 tokens
+        monkeypatch.setattr(openvino, "_quantise", counted)
+        monkeypatch.setattr(openvino, "FEW_ROWS", 16)  # this model has 51 tokens
         model, values, way = make_model(), clips(6), Way("openvino", "int8")
         expected = reference(model, values)
         first = build(way, FastTimesformer(model), SHAPE, clips=values)(values)
@@ -455,7 +455,7 @@ class TestChoice:
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_precisions_agree_with_fp32_on_the_demo_checkpoint(precision: str) -> None:
     """On 500 windows of the bundled clip (int8 is calibrated on 48 others of it); a minute."""
-    from streamer.demo import clip_path
+    from streamer.demo.assets import clip_path
     from streamer.recognition.loading import load
 
     exact = load(ModelConfig(device="cpu", precision="fp32", engine="torch"))
@@ -488,8 +488,8 @@ def make_video(path: Path, frames: int = 40, fps: int = 10) -> Path:
 
 class TestCalibrationWindows:
     def test_windows_are_spread_over_the_file_and_look_like_the_recognizers(self, tmp_path: Path) -> None:
+        from streamer.recognition.checkpoints.processor import from_json
         from streamer.recognition.preprocessing import Preprocessor
-        from streamer.recognition.processor import from_json
 
         numbers = from_json(
             {

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.cli import main
+from streamer.cli.command_line import main
 from streamer.config import Config
-from streamer.demo import clip_path, truth
+from streamer.demo.assets import clip_path, truth
 from streamer.errors import DatasetError, SourceOpenError
-from streamer.training import scores, streams
-from streamer.training.streams import Counts, Found, Scored, Watched
+from streamer.training import clip_scores, stream_scores
+from streamer.training.play_videos import watch
+from streamer.training.stream_scores import Counts, Found, Scored, Watched
 from streamer.training.timeline import timeline
 from streamer.training.truth import Segment, background_of, read_truth, write_truth
-from streamer.training.watch import watch
 from streamer.types import ModelSpec
 from tests import checkpoints
 from tests.media import moving, write_clip
@@ -33,10 +33,10 @@ def found(label: str, started: float, ended: float, decided: float | None = None
 
 
 def test_iou_of_intervals() -> None:
-    assert streams.iou((0, 4), (2, 6)) == pytest.approx(2 / 6)
-    assert streams.iou((0, 4), (0, 4)) == 1.0
-    assert streams.iou((0, 1), (1, 2)) == 0.0
-    assert streams.iou((0, 1), (5, 6)) == 0.0
+    assert stream_scores.iou((0, 4), (2, 6)) == pytest.approx(2 / 6)
+    assert stream_scores.iou((0, 4), (0, 4)) == 1.0
+    assert stream_scores.iou((0, 1), (1, 2)) == 0.0
+    assert stream_scores.iou((0, 1), (5, 6)) == 0.0
 
 
 def test_events_are_counted_once_and_best_first() -> None:
@@ -47,21 +47,21 @@ def test_events_are_counted_once_and_best_first() -> None:
         found("walk", 10, 14),  # wrong label: false, and the wave is missed
         found("walk", 22, 26),  # IoU 2 / 6
     ]
-    assert streams.match(true, events, 0.3) == [(0, 0), (2, 3)]
-    assert streams.count_events(true, events, 0.3) == Counts(2, 2, 1)
-    assert streams.count_events(true, events, 0.5) == Counts(1, 3, 2)
-    counts = streams.count_events(true, events, 0.5)
+    assert stream_scores.match(true, events, 0.3) == [(0, 0), (2, 3)]
+    assert stream_scores.count_events(true, events, 0.3) == Counts(2, 2, 1)
+    assert stream_scores.count_events(true, events, 0.5) == Counts(1, 3, 2)
+    counts = stream_scores.count_events(true, events, 0.5)
     assert (counts.precision, counts.recall) == (0.25, pytest.approx(1 / 3))
     assert counts.f1 == pytest.approx(2 / 7)
 
 
 def test_an_event_goes_to_the_action_it_fits_best() -> None:
     true = [Segment(0, 10, "wave"), Segment(8, 14, "wave")]
-    assert streams.match(true, [found("wave", 8, 14)], 0.1) == [(1, 0)]
+    assert stream_scores.match(true, [found("wave", 8, 14)], 0.1) == [(1, 0)]
 
 
 def test_shares_of_nothing_are_unknown_and_not_one() -> None:
-    assert streams.count_events([], [], 0.5) == Counts(0, 0, 0)
+    assert stream_scores.count_events([], [], 0.5) == Counts(0, 0, 0)
     assert Counts(0, 0, 0).f1 is None
     assert Counts(0, 0, 3).precision is None
     assert Counts(0, 0, 3).f1 == 0.0
@@ -70,19 +70,19 @@ def test_shares_of_nothing_are_unknown_and_not_one() -> None:
 segment = st.tuples(st.integers(0, 50), st.integers(1, 9), st.sampled_from(["wave", "walk"]))
 
 
-@given(st.lists(segment, max_size=8), st.lists(segment, max_size=8), st.sampled_from(streams.LIMITS))
+@given(st.lists(segment, max_size=8), st.lists(segment, max_size=8), st.sampled_from(stream_scores.LIMITS))
 def test_counts_add_up(true: Any, said: Any, limit: float) -> None:
     actions = [Segment(a, a + d, label) for a, d, label in true]
     events = [found(label, a, a + d) for a, d, label in said]
-    pairs = streams.match(actions, events, limit)
-    counts = streams.count_events(actions, events, limit)
+    pairs = stream_scores.match(actions, events, limit)
+    counts = stream_scores.count_events(actions, events, limit)
     assert counts.tp + counts.fn == len(actions)
     assert counts.tp + counts.fp == len(events)
     assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs)
     for i, j in pairs:
         assert actions[i].label == events[j].label
-    assert counts.tp >= streams.count_events(actions, events, 1.0).tp
-    mirrored = streams.count_events(
+    assert counts.tp >= stream_scores.count_events(actions, events, 1.0).tp
+    mirrored = stream_scores.count_events(
         [Segment(e.started, e.ended, e.label) for e in events],
         [found(s.label, s.start, s.end) for s in actions],
         limit,
@@ -93,27 +93,27 @@ def test_counts_add_up(true: Any, said: Any, limit: float) -> None:
 def test_delays_are_counted_from_the_true_start() -> None:
     true = [Segment(1, 5, "wave"), Segment(11, 15, "wave"), Segment(20, 24, "walk")]
     events = [found("wave", 1.5, 5, 1.9), found("wave", 12.1, 15, 12.5)]
-    started, decided = streams.delays(true, events)
+    started, decided = stream_scores.delays(true, events)
     assert sorted(started) == pytest.approx([0.5, 1.1])
     assert sorted(decided) == pytest.approx([0.9, 1.5])
-    assert streams.quantiles(started) == {"median": 0.8, "p90": pytest.approx(1.04), "count": 2}
-    assert streams.quantiles([]) == {"median": None, "p90": None, "count": 0}
+    assert stream_scores.quantiles(started) == {"median": 0.8, "p90": pytest.approx(1.04), "count": 2}
+    assert stream_scores.quantiles([]) == {"median": None, "p90": None, "count": 0}
 
 
 def test_average_precision_by_hand() -> None:
     # ranked: right, wrong, right -> (1/2) x 1 + (1/2) x 2/3
     values, positive = np.array([0.9, 0.8, 0.7, 0.1]), np.array([True, False, True, False])
-    assert streams.average_precision(values, positive) == pytest.approx(0.5 + 0.5 * 2 / 3)
-    assert streams.average_precision(values, np.zeros(4, bool)) is None
+    assert stream_scores.average_precision(values, positive) == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert stream_scores.average_precision(values, np.zeros(4, bool)) is None
     # all equal: one step, so the share of positives, in whatever order they come
-    assert streams.average_precision(np.full(4, 0.5), positive) == pytest.approx(0.5)
+    assert stream_scores.average_precision(np.full(4, 0.5), positive) == pytest.approx(0.5)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=30), st.randoms())
 def test_average_precision_does_not_depend_on_order_or_scale(rows: Any, rng: Any) -> None:
     def value(items: Any) -> float | None:
         score, right = zip(*items, strict=True)
-        return streams.average_precision(np.array(score, float) ** 3 / 7, np.array(right, bool))
+        return stream_scores.average_precision(np.array(score, float) ** 3 / 7, np.array(right, bool))
 
     shuffled = list(rows)
     rng.shuffle(shuffled)
@@ -137,7 +137,9 @@ def test_a_stream_measured_by_hand() -> None:
         scored(62, "idle"),
     )
     watched = Watched("a.mp4", LABELS, windows, (found("wave", 3, 6, 3.4), found("idle", 0, 2)), 62.0)
-    numbers = streams.measure_streams([(watched, [Segment(2, 5, "wave"), Segment(10, 60, "idle")])], ["idle"])
+    numbers = stream_scores.measure_streams(
+        [(watched, [Segment(2, 5, "wave"), Segment(10, 60, "idle")])], ["idle"]
+    )
     assert numbers["actions"] == 1
     assert numbers["windows_inside"] == 3
     assert numbers["window_accuracy"] == pytest.approx(2 / 3, abs=1e-4)
@@ -153,22 +155,22 @@ def test_a_stream_measured_by_hand() -> None:
 def test_false_events_an_hour_on_idle_footage() -> None:
     one = Watched("a.mp4", LABELS, (), (found("wave", 1, 2), found("idle", 3, 4)), 1200.0)
     two = Watched("b.mp4", LABELS, (), (), 600.0)
-    numbers = streams.measure_idle([one, two], ["idle"])
+    numbers = stream_scores.measure_idle([one, two], ["idle"])
     assert numbers["false_events"] == 1
     assert numbers["false_events_per_hour"] == 2.0
     assert numbers["false_events_by_file"] == {"a.mp4": 1, "b.mp4": 0}
-    assert streams.measure_idle([], [])["false_events_per_hour"] is None
+    assert stream_scores.measure_idle([], [])["false_events_per_hour"] is None
 
 
 def test_clips_measured_by_hand() -> None:
     values = np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.4, 0.5, 0.1]])
-    numbers = scores.measure_clips(values, np.array([0, 1, 1, 0]), LABELS)
+    numbers = clip_scores.measure_clips(values, np.array([0, 1, 1, 0]), LABELS)
     assert (numbers["top1"], numbers["top5"]) == (0.5, 1.0)
     assert numbers["confusion"] == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
     assert numbers["macro_f1"] == 0.5
     assert set(numbers["by_label"]) == {"idle", "wave"}, "walk does not occur: it cannot be measured"
-    assert scores.top_k(values[2:3], np.array([0]), 2) == 1.0, "equal scores: in the order of the labels"
-    assert scores.top_k(values[2:3], np.array([2]), 2) == 0.0
+    assert clip_scores.top_k(values[2:3], np.array([0]), 2) == 1.0, "equal scores: in the order of the labels"
+    assert clip_scores.top_k(values[2:3], np.array([2]), 2) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,7 @@ def test_watching_is_the_program_itself(tmp_path: Path) -> None:
     assert len(waves) == 1
     assert 4.0 <= waves[0].started <= 4.6
     assert waves[0].decided - waves[0].started == pytest.approx(0.4, abs=0.11)
-    numbers = streams.measure_streams([(watched, [Segment(4, 7.9, "wave")])], ["idle"])
+    numbers = stream_scores.measure_streams([(watched, [Segment(4, 7.9, "wave")])], ["idle"])
     assert numbers["events"]["0.7"]["f1"] == 1.0
     assert numbers["window_accuracy"] == 1.0
 

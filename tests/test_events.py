@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streamer.config import EventsConfig, LabelRule
 from streamer.errors import ConfigError
-from streamer.events import INTERRUPTED, RESTARTED, SILENT, EventTracker
+from streamer.events.tracker import INTERRUPTED, RESTARTED, SILENT, EventTracker
 from streamer.types import Event, Frame, Moment, Phase, Prediction, Window
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)

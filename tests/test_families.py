@@ -13,8 +13,8 @@ from checkpoints import FRAME_FAMILIES, LABELS, SIZE, VIDEO_FAMILIES, save, shar
 
 from streamer.config import ModelConfig
 from streamer.errors import ModelError, ModelLoadError, WindowShapeError
-from streamer.recognition import Recognizer, load_recognizer
-from streamer.recognition.families import FrameRecognizer
+from streamer.recognition.families.recognizers import FrameRecognizer
+from streamer.recognition.recognizer import Recognizer, load_recognizer
 from streamer.types import Frame, Window
 
 torch.set_num_threads(1)
@@ -244,7 +244,7 @@ def test_a_frame_model_forgets_what_it_no_longer_needs() -> None:
 
 
 def recognizer_parts(recognizer: Any) -> Any:
-    from streamer.recognition.families import Loaded
+    from streamer.recognition.families.recognizers import Loaded
 
     return Loaded(
         recognizer.spec, recognizer.preprocessor, recognizer.place, recognizer.forward, recognizer.model

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from streamer.errors import ModelError
-from streamer.recognition.worker import FAILURES_ALLOWED, InferenceThread
+from streamer.recognition.inference_thread import FAILURES_ALLOWED, InferenceThread
 from streamer.types import Frame, ModelSpec, Prediction, Window
-from streamer.windows import Windows
+from streamer.windows.windows import Windows
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 

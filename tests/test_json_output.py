@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.dashboard import JsonSink
+from streamer.dashboard.json_lines import JsonSink
 
 
 def test_each_line_is_exactly_the_object() -> None:

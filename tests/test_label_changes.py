@@ -17,9 +17,9 @@ import zmq
 
 from streamer.bus.requests import Peer, RequestError
 from streamer.config import BusConfig, Config, load_config
-from streamer.config.watch import FileWatch
-from streamer.pipeline import Pipeline
+from streamer.pipeline.pipeline import Pipeline
 from streamer.recognition.words.prompts import NOTHING
+from streamer.system.file_watch import FileWatch
 from tests import checkpoints
 from tests.test_pipeline import QUIET, Collect
 

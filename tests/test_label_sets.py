@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from streamer.config import Config, EventsConfig
-from streamer.dashboard.plain import event_text
+from streamer.dashboard.plain_text import event_text
 from streamer.dashboard.view import render
-from streamer.demo import checkpoint_path
+from streamer.demo.assets import checkpoint_path
 from streamer.errors import ConfigError
-from streamer.events import EventTracker
-from streamer.labels import LabelSet, Outcomes, events_for, languages, load_labels, read_labels
-from streamer.pipeline import Pipeline
+from streamer.events.tracker import EventTracker
+from streamer.labels.label_set import LabelSet, Outcomes, events_for, languages, load_labels, read_labels
+from streamer.pipeline.pipeline import Pipeline
 from tests.test_pipeline import DEMO, QUIET, Scripted, watch
 
 DEMO_LABELS = tuple(json.loads((checkpoint_path() / "config.json").read_text())["id2label"].values())

@@ -17,11 +17,11 @@ import numpy as np
 import psutil
 import pytest
 
-from streamer import memory
 from streamer.capture.camera import Camera
 from streamer.capture.reader import Reader
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceLostError
+from streamer.system import memory
 from streamer.types import Frame
 from tests.media import moving, write_clip
 from tests.servers.mini_rtsp import MiniRtsp

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.metrics import LATENCY_WINDOWS, NOTES, OPEN_EVENTS, RECENT_EVENTS, Metrics, Rate, percentiles
+from streamer.metrics.counters import (
+    LATENCY_WINDOWS,
+    NOTES,
+    OPEN_EVENTS,
+    RECENT_EVENTS,
+    Metrics,
+    Rate,
+    percentiles,
+)
 from streamer.testing import FakeClock
 from streamer.types import (
     CameraState,
@@ -226,7 +234,7 @@ def test_metrics_import_nothing_heavy(tmp_path: Path) -> None:
     import sys
 
     code = (
-        "import sys, streamer.metrics, streamer.dashboard;"
+        "import sys, streamer.metrics.counters, streamer.dashboard;"
         "print([m for m in ('torch', 'cv2', 'zmq', 'rich', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run(

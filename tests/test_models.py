@@ -15,8 +15,8 @@ from hub_server import hub
 from model_parts import edit, load, refused
 
 from streamer.errors import ModelLoadError
-from streamer.recognition import registry
-from streamer.recognition.describe import describe, gflop
+from streamer.recognition.checkpoints import registry
+from streamer.recognition.checkpoints.describe import describe, gflop
 from streamer.types import Frame, Window
 
 torch.set_num_threads(1)
@@ -92,7 +92,7 @@ def test_without_a_network_the_answer_comes_at_once_and_in_one_line(tmp_path: Pa
 import time
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
-from streamer.recognition import load_recognizer
+from streamer.recognition.recognizer import load_recognizer
 started = time.monotonic()
 try:
     load_recognizer(ModelConfig(id="facebook/timesformer-base-finetuned-k400", device="cpu"))
@@ -112,7 +112,7 @@ def test_a_hub_id_is_fetched_once_and_only_what_a_model_needs(folder: Path, tmp_
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")
     fetch = """
 from streamer.errors import ModelLoadError
-from streamer.recognition import hub, registry
+from streamer.recognition.checkpoints import hub, registry
 print(registry.cached("owner/model"))
 hub.download("owner/model")
 try:
@@ -121,7 +121,7 @@ except ModelLoadError as error:
     print(error)
 """
     use = """
-from streamer.recognition import describe, registry
+from streamer.recognition.checkpoints import describe, registry
 print(registry.cached("owner/model"), describe.describe("owner/model")["licence"])
 """
     home = tmp_path / "home"
@@ -251,7 +251,8 @@ def test_the_table_of_published_checkpoints_is_sound() -> None:
 
 
 def test_the_package_imports_no_torch() -> None:
-    code = "import sys, streamer.recognition, streamer.recognition.registry, streamer.recognition.describe\n"
+    code = "import sys, streamer.recognition.recognizer, streamer.recognition.checkpoints.registry\n"
+    code += "import streamer.recognition.checkpoints.describe\n"
     code += "print(sorted({'torch', 'transformers', 'cv2', 'PIL'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code],

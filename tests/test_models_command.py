@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer import cli
+from streamer.cli import command_line
 from tests import checkpoints
 from tests.hub_server import hub
 
@@ -84,7 +84,7 @@ def test_a_file_that_differs_from_the_hubs_hash_is_refused_and_fetched_again(
 
 def test_progress_is_shown_where_a_person_looks(clip: Path, tmp_path: Path) -> None:
     code = (
-        "from streamer.recognition.hub import download; import sys;"
+        "from streamer.recognition.checkpoints.hub import download; import sys;"
         "download('owner/model', progress=sys.argv[1] == 'yes')"
     )
     said = {}
@@ -109,7 +109,7 @@ def test_progress_is_shown_where_a_person_looks(clip: Path, tmp_path: Path) -> N
 
 
 def show(capsys: pytest.CaptureFixture[str], name: str | Path) -> dict[str, object]:
-    assert cli.main(["models", "show", str(name), "--json"]) == 0
+    assert command_line.main(["models", "show", str(name), "--json"]) == 0
     told: dict[str, object] = json.loads(capsys.readouterr().out)
     return told
 
@@ -126,7 +126,7 @@ def test_show_a_model_of_words(family: str, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_show_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["models", "show", "demo"]) == 0
+    assert command_line.main(["models", "show", "demo"]) == 0
     text = capsys.readouterr().out
     for words in ("frames:", "interval:", "span:", "size:", "mean:", "std:", "licence:", "gflop:", "waving"):
         assert words in text
@@ -136,7 +136,7 @@ def test_show_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
 def test_show_one_that_is_not_here(capsys: pytest.CaptureFixture[str]) -> None:
     told = show(capsys, "openai/clip-vit-base-patch32")
     assert (told["family"], told["licence"], told["folder"]) == ("clip", "MIT", None)
-    assert cli.main(["models", "show", "nobody/nothing"]) == 2
+    assert command_line.main(["models", "show", "nobody/nothing"]) == 2
     assert "neither in the table nor on this machine" in capsys.readouterr().err
 
 
@@ -144,5 +144,5 @@ def test_show_a_broken_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     folder = tmp_path / "mine"
     shutil.copytree(checkpoints.shared("vit"), folder)
     (folder / "preprocessor_config.json").unlink()
-    assert cli.main(["models", "show", str(folder)]) == 4
+    assert command_line.main(["models", "show", str(folder)]) == 4
     assert "preprocessor_config.json" in capsys.readouterr().err

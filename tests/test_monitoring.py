@@ -23,17 +23,18 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamer.cli import main
+from streamer.cli.command_line import main
 from streamer.config import CameraConfig, Config, JournalConfig, MetricsConfig
 from streamer.errors import ConfigError
-from streamer.monitoring import Monitoring, Vitals, judge, server
-from streamer.monitoring.collector import buckets, registry
-from streamer.monitoring.notify import Notifier
-from streamer.monitoring.server import Reply, Server, address_of, is_loopback
-from streamer.monitoring.vitals import BusVitals, LaneVitals
-from streamer.monitoring.watch import status_line
-from streamer.pipeline import Pipeline
-from streamer.totals import BOUNDS, LABELS, OTHER, Histogram, Totals
+from streamer.metrics import http_server
+from streamer.metrics.health import judge
+from streamer.metrics.http_server import Reply, Server, address_of, is_loopback
+from streamer.metrics.monitoring import Monitoring, status_line
+from streamer.metrics.prometheus import buckets, registry
+from streamer.metrics.systemd import Notifier
+from streamer.metrics.totals import BOUNDS, LABELS, OTHER, Histogram, Totals
+from streamer.metrics.vitals import BusVitals, LaneVitals, Vitals
+from streamer.pipeline.pipeline import Pipeline
 from streamer.types import CameraState, CameraStats, CameraStatus, Stats
 from tests.bus_parts import until
 from tests.cameras import QUICK
@@ -216,7 +217,9 @@ def test_device_memory_is_told_where_cuda_is_in_use(monkeypatch: pytest.MonkeyPa
 
 
 def test_importing_it_brings_no_prometheus() -> None:
-    code = "import sys, streamer.monitoring, streamer.cli.run; print('prometheus_client' in sys.modules)"
+    code = (
+        "import sys, streamer.metrics.monitoring, streamer.cli.run; print('prometheus_client' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -323,9 +326,9 @@ def test_a_page_that_fails_is_500_without_details(caplog: pytest.LogCaptureFixtu
 
 
 def test_slow_and_many_clients_harm_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "DEADLINE", 0.3)
+    monkeypatch.setattr(http_server, "DEADLINE", 0.3)
     with serving() as address:
-        silent = [socket.create_connection(address, timeout=10) for _ in range(server.MOST)]
+        silent = [socket.create_connection(address, timeout=10) for _ in range(http_server.MOST)]
         dripping = silent[0]
         dripping.sendall(b"GET /healthz HT")
         late = threading.Event()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.recognition.gate import GRID, MotionGate, block_means
+from streamer.recognition.motion_gate import GRID, MotionGate, block_means
 from streamer.types import Frame, Window
 
 FRAMES, SIZE, INTERVAL = 8, 64, 0.2

@@ -22,17 +22,17 @@ from bus_parts import event, publisher, status, until
 from test_bus_crashes import free_pair
 from test_webhooks import make_certificate
 
-from streamer.bridges import cameras as cameras_module
-from streamer.bridges.bridge import key_of
-from streamer.bridges.broker import Address
-from streamer.bridges.cameras import Cameras
-from streamer.bridges.discovery import Layout
-from streamer.bridges.mqtt import Mqtt, Settings, event_payload
-from streamer.bridges.names import check_prefix, identifier, topic_level
 from streamer.bus import Publisher
 from streamer.bus.messages import parse
-from streamer.cli import main
+from streamer.cli.command_line import main
 from streamer.errors import ConfigError
+from streamer.subscribers.bridge import key_of
+from streamer.subscribers.mqtt import camera_topics as cameras_module
+from streamer.subscribers.mqtt.broker import Address
+from streamer.subscribers.mqtt.camera_topics import Cameras
+from streamer.subscribers.mqtt.discovery import Layout
+from streamer.subscribers.mqtt.mqtt import Mqtt, Settings, event_payload
+from streamer.subscribers.mqtt.topic_names import check_prefix, identifier, topic_level
 from streamer.testing import FakeClock
 from streamer.types import CameraState, Phase
 
@@ -501,7 +501,7 @@ def test_a_broker_that_is_not_there_yet_is_one_line_and_waited_for(bus: Publishe
 def test_something_that_is_no_broker_is_told_and_not_waited_for_at_the_end(
     bus: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamer.bridges.broker.CONNECT", 0.3)
+    monkeypatch.setattr("streamer.subscribers.mqtt.broker.CONNECT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         bridged = Bridged(bus, silent.getsockname()[1], tmp_path)
         with Running(bridged):
@@ -533,7 +533,7 @@ def test_a_killed_broker_costs_no_event(
 def test_a_frozen_broker_is_left_and_come_back_to(
     bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamer.bridges.broker.SILENCE", 0.5)
+    monkeypatch.setattr("streamer.subscribers.mqtt.broker.SILENCE", 0.5)
     bridged = Bridged(bus, broker.port, tmp_path)
     with Running(bridged):
         publish_events(bus, ["a"])

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from streamer.config import BusConfig, CameraConfig, CaptureConfig, Config, JournalConfig, ModelConfig, Pace
-from streamer.demo import truth
+from streamer.demo.assets import truth
 from streamer.errors import ConfigError, ModelError
-from streamer.pipeline import EXIT_DONE, EXIT_MODEL, EXIT_SOURCE, Pipeline
+from streamer.pipeline.pipeline import EXIT_DONE, EXIT_MODEL, EXIT_SOURCE, Pipeline
 from streamer.types import ModelSpec, Window
 from tests.media import write_clip
 

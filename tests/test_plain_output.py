@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from streamer.config import Ui
-from streamer.dashboard import PlainSink, choose
-from streamer.dashboard.plain import spoken
-from streamer.dashboard.writer import LineWriter
+from streamer.dashboard.choice import choose
+from streamer.dashboard.line_writer import LineWriter
+from streamer.dashboard.plain_text import PlainSink, spoken
 
 AT = time.mktime((2026, 3, 4, 14, 3, 22, 0, 0, -1))
 
@@ -263,7 +263,7 @@ def test_a_full_disk_is_said_once_and_writing_goes_on() -> None:
     seen = threading.Event()
     said: list[str] = []
     writer = LineWriter(stream, stop=stop)
-    logger = logging.getLogger("streamer.dashboard.writer")
+    logger = logging.getLogger("streamer.dashboard.line_writer")
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage()) or seen.set()  # type: ignore[method-assign,func-returns-value]
     logger.addHandler(handler)

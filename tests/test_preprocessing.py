@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.errors import ModelLoadError
-from streamer.recognition.frames import DevicePool
+from streamer.recognition.checkpoints.processor import Numbers, from_json
+from streamer.recognition.device_frames import DevicePool
 from streamer.recognition.preprocessing import Preprocessor, stack_frames
-from streamer.recognition.processor import Numbers, from_json
 from streamer.types import Frame
 
 torch.set_num_threads(1)
@@ -319,7 +319,7 @@ def test_a_recognizer_with_a_pool_gives_the_same_scores() -> None:
     from checkpoints import shared
 
     from streamer.config import ModelConfig
-    from streamer.recognition.families import Loaded, VideoRecognizer
+    from streamer.recognition.families.recognizers import Loaded, VideoRecognizer
     from streamer.recognition.loading import load
     from streamer.types import Window
 

@@ -16,10 +16,10 @@ import pytest
 from bus_parts import FREE, connect, prediction, until
 
 from streamer.bus import EventMessage, PreviewMessage, Subscriber, wire
-from streamer.bus.follow import Follow
+from streamer.bus.following import Follow
 from streamer.bus.messages import Message, parse
 from streamer.bus.outbox import Outbox
-from streamer.bus.watch import as_json, as_text
+from streamer.cli.subscribe import as_json, as_text
 from streamer.config import (
     BusConfig,
     CameraConfig,
@@ -29,8 +29,9 @@ from streamer.config import (
     PreviewConfig,
     load_config,
 )
-from streamer.dashboard import JsonSink, PlainSink
-from streamer.pipeline import EXIT_DONE, Pipeline
+from streamer.dashboard.json_lines import JsonSink
+from streamer.dashboard.plain_text import PlainSink
+from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
 from streamer.recording.preview import Previews
 from streamer.testing import FakeClock
 from streamer.types import Window

@@ -16,14 +16,14 @@ import pytest
 
 from streamer.config import BusConfig, CameraConfig, CaptureConfig, Config, EventsConfig, JournalConfig, Pace
 from streamer.errors import ConfigError
-from streamer.pipeline import EXIT_DONE, Pipeline
-from streamer.recording import files, keeping, studio
-from streamer.recording.disk import Disk
-from streamer.recording.film import Film, Shape, fitted
+from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
+from streamer.recording import camera_recorder, files, retention
+from streamer.recording.disk_thread import Disk
+from streamer.recording.event_pictures import Pictures
+from streamer.recording.h264_encoder import Film, Shape, fitted
 from streamer.recording.overlay import draw
-from streamer.recording.pictures import Pictures
+from streamer.recording.recent_pictures import Stills
 from streamer.recording.recorder import MOST_WAITING
-from streamer.recording.stills import Stills
 from streamer.types import Event, Moment, Phase, Window
 from tests.media import moving, picture, read_stamp
 from tests.media import write_clip as write_video
@@ -123,7 +123,7 @@ def test_overlapping_events_have_a_clip_each_and_share_one_encoder(
             super().__init__(shape)
             made.append(self)
 
-    monkeypatch.setattr(studio, "Film", Counted)
+    monkeypatch.setattr(camera_recorder, "Film", Counted)
     with Shoot(tmp_path / "r") as shoot:
         shoot.play(2.0)
         shoot.recorder.event(event("first", BEGIN + 1.9))
@@ -183,7 +183,7 @@ def test_at_the_end_of_the_program_clips_are_closed_early(tmp_path: Path) -> Non
 def test_a_camera_that_gives_nothing_more_ends_its_clips(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studio, "PATIENCE", 0.1)
+    monkeypatch.setattr(camera_recorder, "PATIENCE", 0.1)
     with Shoot(tmp_path / "r", post_roll=0.2, snapshots=False) as shoot:
         shoot.play(3.0, between(30, 200))
         for ended in shoot.tracker.end_all(Moment(BEGIN + 2.95, WALL + 2.95), "camera reconnecting"):
@@ -319,7 +319,7 @@ def test_the_cameras_thread_never_waits_for_the_recorder(tmp_path: Path) -> None
     """Nobody takes the pictures: the oldest are dropped and counted."""
     from streamer.recording.recorder import Recorder
 
-    keeping.prepare(tmp_path)
+    retention.prepare(tmp_path)
     config = recording(tmp_path)
     made = Recorder(config, Disk(tmp_path, config, pytest.fail), tmp_path)
     tap = made.tap("cam")
@@ -339,7 +339,7 @@ def test_a_recorder_that_breaks_says_so_and_holds_up_nobody(
     def broken(*_: Any) -> Any:
         raise RuntimeError("no such codec")
 
-    monkeypatch.setattr(studio, "Film", broken)
+    monkeypatch.setattr(camera_recorder, "Film", broken)
     with Shoot(tmp_path / "r") as shoot:
         shoot.play(10.0, between(40, 59))
         assert len(shoot.of(Phase.END)) == 1
@@ -452,7 +452,7 @@ def test_the_whole_program_records(tmp_path: Path, film: Path) -> None:
 
 
 def listed(*words: str) -> str:
-    from streamer.cli import main
+    from streamer.cli.command_line import main
 
     out = io.StringIO()
     with redirect_stdout(out):
@@ -478,8 +478,8 @@ def test_nothing_is_written_unless_it_is_turned_on(tmp_path: Path, film: Path, o
 def test_without_a_folder_pictures_lie_beside_the_history(tmp_path: Path, own_folders: Path) -> None:
     config = Config(recording=recording(tmp_path).model_copy(update={"folder": None}))
     Pictures(config)
-    assert keeping.default_folder().is_relative_to(own_folders)
-    assert (keeping.default_folder() / files.MARKER).is_file()
+    assert retention.default_folder().is_relative_to(own_folders)
+    assert (retention.default_folder() / files.MARKER).is_file()
 
 
 # --- in a browser ---

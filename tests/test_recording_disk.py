@@ -22,10 +22,10 @@ import pytest
 
 from streamer.config import Config
 from streamer.errors import ConfigError
-from streamer.recording import disk, files, keeping
-from streamer.recording.disk import Disk
-from streamer.recording.film import Film, Piece, Reel, Shape, write_clip
-from streamer.recording.pictures import Pictures
+from streamer.recording import disk_thread, files, retention
+from streamer.recording.disk_thread import Disk
+from streamer.recording.event_pictures import Pictures
+from streamer.recording.h264_encoder import Film, Piece, Reel, Shape, write_clip
 from streamer.types import Phase
 from tests.recording_parts import WALL, Shoot, between, clips, decode, recording, until
 
@@ -58,7 +58,7 @@ def aged(folder: Path, name: str, days: float, size: int = 1000) -> Path:
 
 def test_old_pictures_go_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "r"
-    keeping.prepare(folder)
+    retention.prepare(folder)
     old, young = aged(folder, "old", 15), aged(folder, "young", 13)
     foreign = [old.with_name("holiday.jpg"), folder / "cam" / "event-x.mp4", folder / "event-y.mp4"]
     outside = tmp_path / "elsewhere" / "2020-01-01" / "event-z.mp4"
@@ -67,7 +67,7 @@ def test_old_pictures_go_and_nothing_else(tmp_path: Path) -> None:
         path.write_bytes(b"mine")
         os.utime(path, (0, 0))
     (folder / "link").symlink_to(outside.parent.parent, target_is_directory=True)
-    assert keeping.tidy(folder, WALL - 14 * 86400, 1e9) == (1, 1000)
+    assert retention.tidy(folder, WALL - 14 * 86400, 1e9) == (1, 1000)
     assert not old.exists()
     assert young.exists()
     assert all(path.exists() for path in [*foreign, outside])
@@ -75,16 +75,16 @@ def test_old_pictures_go_and_nothing_else(tmp_path: Path) -> None:
 
 def test_the_oldest_go_when_there_is_too_much(tmp_path: Path) -> None:
     folder = tmp_path / "r"
-    keeping.prepare(folder)
+    retention.prepare(folder)
     made = [aged(folder, f"e{days}", days, 1000) for days in range(5)]
-    assert keeping.tidy(folder, 0.0, 2500) == (3, 2000)
+    assert retention.tidy(folder, 0.0, 2500) == (3, 2000)
     assert [path.exists() for path in made] == [True, True, False, False, False]
     assert not made[4].parent.exists(), "empty days go too"
 
 
 def test_a_folder_without_our_mark_is_never_tidied(tmp_path: Path) -> None:
     path = aged(tmp_path, "old", 100)
-    assert keeping.tidy(tmp_path, WALL, 0) == (0, 0)
+    assert retention.tidy(tmp_path, WALL, 0) == (0, 0)
     assert path.exists()
 
 
@@ -100,7 +100,7 @@ def test_the_folder_stays_small_while_clips_are_made(tmp_path: Path) -> None:
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(ConfigError, match="holds other files; name an empty or a new folder"):
-        keeping.prepare(tmp_path)
+        retention.prepare(tmp_path)
     assert not (tmp_path / files.MARKER).exists()
 
 
@@ -124,18 +124,18 @@ class Stuck:
     def __call__(self, path: Path, job: Any) -> None:
         self.begun.set()
         assert self.free.wait(30)
-        disk.write(path, job)
+        disk_thread.write(path, job)
 
 
 def test_a_slow_disk_costs_pictures_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk, "MOST_WAITING", 60_000)
+    monkeypatch.setattr(disk_thread, "MOST_WAITING", 60_000)
     stuck = Stuck()
     with Shoot(tmp_path / "r", writer=stuck) as shoot:
         shoot.play(24.0, lambda n: 0.9 if n % 60 < 20 else 0.1)  # eight events
         assert len(shoot.of(Phase.END)) == 8
         until(lambda: shoot.recorder.counts.get("lost", 0) > 0)
         assert stuck.begun.is_set()
-        assert sum(disk._size(job) for job in shoot.disk._waiting.values()) <= 60_000
+        assert sum(disk_thread._size(job) for job in shoot.disk._waiting.values()) <= 60_000
         assert [note for note in shoot.notes if "too slow" in note] == shoot.notes
         assert len(shoot.notes) == 1
         assert shoot.recorder.counts.get("dropped", 0) == 0
@@ -211,10 +211,10 @@ HALF = """
     from pathlib import Path
     from streamer.config import RecordingConfig
     from streamer.recording import files, keeping
-    from streamer.recording.disk import Disk
+    from streamer.recording.disk_thread import Disk
 
     folder = Path(sys.argv[1])
-    keeping.prepare(folder)
+    retention.prepare(folder)
 
     def half(path, job):
         path.write_bytes(job[: len(job) // 2])
@@ -267,7 +267,7 @@ def test_an_incomplete_file_is_noticed_whatever_ffmpeg_says(
     reel = Reel(film.shape, film.between(0.0, 9.0))
     write_clip(tmp_path / "whole.mp4", reel)
     data = (tmp_path / "whole.mp4").read_bytes()
-    from streamer.recording import film as module
+    from streamer.recording import h264_encoder as module
 
     for name, wrong in {"short": data[:-10], "long": data + b"x", "empty": b""}.items():
         path = tmp_path / name
@@ -313,7 +313,7 @@ def test_a_disk_that_is_full_at_the_start_does_not_keep_the_program_from_startin
 
 
 def test_one_clip_that_cannot_be_encoded_costs_no_other(tmp_path: Path) -> None:
-    keeping.prepare(tmp_path)
+    retention.prepare(tmp_path)
     notes: list[str] = []
     made = Disk(tmp_path, recording(tmp_path), notes.append)
     made.start()

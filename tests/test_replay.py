@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.bus import EventMessage, Gap, Message, Subscriber, wire
-from streamer.bus.follow import Follow
+from streamer.bus.following import Follow
 from streamer.bus.journal import Journal
 from streamer.bus.requests import Peer, Present, Requests
 from streamer.bus.since import Since

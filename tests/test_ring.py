@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.capture.ring import OLDER, Ring
 from streamer.types import Frame
+from streamer.windows.ring import OLDER, Ring
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 

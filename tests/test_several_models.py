@@ -14,9 +14,9 @@ import torch
 from streamer.config import CameraConfig, Config
 from streamer.dashboard.view import render
 from streamer.errors import ConfigError
-from streamer.fanout import FanOut
-from streamer.lane import Lane
-from streamer.pipeline import EXIT_DONE, Pipeline
+from streamer.pipeline.fan_out import FanOut
+from streamer.pipeline.lane import Lane
+from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
 from streamer.types import Frame, ModelSpec, Window
 from tests import checkpoints
 from tests.test_label_changes import running
@@ -68,7 +68,7 @@ def config_of(*ids: str, **more: Any) -> Config:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fake]:
     """Models by id; load_recognizer takes them from here."""
     found: dict[str, Fake] = {}
-    monkeypatch.setattr("streamer.recognition.load_recognizer", lambda model: found[model.id])
+    monkeypatch.setattr("streamer.recognition.recognizer.load_recognizer", lambda model: found[model.id])
     return found
 
 

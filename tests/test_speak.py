@@ -22,13 +22,13 @@ import numpy as np
 import psutil
 import pytest
 
-from streamer.cli import main
+from streamer.cli.command_line import main
 from streamer.errors import SpeechError
-from streamer.speak import voices
-from streamer.speak.account import Index, State
-from streamer.speak.policy import Utterance
-from streamer.speak.settings import Priority, Settings
-from streamer.speak.speaker import Files, Sound, Speaker
+from streamer.subscribers.narration.policy import Utterance
+from streamer.subscribers.narration.settings import Priority, Settings
+from streamer.subscribers.speech import voices
+from streamer.subscribers.speech.speaker import Files, Sound, Speaker
+from streamer.subscribers.speech.utterance_log import Index, State
 from streamer.testing import FakeClock
 from streamer.types import Phase
 from tests.bus_parts import event, publisher, until

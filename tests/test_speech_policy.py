@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from streamer.bus.messages import EventMessage, Gap, HeartbeatMessage, StatusMessage
 from streamer.errors import ConfigError
-from streamer.labels import LabelSet, languages, load_labels, read_labels
+from streamer.labels.label_set import LabelSet, languages, load_labels, read_labels
 from streamer.labels.phrases import ENGLISH, fault_in, plain
-from streamer.speak.policy import SILENCE, Policy, Utterance, within
-from streamer.speak.queue import SpeechQueue
-from streamer.speak.settings import Priority, Settings, load_settings, parse_hours
+from streamer.subscribers.narration.policy import SILENCE, Policy, Utterance, within
+from streamer.subscribers.narration.settings import Priority, Settings, load_settings, parse_hours
+from streamer.subscribers.speech.speech_queue import SpeechQueue
 from streamer.testing import FakeClock
 
 NOON = datetime(2026, 3, 4, 12, 0).timestamp()

@@ -42,9 +42,9 @@ from streamer.bus import (
     PredictionMessage,
     StatusMessage,
     Subscriber,
-    watch,
     wire,
 )
+from streamer.cli import subscribe
 from streamer.config import BusConfig
 from streamer.errors import BusError
 from streamer.types import CameraState, LabelScore, Phase
@@ -360,7 +360,7 @@ def test_asyncio_lets_others_run_and_can_be_cancelled() -> None:
 
 def arguments(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    watch.add_arguments(parser)
+    subscribe.add_arguments(parser)
     return parser.parse_args(words)
 
 
@@ -368,7 +368,9 @@ def test_subscribe_prints_for_people(capsys: pytest.CaptureFixture[str]) -> None
     with publisher() as bus:
         bus.event(event("e1", camera="front\x1b[2J"))
         bus.event(event("e1", Phase.END, camera="front"))
-        assert watch.run(arguments(bus.endpoint, "--since", "1h", "--topic", "event/", "--count", "2")) == 0
+        assert (
+            subscribe.run(arguments(bus.endpoint, "--since", "1h", "--topic", "event/", "--count", "2")) == 0
+        )
     first, second = capsys.readouterr().out.splitlines()
     assert "waving started (0.80)" in first
     assert "\x1b" not in first
@@ -380,7 +382,7 @@ def test_subscribe_prints_json_as_it_was_sent(capsys: pytest.CaptureFixture[str]
         for number in range(3):
             bus.event(event(f"e{number}"))
         assert (
-            watch.run(
+            subscribe.run(
                 arguments(bus.endpoint, "--json", "--since", "seq:1", "--topic", "event/", "--count", "2")
             )
             == 0
@@ -397,7 +399,7 @@ def test_every_message_has_words_for_people() -> None:
         bus.prediction(prediction(), None, 2)
         bus.event(event(phase=Phase.UPDATE))
         found = collect(subscriber, lambda found: len(found) >= 3)
-    lines = [watch.as_text(message) for message in [*found, Gap("event", 3, 4, "expired")]]
+    lines = [subscribe.as_text(message) for message in [*found, Gap("event", 3, 4, "expired")]]
     text = "\n".join(line for line in lines if line)
     for words in (
         "running, 3.0 fps, fine",
@@ -409,23 +411,23 @@ def test_every_message_has_words_for_people() -> None:
 
 
 def test_subscribe_ends_after_silence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert watch.run(arguments("tcp://127.0.0.1:1", "--timeout", "0.2")) == watch.NOTHING_HEARD
+    assert subscribe.run(arguments("tcp://127.0.0.1:1", "--timeout", "0.2")) == subscribe.NOTHING_HEARD
     with publisher() as bus:
-        assert watch.run(arguments(bus.endpoint, "--topic", "event/", "--timeout", "0.5")) == 0
+        assert subscribe.run(arguments(bus.endpoint, "--topic", "event/", "--timeout", "0.5")) == 0
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("words", [("--timeout", "-1"), ("--count", "0"), ("--since", "x"), ("nonsense",)])
 def test_mistakes_are_one_line(words: tuple[str, ...]) -> None:
     with pytest.raises(BusError) as caught:
-        watch.run(arguments(*words))
+        subscribe.run(arguments(*words))
     assert "\n" not in str(caught.value)
 
 
 COMMAND = (  # where the tests run in the background, SIGINT is ignored, and children inherit that
     "import argparse, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "from streamer.bus import watch\np = argparse.ArgumentParser()\n"
-    "watch.add_arguments(p)\nsys.exit(watch.run(p.parse_args()))"
+    "watch.add_arguments(p)\nsys.exit(subscribe.run(p.parse_args()))"
 )
 
 

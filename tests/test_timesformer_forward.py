@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import TimesformerConfig, TimesformerForVideoClassification
 
 from streamer.errors import WindowShapeError
-from streamer.recognition.timesformer import FastTimesformer
+from streamer.recognition.families.timesformer import FastTimesformer
 
 ATTENTION = ("divided_space_time", "joint_space_time", "space_only")
 SMALL = {

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import torch
 
-from streamer.cli import main
+from streamer.cli.command_line import main
 from streamer.config import CameraConfig, Config, ModelConfig
-from streamer.pipeline import EXIT_DONE, Pipeline
-from streamer.recognition import load_recognizer
-from streamer.recognition.checkpoint import open_checkpoint
-from streamer.training.base import load_model, open_base
+from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
+from streamer.recognition.checkpoints.checkpoint import open_checkpoint
+from streamer.recognition.recognizer import load_recognizer
 from streamer.training.recipe import Recipe
+from streamer.training.starting_checkpoint import load_model, open_base
 from streamer.training.trainer import last_checkpoint, numbers, parameter_groups
 from tests import checkpoints
 from tests.media import write_clip

@@ -15,16 +15,16 @@ import torch
 
 from streamer.bus import Subscriber
 from streamer.bus.requests import Peer, RequestError
-from streamer.cli import main
+from streamer.cli.command_line import main
 from streamer.config import BusConfig, CameraConfig, Config, EventsConfig, ModelConfig, Pace, UncertainConfig
 from streamer.errors import BusError, DatasetError
-from streamer.events import EventTracker
-from streamer.pipeline import EXIT_DONE, Pipeline
-from streamer.recognition import load_recognizer
+from streamer.events.tracker import EventTracker
+from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
+from streamer.recognition.recognizer import load_recognizer
+from streamer.recording.uncertain import MOST_WAITING, Uncertain, answer
+from streamer.recording.uncertain_files import Folder, write_window
 from streamer.testing import FakeClock
-from streamer.training.layout import read_layout
-from streamer.training.uncertain import MOST_WAITING, Uncertain, answer
-from streamer.training.uncertain_files import Folder, write_window
+from streamer.training.dataset_layout import read_layout
 from streamer.training.video import read_frames, scan
 from streamer.types import Frame, Prediction, Window
 from tests import checkpoints
@@ -216,7 +216,7 @@ def test_a_broken_disk_is_said_once_and_mends(tmp_path: Path, monkeypatch: pytes
             raise OSError(28, "No space left on device")
         write(path, window)
 
-    monkeypatch.setattr("streamer.training.uncertain_files.write_window", failing)
+    monkeypatch.setattr("streamer.recording.uncertain_files.write_window", failing)
     with Rig(tmp_path / "u", every=1.0) as rig:
         rig.feed(CLOSE, CLEAR, CLOSE, CLEAR)
         until(lambda: rig.uncertain.vitals.dropped.get("disk") == 2)

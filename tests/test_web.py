@@ -24,13 +24,13 @@ from web_parts import Listener, listening, live, published, served
 
 from streamer.bus import Publisher, keys
 from streamer.bus.requests import RequestError
+from streamer.cli import web
 from streamer.config import BusConfig
 from streamer.errors import BusError, ConfigError
 from streamer.recording.files import CLIP, SNAPSHOT, place
+from streamer.subscribers.web.mailboxes import MOST_WAITING, Hub, sse
+from streamer.subscribers.web.page_state import Place
 from streamer.types import CameraState, LabelScore, Phase
-from streamer.web import command
-from streamer.web.hub import MOST_WAITING, Hub, sse
-from streamer.web.memory import Place
 
 TOKEN = "a-token-of-more-than-sixteen"
 NOBODY = "tcp://127.0.0.1:9"  # where no publisher is
@@ -117,7 +117,7 @@ def test_nothing_is_missed_when_the_publisher_is_restarted(tmp_path: Path) -> No
 def test_nothing_is_missed_when_the_page_s_server_is_restarted(
     bus: Publisher, monkeypatch: pytest.MonkeyPatch, window: float
 ) -> None:
-    monkeypatch.setattr("streamer.web.feed.WINDOW", window)
+    monkeypatch.setattr("streamer.subscribers.web.feed.WINDOW", window)
     with served(bus.endpoint) as web, listening(web.port) as page:
         live(page)
         act(bus, "before")
@@ -137,9 +137,9 @@ def test_nothing_is_missed_when_the_page_s_server_is_restarted(
 
 
 def test_a_gap_that_cannot_be_filled_is_told(bus: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamer.web.feed.WINDOW", 0.0)
-    monkeypatch.setattr("streamer.web.stream.PAGES", 2)
-    monkeypatch.setattr("streamer.web.stream.PAGE", 3)
+    monkeypatch.setattr("streamer.subscribers.web.feed.WINDOW", 0.0)
+    monkeypatch.setattr("streamer.subscribers.web.event_stream.PAGES", 2)
+    monkeypatch.setattr("streamer.subscribers.web.event_stream.PAGE", 3)
     for number in range(20):
         act(bus, f"e{number}")
     until(lambda: bus.last_event_seq == 40)
@@ -214,7 +214,7 @@ def test_there_are_only_so_many_pages(bus: Publisher) -> None:
 def test_a_publisher_that_refuses_our_key_is_said_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamer.web.feed.AGAIN", 0.2)
+    monkeypatch.setattr("streamer.subscribers.web.feed.AGAIN", 0.2)
     for name in ("server", "client"):
         keys.new_pair(tmp_path, name)
     secret = BusConfig(bind=FREE, keys=str(tmp_path))
@@ -355,7 +355,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_no_inline_script() -> None:
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             found.append((tag, dict(attrs)))
 
-    folder = Path(command.__file__).parent / "page"
+    folder = Path(web.__file__).parent / "page"
     Reader().feed((folder / "index.html").read_text("utf-8"))
     assert found
     for tag, attrs in found:
@@ -567,7 +567,7 @@ def test_without_a_folder_there_are_no_recordings() -> None:
 
 def options(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
+    web.add_arguments(parser)
     return parser.parse_args(words)
 
 
@@ -577,23 +577,23 @@ def options(*words: str) -> argparse.Namespace:
      ("my-host:1", ("my-host", 1))],
 )  # fmt: skip
 def test_bind_is_read(text: str, wanted: tuple[str, int]) -> None:
-    assert command.parse_bind(text) == wanted
+    assert web.parse_bind(text) == wanted
 
 
 @pytest.mark.parametrize("text", ["", "x", "127.0.0.1:", "127.0.0.1:99999", "http://a:1", "::1:80"])
 def test_a_wrong_bind_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="write HOST:PORT"):
-        command.parse_bind(text)
+        web.parse_bind(text)
 
 
 def test_other_interfaces_need_a_token_and_the_error_has_the_line() -> None:
     with pytest.raises(ConfigError) as refused:
-        command.run(options("--bind", "0.0.0.0:8080"))
+        web.run(options("--bind", "0.0.0.0:8080"))
     assert "streamer web --bind 0.0.0.0:8080 --token-file web.token" in str(refused.value)
     assert "\n" not in str(refused.value)
     for host in ("127.0.0.1", "localhost", "[::1]", "127.8.8.8"):
-        command.check_exposure(host, 1, None, "")
-    command.check_exposure("0.0.0.0", 1, TOKEN, "")
+        web.check_exposure(host, 1, None, "")
+    web.check_exposure("0.0.0.0", 1, TOKEN, "")
 
 
 def test_a_token_file_is_read_only_where_it_is_safe(tmp_path: Path) -> None:
@@ -607,17 +607,17 @@ def test_a_token_file_is_read_only_where_it_is_safe(tmp_path: Path) -> None:
             file.write_text(content)
             file.chmod(mode)
         with pytest.raises(ConfigError, match=wrong) as refused:
-            command.read_token(read, {})
+            web.read_token(read, {})
         assert TOKEN not in str(refused.value)
     file.write_text(f"{TOKEN}\n")
-    assert command.read_token(read, {}) == TOKEN
+    assert web.read_token(read, {}) == TOKEN
     named = options("--token-env", "WEB")
-    assert command.read_token(named, {"WEB": TOKEN}) == TOKEN
-    assert command.read_token(options(), {"WEB": TOKEN}) is None
+    assert web.read_token(named, {"WEB": TOKEN}) == TOKEN
+    assert web.read_token(options(), {"WEB": TOKEN}) is None
     with pytest.raises(ConfigError, match="no such variable"):
-        command.read_token(named, {})
+        web.read_token(named, {})
     with pytest.raises(ConfigError, match="one of them"):
-        command.read_token(options("--token-file", "x", "--token-env", "WEB"), {})
+        web.read_token(options("--token-file", "x", "--token-env", "WEB"), {})
 
 
 @pytest.mark.parametrize(
@@ -632,14 +632,14 @@ def test_wrong_options_are_refused_before_anything_is_served(
     words: list[str], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        command.run(options("--bind", "127.0.0.1:0", *words))
+        web.run(options("--bind", "127.0.0.1:0", *words))
 
 
 def test_a_run_may_make_the_folder_of_recordings_later(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "later"
-    settings = command.settings_of(options("--recordings", str(folder)), "127.0.0.1", 8080, None)
+    settings = web.settings_of(options("--recordings", str(folder)), "127.0.0.1", 8080, None)
     assert folder in dataclasses.astuple(settings)
     assert "later: there is no such folder yet" in capsys.readouterr().err
 
@@ -649,7 +649,7 @@ def test_a_port_in_use_is_said() -> None:
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(ConfigError, match="the port is in use"),
     ):
-        command.run(options("--bind", f"127.0.0.1:{taken.getsockname()[1]}"))
+        web.run(options("--bind", f"127.0.0.1:{taken.getsockname()[1]}"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -683,5 +683,5 @@ def test_it_leaves_within_three_seconds_with_pages_open(bus: Publisher, number: 
 
 def test_the_command_imports_no_server_until_it_runs() -> None:
     names = "('starlette', 'uvicorn', 'zmq')"
-    code = f"import sys, streamer.web.command; print([name for name in {names} if name in sys.modules])"
+    code = f"import sys, streamer.cli.web; print([name for name in {names} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -28,13 +28,14 @@ from bridge_parts import (
 from bus_parts import publisher, until
 from test_bus_crashes import free_pair
 
-from streamer.bridges import bridge, signing
-from streamer.bridges.place import Place
-from streamer.bridges.post import parse_target
-from streamer.bridges.webhooks import GONE, Settings, Webhook, judge, retry_after
 from streamer.bus import Publisher
-from streamer.cli import main
+from streamer.cli.command_line import main
 from streamer.errors import BusError, ConfigError
+from streamer.subscribers import bridge
+from streamer.subscribers.state_file import Place
+from streamer.subscribers.webhook import signing
+from streamer.subscribers.webhook.http_client import parse_target
+from streamer.subscribers.webhook.webhook import GONE, Settings, Webhook, judge, retry_after
 from streamer.testing import FakeClock
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -540,13 +541,13 @@ def test_the_default_state_file_tells_no_secret(
 ) -> None:
     from argparse import ArgumentParser
 
-    from streamer.bridges import webhooks
+    from streamer.subscribers.webhook import webhook
 
     parser = ArgumentParser()
-    webhooks.add_arguments(parser)
-    made = webhooks._settings(parser.parse_args(["--url", "https://u:pw@example.invalid/T0KEN?x=1"]))
+    webhook.add_arguments(parser)
+    made = webhook._settings(parser.parse_args(["--url", "https://u:pw@example.invalid/T0KEN?x=1"]))
     assert made.state.name.startswith("webhook-tcp-127-0-0-1-5555-https-example-invalid-")
-    other = webhooks._settings(parser.parse_args(["--url", "https://u:pw@example.invalid/0THER"]))
+    other = webhook._settings(parser.parse_args(["--url", "https://u:pw@example.invalid/0THER"]))
     assert other.state != made.state
     assert not any(secret in str(made.state) for secret in ("T0KEN", "pw"))
 
@@ -627,7 +628,7 @@ def test_a_full_disk_costs_doubles_not_events(tmp_path: Path, monkeypatch: pytes
 
     clock.advance(1)
     with monkeypatch.context() as patched:
-        patched.setattr("streamer.bridges.place.os.replace", full)
+        patched.setattr("streamer.subscribers.state_file.os.replace", full)
         place.move(("seq", 5))
         place.tick()
         clock.advance(6)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.types import Frame, Window
-from streamer.windows import AHEAD, Windows
+from streamer.windows.windows import AHEAD, Windows
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 SLACK = 1e-5

@@ -15,8 +15,8 @@ import torch
 
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError, ModelLoadError, StreamerError
-from streamer.recognition import load_recognizer
-from streamer.recognition.words import text as text_module
+from streamer.recognition.recognizer import load_recognizer
+from streamer.recognition.words import text_encoder as text_module
 from streamer.recognition.words.prompts import NEGATIVES, NOTHING, read_words, words_of
 from streamer.types import Frame, Window
 from tests import checkpoints

@@ -16,10 +16,10 @@ from bus_parts import DEADLINE, FREE, publisher, until
 
 from streamer.bus import Publisher
 from streamer.config import BusConfig
-from streamer.web.app import Settings
-from streamer.web.asker import BusAddress
-from streamer.web.guard import LOCAL_NAMES, Rules
-from streamer.web.server import listen, serve
+from streamer.subscribers.web.app import Settings
+from streamer.subscribers.web.guard import LOCAL_NAMES, Rules
+from streamer.subscribers.web.requester import BusAddress
+from streamer.subscribers.web.web_server import listen, serve
 
 Headers = dict[str, str]
 

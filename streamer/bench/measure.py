@@ -13,21 +13,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamer.bench import material
-from streamer.bench.memory import Peak
-from streamer.bench.peak import count_flops, gemm_peaks
+from streamer.bench import inputs
+from streamer.bench.machine_limits import count_flops, gemm_peaks
+from streamer.bench.peak_memory import Peak
 from streamer.bench.plan import Plan, Report, Result
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError, ModelError
-from streamer.recognition.checkpoint import open_checkpoint
-from streamer.recognition.device import DTYPES, has_bf16, set_threads
-from streamer.recognition.engines import GPU_PRECISIONS, PRECISIONS, Way, build, has_openvino
+from streamer.recognition.checkpoints.checkpoint import open_checkpoint
 from streamer.recognition.engines.calibration import clip_windows
+from streamer.recognition.engines.device import DTYPES, has_bf16, set_threads
+from streamer.recognition.engines.engine import GPU_PRECISIONS, PRECISIONS, Way, build, has_openvino
 from streamer.recognition.engines.machine import processor, versions
+from streamer.recognition.engines.tuning import Logits
+from streamer.recognition.families.timesformer import FastTimesformer
 from streamer.recognition.loading import _quiet as quiet
 from streamer.recognition.loading import load
-from streamer.recognition.timesformer import FastTimesformer
-from streamer.recognition.tuning import Logits
 
 SATURATED = 1.05  # less gain than this from more cameras, and larger numbers are left out
 CALIBRATION = 12  # windows for int8
@@ -71,7 +71,7 @@ def measure(plan: Plan, say: Say) -> Report:
         ModelError: the checkpoint cannot be loaded or computed.
         ConfigError: it is not a model of windows, or no way is left.
     """
-    with material.checkpoint(plan.model) as model_id:
+    with inputs.checkpoint(plan.model) as model_id:
         stage = _Stage(plan, model_id, say)
         results: list[Result] = []
         for cameras in plan.cameras:
@@ -107,7 +107,7 @@ class _Stage:
         self._folder = open_checkpoint(model_id).folder
         clip = plan.clip or _bundled_clip()
         count = self._spec.frames + max(plan.rounds * plan.cameras[0], 8)
-        self._clip = material.read_clip(clip, plan.size, self._spec.interval, count, self._recognizer)
+        self._clip = inputs.read_clip(clip, plan.size, self._spec.interval, count, self._recognizer)
         self._eager = self._load_eager()
         self._calibration = clip_windows(
             clip, self._recognizer.preprocessor, self._spec.frames, self._spec.interval, CALIBRATION
@@ -133,7 +133,7 @@ class _Stage:
         """What was measured."""
         height, width = self._plan.size
         return {
-            "name": self._spec.name if self._plan.model else material.RANDOM_BASE,
+            "name": self._spec.name if self._plan.model else inputs.RANDOM_BASE,
             "frames": self._spec.frames,
             "size": list(self._spec.size),
             "picture": [width, height],
@@ -308,6 +308,6 @@ class _Stage:
 
 
 def _bundled_clip() -> Path:
-    from streamer.demo import clip_path
+    from streamer.demo.assets import clip_path
 
     return clip_path()

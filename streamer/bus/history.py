@@ -21,7 +21,7 @@ from streamer.bus.since import parse_time, printable
 from streamer.bus.store import SCHEMA_VERSION, default_path
 from streamer.errors import BusError
 from streamer.recording.files import find
-from streamer.recording.keeping import default_folder
+from streamer.recording.retention import default_folder
 
 COLUMNS = (
     "seq", "id", "camera", "model", "label", "phase", "started_at", "ended_at", "seconds", "peak", "score",

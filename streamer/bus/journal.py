@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.bus import wire
-from streamer.bus.lock import FileLock
 from streamer.bus.store import MEMORY, Row, Store, default_path, prepare_file
-from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.config import JournalConfig
 from streamer.errors import BusError
+from streamer.system.clock import SYSTEM_CLOCK, Clock
+from streamer.system.file_lock import FileLock
 
 RETRY = 5.0  # seconds between attempts to write to a failing disk
 TIDY = 30.0  # seconds between two looks at age and size

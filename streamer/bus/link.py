@@ -12,12 +12,12 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from streamer.bus import endpoints, wire
-from streamer.bus.follow import Follow
+from streamer.bus.following import Follow
 from streamer.bus.messages import EventMessage, Gap, Message, PredictionMessage
 from streamer.bus.security import ClientKeys
 from streamer.bus.since import Position, Since
-from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.errors import BusError
+from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 BATCH = 50  # messages taken from the socket at once
 LOOK = 0.25  # seconds after which deadlines are looked at again, at the latest

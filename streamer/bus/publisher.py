@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Self
 from streamer.bus import wire
 from streamer.bus.outbox import Outbox
 from streamer.bus.sinks import Sink, SinkThread
-from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.config import BusConfig, JournalConfig
 from streamer.errors import BusError
+from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import CameraStatus, Event, LabelScore, Prediction
 
 if TYPE_CHECKING:
+    from streamer.bus.bus_loop import BusThread
     from streamer.bus.requests import Handler
-    from streamer.bus.thread import BusThread
 
 CLOSE_TIMEOUT = 2.5  # seconds after which a stuck bus thread is left behind
 
@@ -55,7 +55,7 @@ class Publisher:
         self._unsendable: set[str] = set()
 
     def __enter__(self) -> Self:
-        from streamer.bus.thread import BusThread, Setup
+        from streamer.bus.bus_loop import BusThread, Setup
 
         if self._thread is not None:
             raise BusError("a Publisher is used once; make a new one")

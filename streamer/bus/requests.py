@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from streamer.bus import wire
 from streamer.bus.journal import CHUNK, MAX_LIMIT, Journal
-from streamer.clock import Clock
+from streamer.system.clock import Clock
 
 MAX_REQUEST = 64 * 1024  # bytes
 _MAX_SEQ = 2**63 - 1

@@ -15,9 +15,9 @@ from zmq.utils.monitor import parse_monitor_message
 from streamer.bus import endpoints
 from streamer.bus.requests import Peer, Requests
 from streamer.bus.security import ServerKeys, Zap
-from streamer.clock import Clock
 from streamer.config import BusConfig
 from streamer.errors import BusError
+from streamer.system.clock import Clock
 
 ANSWER_TIME = 0.005  # seconds spent on requests before messages have their turn again
 AT_ONCE = 64  # subscriptions, or comings and goings, looked at in one round

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from streamer.config import CameraConfig
 from streamer.errors import SourceOpenError
-from streamer.redact import redact as redact_urls
+from streamer.system.redaction import redact as redact_urls
 
 _MEDIA_FILES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".flv")
 
@@ -154,7 +154,7 @@ def parse(config: CameraConfig) -> Address:
     if isinstance(source, int) or kind is Kind.DEVICE:
         return Address(kind, source)
     if source == "demo":
-        from streamer.demo import clip_path
+        from streamer.demo.assets import clip_path
 
         return Address(kind, os.fspath(clip_path()))
     if source[:7].lower() == "file://":

@@ -17,13 +17,13 @@ from collections.abc import Callable
 
 from streamer.capture.address import Kind, kind_of, redact
 from streamer.capture.intake import Image, Intake
-from streamer.capture.picture import PictureCheck
+from streamer.capture.picture_check import PictureCheck
 from streamer.capture.playing import Session
 from streamer.capture.reader import Reader
 from streamer.capture.timing import Backoff
-from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceError, SourceLostError, SourceOpenError
+from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import CameraState, CameraStatus, Frame
 
 log = logging.getLogger(__name__)

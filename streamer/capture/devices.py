@@ -50,9 +50,9 @@ def _line(path: Path, default: str) -> str:
 
 
 def _by_opening(limit: int) -> list[Device]:
-    from streamer.capture import _opencv
+    from streamer.capture import opencv
 
-    cv2 = _opencv.load()
+    cv2 = opencv.load()
     found = []
     for index in range(limit):
         handle = cv2.VideoCapture(index)

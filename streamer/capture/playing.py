@@ -13,9 +13,9 @@ from streamer.capture.intake import Intake
 from streamer.capture.reader import Reader
 from streamer.capture.source import OpenedSource, open_source
 from streamer.capture.timing import LateFrames, MediaTimes
-from streamer.clock import Clock
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceLostError, SourceOpenError
+from streamer.system.clock import Clock
 
 _DEVICE_OPEN = 30.0  # seconds; a webcam under Windows may take twenty
 _SLOW_DEVICES = not sys.platform.startswith("linux")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.capture import _opencv
+from streamer.capture import opencv
 
 Points = Sequence[tuple[float, float]]
 
@@ -53,5 +53,5 @@ class Region:
             corners = np.array(
                 [[round(x) - left, round(y) - top] for x, y in zip(xs, ys, strict=True)], np.int32
             )
-            _opencv.load().fillPoly(inside, [corners], 1)
+            opencv.load().fillPoly(inside, [corners], 1)
             self._outside = inside == 0

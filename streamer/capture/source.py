@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from streamer import threads
-from streamer.capture import _opencv
+from streamer.capture import opencv
 from streamer.capture.address import Address, Kind, parse, redact
 from streamer.capture.probe import probe
 from streamer.config import CameraConfig, CaptureConfig
 from streamer.errors import SourceCode, SourceOpenError
+from streamer.system import threads
 
 __all__ = ["OpenedSource", "open_source"]
 
@@ -85,7 +85,7 @@ def open_source(config: CameraConfig, capture: CaptureConfig, patience: float | 
     check_source(config)
     address = parse(config)
     read_timeout = max(capture.read_timeout, patience or 0.0)
-    cv2 = _opencv.load()
+    cv2 = opencv.load()
     opened = _open_native(cv2, address, config, capture.open_timeout, read_timeout)
     if opened is None:
         raise _failure(config, address, capture)
@@ -115,7 +115,7 @@ def _open_native(
     if address.kind is Kind.RTSP:
         attempts = (_QUICK, _CAREFUL)
     for options in attempts:
-        with _opencv.ffmpeg_options(options):
+        with opencv.ffmpeg_options(options):
             handle = cv2.VideoCapture(address.secret_url, cv2.CAP_FFMPEG, params)
         if not handle.isOpened():
             handle.release()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from streamer.recognition.registry import KnownModel
+    from streamer.recognition.checkpoints.registry import KnownModel
 
 _COLUMNS = ("id", "family", "frames", "interval", "span", "size", "GFLOP", "licence", "here")
 _RIGHT = ("frames", "interval", "span", "size", "GFLOP")
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if words and (len(words) != 2 or words[0] not in ("show", "get")):
         raise ConfigError("write streamer models, streamer models show ID, or streamer models get ID")
     if words and words[0] == "get":
-        from streamer.recognition.hub import download
+        from streamer.recognition.checkpoints.hub import download
 
         print(download(_full_name(words[1])))
         return 0
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(name: str, *, as_json: bool) -> int:
     """All that is known of one checkpoint: in the table, in the Hub's cache, or in a folder."""
-    from streamer.recognition.describe import describe
-    from streamer.recognition.registry import cached, find
+    from streamer.recognition.checkpoints.describe import describe
+    from streamer.recognition.checkpoints.registry import cached, find
 
     if name != "demo" and find(name) is None and not Path(name).expanduser().exists() and not cached(name):
         raise ConfigError(
@@ -94,20 +94,20 @@ def _detail(key: str, value: Any) -> str:
 
 
 def _known() -> list[KnownModel]:
-    from streamer.recognition.registry import known
+    from streamer.recognition.checkpoints.registry import known
 
     return known()
 
 
 def _full_name(name: str) -> str:
-    from streamer.recognition.registry import find
+    from streamer.recognition.checkpoints.registry import find
 
     found = find(name)
     return name if found is None else found.id
 
 
 def _entry(model: KnownModel) -> dict[str, Any]:
-    from streamer.recognition.registry import cached
+    from streamer.recognition.checkpoints.registry import cached
 
     return {
         "id": model.id,
@@ -124,7 +124,7 @@ def _entry(model: KnownModel) -> dict[str, Any]:
 
 
 def _demo() -> dict[str, Any]:
-    from streamer.demo import checkpoint_path
+    from streamer.demo.assets import checkpoint_path
 
     with (checkpoint_path() / "config.json").open(encoding="utf-8") as file:
         config = json.load(file)

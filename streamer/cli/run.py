@@ -11,14 +11,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamer import memory
-from streamer.cli.stopper import INTERRUPTED, Stopper
-from streamer.redact import redact
+from streamer.system import memory
+from streamer.system.redaction import redact
+from streamer.system.signals import INTERRUPTED, Stopper
 
 if TYPE_CHECKING:
     from streamer.config import Config
     from streamer.config.file import Option
-    from streamer.pipeline import Pipeline
+    from streamer.pipeline.pipeline import Pipeline
 
 # option, key of the configuration, what is shown for its value, help
 _OPTIONS = (
@@ -161,9 +161,11 @@ def _options(args: argparse.Namespace) -> list[str | Option]:
 def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> tuple[int, bool]:
     """Run the pipeline under the chosen user interface: (exit code, whether a thread was left behind)."""
     from streamer.config import Pace, Ui
-    from streamer.dashboard import JsonSink, PlainSink, choose
-    from streamer.monitoring import Monitoring
-    from streamer.pipeline import Pipeline
+    from streamer.dashboard.choice import choose
+    from streamer.dashboard.json_lines import JsonSink
+    from streamer.dashboard.plain_text import PlainSink
+    from streamer.metrics.monitoring import Monitoring
+    from streamer.pipeline.pipeline import Pipeline
 
     ui = choose(config.ui, sys.stdout.isatty())
     _talk(args.verbose)
@@ -179,7 +181,7 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
         pipeline = stack.enter_context(running)
         monitoring = stack.enter_context(Monitoring(config.metrics, pipeline.vitals))
         if ui is Ui.RICH:
-            from streamer.dashboard import Screen
+            from streamer.dashboard.live_screen import Screen
 
             stack.enter_context(Screen(pipeline.stats))
         elif pipeline.endpoint:

@@ -21,9 +21,9 @@ from pydantic import ValidationError
 from streamer.config import Config
 from streamer.config import schema as config_schema
 from streamer.config.values import dotted, present, resolved_path, shown_value, value_at
-from streamer.config.yaml import KeyPath, Origin, parse_value, read_document
+from streamer.config.yaml_reader import KeyPath, Origin, parse_value, read_document
 from streamer.errors import ConfigError
-from streamer.redact import redact
+from streamer.system.redaction import redact
 
 PREFIX = "STREAMER_"
 _VARIABLE = re.compile(r"\$(\$)?\{([^}]*)\}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from streamer.config.yaml import KeyPath
+from streamer.config.yaml_reader import KeyPath
 
 Node = dict[str, Any]
 

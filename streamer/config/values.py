@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from streamer.config import schema as config_schema
-from streamer.config.yaml import KeyPath
-from streamer.redact import redact
+from streamer.config.yaml_reader import KeyPath
+from streamer.system.redaction import redact
 
 _PATH_KEYS = {
     ("bus", "keys"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from streamer.dashboard.text import isolated, steady
+from streamer.dashboard.safe_text import isolated, steady
 
 GUTTER = 3  # cells between columns
 Part = tuple[str, str]  # text of an exact width, style

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from streamer.dashboard.camera_view import BEHIND, WARNING
 from streamer.dashboard.cells import GUTTER, Part, beside, count, cut, left, line, milliseconds
-from streamer.dashboard.text import isolated
+from streamer.dashboard.safe_text import isolated
 from streamer.types import Stats
 
 TWO_COLUMNS = 150  # from this width on, the footer has two columns

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
-from streamer.dashboard.writer import LineWriter
+from streamer.dashboard.line_writer import LineWriter
 
 
 class JsonSink:

@@ -14,15 +14,16 @@ from torch import Tensor
 
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
-from streamer.recognition import Recognizer, metadata
-from streamer.recognition import checkpoint as ck
-from streamer.recognition.checkpoint import Checkpoint
-from streamer.recognition.device import Place, choose_device, choose_precision, set_threads
-from streamer.recognition.families import Forward, FrameRecognizer, Loaded, VideoRecognizer
+from streamer.recognition.checkpoints import checkpoint as ck
+from streamer.recognition.checkpoints import metadata
+from streamer.recognition.checkpoints.checkpoint import Checkpoint
+from streamer.recognition.checkpoints.processor import from_json
+from streamer.recognition.engines.device import Place, choose_device, choose_precision, set_threads
+from streamer.recognition.engines.tuning import equip
+from streamer.recognition.families.recognizers import Forward, FrameRecognizer, Loaded, VideoRecognizer
 from streamer.recognition.preprocessing import Preprocessor
-from streamer.recognition.processor import from_json
-from streamer.recognition.tuning import equip
-from streamer.recognition.words import loading as words
+from streamer.recognition.recognizer import Recognizer
+from streamer.recognition.words import word_loading as words
 from streamer.types import ModelSpec
 
 # What a family's head is not computed from, so that a checkpoint may lack it.
@@ -32,7 +33,7 @@ NAMES_SHOWN = 3  # of missing weights, in a message
 
 
 def load(config: ModelConfig) -> Recognizer:
-    """See `streamer.recognition.load_recognizer`."""
+    """See `streamer.recognition.recognizer.load_recognizer`."""
     checkpoint = ck.open_checkpoint(config.id)
     words.check_words(checkpoint, config)
     device = choose_device(config.device)
@@ -231,7 +232,7 @@ def _forward(model: Any, spec: ModelSpec) -> Forward:
     transformers chooses scaled-dot-product attention by itself for families that have it.
     """
     if spec.family == "timesformer":
-        from streamer.recognition.timesformer import FastTimesformer
+        from streamer.recognition.families.timesformer import FastTimesformer
 
         fast: Forward = FastTimesformer(model)
         return fast

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from streamer.recognition.processor import BICUBIC, BILINEAR, Numbers
+from streamer.recognition.checkpoints.processor import BICUBIC, BILINEAR, Numbers
 from streamer.types import Frame
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.recording.film import fitted
+from streamer.recording.h264_encoder import fitted
 
 Image = NDArray[Any]  # uint8 BGR (H, W, 3)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.config import PreviewConfig
 from streamer.recording.pixels import encode_jpeg, scaled
+from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 log = logging.getLogger(__name__)
 

@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamer.capture.timing import RateChoice
-from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.config import RecordingConfig
-from streamer.recording.disk import Disk
+from streamer.recording.camera_recorder import Studio
+from streamer.recording.disk_thread import Disk
 from streamer.recording.pixels import Image
-from streamer.recording.studio import Studio
+from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import Event, Phase
 
 if TYPE_CHECKING:
-    from streamer.events import EventTracker
+    from streamer.events.tracker import EventTracker
     from streamer.types import Prediction
 
 log = logging.getLogger(__name__)

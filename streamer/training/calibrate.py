@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamer.config import Config, EventsConfig, LabelRule
-    from streamer.recognition import Recognizer
-    from streamer.training.streams import Watched
+    from streamer.recognition.recognizer import Recognizer
+    from streamer.training.stream_scores import Watched
 
 STEP, HIGHEST = 0.01, 0.99  # of `enter`
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures looked at
@@ -60,10 +60,10 @@ def run(args: argparse.Namespace) -> int:
         raise DatasetError(f"{out} is there already; name another file with -o, or remove it")
     config = configuration(args)
     videos = [video for path in args.videos for video in videos_of(Path(path).expanduser(), "calibrate")]
-    from streamer.recognition import load_recognizer
+    from streamer.recognition.recognizer import load_recognizer
+    from streamer.training.play_videos import watch_all
     from streamer.training.recipe import own_background
     from streamer.training.truth import background_of
-    from streamer.training.watch import watch_all
 
     recognizer = load_recognizer(config.model)
     try:
@@ -106,7 +106,7 @@ def _tell(
 
 def count_false(watched: Sequence[Watched], events: EventsConfig, background: Sequence[str]) -> Counter[str]:
     """label -> events that these scores would publish under these settings."""
-    from streamer.events import EventTracker
+    from streamer.events.tracker import EventTracker
     from streamer.types import Frame, Prediction, Window
 
     found: Counter[str] = Counter()

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import DatasetError
-from streamer.training.layout import Clip, Layout, read_layout
-from streamer.training.scores import measure_clips
+from streamer.training.clip_scores import measure_clips
+from streamer.training.dataset_layout import Clip, Layout, read_layout
 from streamer.training.video import Scanned, nearest, read_frames, scan_all
 from streamer.types import Frame, Window
 
 if TYPE_CHECKING:
-    from streamer.recognition import Recognizer
+    from streamer.recognition.recognizer import Recognizer
 
 SIDES = re.compile(r"\b(left|right|leftwards?|rightwards?|(anti|counter)?-?clockwise)\b", re.IGNORECASE)
 _WORDS = re.compile(r"([a-z])([A-Z])")  # MovingLeft

@@ -19,8 +19,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamer.clock import SYSTEM_CLOCK, Clock
 from streamer.errors import ConfigError, DatasetError, SourceOpenError
+from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.training.evaluate import make_folder, say
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, SourceError, DatasetError: wrong options, no camera, nowhere to write.
     """
-    from streamer.cli.stopper import INTERRUPTED, Stopper
+    from streamer.system.signals import INTERRUPTED, Stopper
 
     if args.uncertain:
-        from streamer.training.collect_uncertain import watch
+        from streamer.cli.collect_uncertain import watch
 
         return watch(args)
     if args.model is not None or args.set:

@@ -14,7 +14,7 @@ from streamer.training.truth import VIDEO_SUFFIXES, background_of, check_labels,
 
 if TYPE_CHECKING:
     from streamer.config import Config
-    from streamer.recognition import Recognizer
+    from streamer.recognition.recognizer import Recognizer
     from streamer.training.truth import Segment
     from streamer.types import ModelSpec
 
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out).expanduser() if args.out else None
     if out is not None:
         make_folder(out)
-    from streamer.recognition import load_recognizer
+    from streamer.recognition.recognizer import load_recognizer
 
     recognizer = load_recognizer(config.model)
     try:
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     text = json.dumps(report, indent=1, ensure_ascii=False)
     if out is not None:
         save_text(out / "report.json", text + "\n")
-    from streamer.training.report import lines
+    from streamer.training.evaluation_report import lines
 
     print(text if args.json else "\n".join(lines(report)))
     return 0
@@ -137,7 +137,7 @@ def _measure(
     what: tuple[list[tuple[Path, Path]], list[Path], list[Path]],
     out: Path | None,
 ) -> dict[str, Any]:
-    from streamer.lane import default_hop
+    from streamer.pipeline.lane import default_hop
     from streamer.training.recipe import own_background
 
     spec, (streams, datasets, idle) = recognizer.spec, what
@@ -182,9 +182,9 @@ def _streams(
     background: Sequence[str],
     out: Path | None,
 ) -> dict[str, Any]:
-    from streamer.training.streams import measure_streams
+    from streamer.training.play_videos import watch_all
+    from streamer.training.stream_scores import measure_streams
     from streamer.training.timeline import timeline
-    from streamer.training.watch import watch_all
 
     watched = watch_all([video for video, _ in truths], config, recognizer, say)
     pairs = [(seen, segments) for seen, (_, segments) in zip(watched, truths, strict=True)]
@@ -201,9 +201,9 @@ def _idle(
     background: Sequence[str],
     out: Path | None,
 ) -> dict[str, Any]:
-    from streamer.training.streams import measure_idle
+    from streamer.training.play_videos import watch_all
+    from streamer.training.stream_scores import measure_idle
     from streamer.training.timeline import timeline
-    from streamer.training.watch import watch_all
 
     watched = watch_all(videos, config, recognizer, say)
     if out is not None:
@@ -220,7 +220,7 @@ def _clips(
     out: Path | None,
 ) -> dict[str, Any]:
     from streamer.training.clips import evaluate_clips
-    from streamer.training.report import write_confusion
+    from streamer.training.evaluation_report import write_confusion
 
     numbers = evaluate_clips(recognizer, datasets, args.split, args.views, say)
     if out is not None:

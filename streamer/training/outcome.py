@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.config import ModelConfig
 from streamer.training.clips import measure_pieces
-from streamer.training.report import clip_lines, table, write_confusion
+from streamer.training.evaluation_report import clip_lines, table, write_confusion
 
 if TYPE_CHECKING:
-    from streamer.training.base import Base
     from streamer.training.clips import Piece
     from streamer.training.recipe import Recipe
+    from streamer.training.starting_checkpoint import Base
 
 CARD = """---
 library_name: transformers
@@ -67,7 +67,7 @@ def finish(
     Raises:
         ModelLoadError: it does not load. OSError.
     """
-    from streamer.recognition import load_recognizer
+    from streamer.recognition.recognizer import load_recognizer
 
     split, talk, state = run
     recognizer = load_recognizer(ModelConfig(id=str(out), precision="fp32", engine="torch"))

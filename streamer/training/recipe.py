@@ -77,7 +77,7 @@ def check_same(recipe: Recipe, split: str, path: Path) -> None:
 
 def own_background(model_id: str) -> tuple[str, ...]:
     """The labels that a checkpoint itself calls background (streamer.background in its config.json)."""
-    from streamer.recognition.checkpoint import open_checkpoint
+    from streamer.recognition.checkpoints.checkpoint import open_checkpoint
 
     return background_in(open_checkpoint(model_id, download=False).own)
 

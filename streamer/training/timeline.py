@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from streamer.training.streams import Found, Watched
+from streamer.training.stream_scores import Found, Watched
 from streamer.training.truth import Segment
 
 LEFT, RIGHT, TOP, BOTTOM, LANE, GAP = 150, 20, 54, 34, 44, 10  # pixels

@@ -23,9 +23,9 @@ from streamer.training.evaluate import make_folder, say
 from streamer.training.recipe import METRICS, Recipe
 
 if TYPE_CHECKING:
-    from streamer.training.base import Base
     from streamer.training.clips import Piece
-    from streamer.training.layout import Clip
+    from streamer.training.dataset_layout import Clip
+    from streamer.training.starting_checkpoint import Base
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COPIES = 10  # times the weights: three checkpoints with AdamW's two averages, and the result
@@ -167,8 +167,8 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> dict[str, Any]:
     Raises:
         DatasetError, ModelLoadError, OSError (disk full, for one).
     """
-    from streamer.training.base import open_base
     from streamer.training.recipe import check_same
+    from streamer.training.starting_checkpoint import open_base
 
     base = open_base(recipe.model, recipe.interval)
     if recipe.lag > base.sampling.span:
@@ -190,7 +190,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> dict[str, Any]:
 
 
 def _pictures() -> tuple[str, ...]:
-    from streamer.training.layout import IMAGE_SUFFIXES
+    from streamer.training.dataset_layout import IMAGE_SUFFIXES
 
     return IMAGE_SUFFIXES
 
@@ -202,7 +202,7 @@ def prepare(recipe: Recipe, out: Path) -> tuple[dict[str, list[Piece]], str, lis
         DatasetError: the data cannot be used.
     """
     from streamer.training.clips import find_pieces, open_dataset
-    from streamer.training.layout import check_leak, join_copies, split_by_group, split_hash
+    from streamer.training.dataset_layout import check_leak, join_copies, split_by_group, split_hash
 
     layout, scanned = open_dataset(Path(recipe.dataset), recipe.group, out / "run" / "videos.json", say)
     digests = {path: found.digest for path, found in scanned.items()}
@@ -250,10 +250,10 @@ def _fit(recipe: Recipe, base: Base, pieces: dict[str, list[Piece]], split: str,
     import torch
     from transformers import set_seed
 
-    from streamer.training.base import copy_processor, load_model
+    from streamer.training.clip_sampling import Clips, View
     from streamer.training.clips import Augmentation, names_a_side
     from streamer.training.outcome import finish
-    from streamer.training.samples import Clips, View
+    from streamer.training.starting_checkpoint import copy_processor, load_model
     from streamer.training.trainer import Talk, last_checkpoint, make_trainer
     from streamer.training.truth import background_of
 

@@ -18,9 +18,9 @@ import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from streamer.errors import DatasetError
+from streamer.training.clip_sampling import Clips, Collate, Order
+from streamer.training.clip_scores import by_label, confusion, top_k
 from streamer.training.recipe import Recipe
-from streamer.training.samples import Clips, Collate, Order
-from streamer.training.scores import by_label, confusion, top_k
 
 _LAYER = re.compile(r"\.(?:layer|layers|blocks|stages)\.(\d+)\.")
 NEEDED = ("trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt")  # of a whole checkpoint

@@ -13,12 +13,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from streamer.capture import _opencv, open_source
+from streamer.capture import open_source, opencv
 from streamer.capture.source import OpenedSource
 from streamer.capture.timing import MediaTimes
 from streamer.config import CameraConfig, CaptureConfig
 from streamer.errors import DatasetError, SourceError
-from streamer.training.layout import IMAGE_SUFFIXES
+from streamer.training.dataset_layout import IMAGE_SUFFIXES
 
 Image = NDArray[Any]
 HAIR = 1e-6  # seconds
@@ -172,7 +172,7 @@ def _open(path: Path) -> OpenedSource:
 def _picture(path: Path) -> Image:
     import numpy as np
 
-    cv2 = _opencv.load()
+    cv2 = opencv.load()
     image: Image | None = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise DatasetError("it is no picture that can be decoded")

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from streamer.recognition.engines.packing import pack
-from streamer.recognition.timesformer import FastTimesformer
+from streamer.recognition.families.timesformer import FastTimesformer
 
 if TYPE_CHECKING:
-    from streamer.recognition.engines import Forward
+    from streamer.recognition.engines.engine import Forward
 
 log = logging.getLogger(__name__)
 

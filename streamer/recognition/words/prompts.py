@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamer.config.yaml import Document, read_document
+from streamer.config.yaml_reader import Document, read_document
 from streamer.errors import ConfigError
 
 NOTHING = "nothing of these"

@@ -1,0 +1,241 @@
+"""The bus thread: owner of all sockets and of the event history, which it makes, uses and closes itself.
+
+Order for events, always: into the history, then out. Everything else here is what a publisher owes its
+readers: heartbeats, repeated statuses, answers, and patience with none of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import zmq
+
+from streamer.bus import wire
+from streamer.bus.journal import Journal, Sent
+from streamer.bus.outbox import Item, Outbox
+from streamer.bus.requests import Handler, Present, Requests
+from streamer.bus.sinks import SinkThread
+from streamer.bus.sockets import LINGER, Sockets
+from streamer.config import BusConfig, JournalConfig
+from streamer.errors import BusError
+from streamer.system.clock import Clock
+
+REPEAT = 5.0  # seconds between two repetitions of a camera's unchanged status
+LOOK = 0.25  # seconds after which the clock is looked at again, at the latest
+WELCOME = 0.1  # least seconds between two heartbeats sent for newcomers
+FLUSH = 0.8  # seconds for everything that waits, at the end
+MAX_BURST = 25  # messages sent without a pause: fewer than any sensible high-water mark
+START = 15.0  # seconds to bind and to open the history
+FAILURES = 10  # rounds in a row that may fail before the thread gives up
+
+
+@dataclass(slots=True)
+class Setup:
+    """What the bus thread is made of."""
+
+    config: BusConfig
+    journal: JournalConfig
+    clock: Clock
+    outbox: Outbox
+    sinks: Sequence[SinkThread]
+    handlers: Mapping[str, Handler]
+    on_problem: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Facts:
+    """What other threads may read (each value is replaced whole)."""
+
+    session: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    endpoint: str = ""
+    requests_endpoint: str | None = None
+    subscribers: int = 0
+    refused: int = 0
+    last_event_seq: int = 0
+    journal_durable: bool = False
+    turned: float = 0.0  # monotonic seconds of the last look at what there is to do
+    error: BaseException | None = None
+
+
+class BusThread:
+    """One run of the bus. `start` returns when everything is bound, or raises BusError."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup, self._clock, self._outbox = setup, setup.clock, setup.outbox
+        self.facts = Facts()
+        self._ready, self._closing, self._never = threading.Event(), threading.Event(), threading.Event()
+        self._seqs = dict.fromkeys((kind for kind in wire.KINDS if kind != "event"), 0)
+        self._present = Present()
+        self._burst = max(1, min(MAX_BURST, setup.config.high_water_mark // 2))
+        self._thread = threading.Thread(target=self._main, name="streamer-bus", daemon=True)
+
+    # ---- for other threads
+
+    def start(self) -> None:
+        self._thread.start()
+        if not self._ready.wait(START):
+            raise BusError(f"the bus did not start within {START:g} s; does journal.path's disk answer?")
+        if self.facts.error is not None:
+            self._thread.join(2.0)
+            raise self.facts.error
+
+    def close(self, timeout: float) -> bool:
+        """Send what waits and end; False where the thread is still busy after `timeout` seconds."""
+        for sink in self._setup.sinks:
+            sink.hurry(FLUSH)
+        self._closing.set()
+        self._outbox.close()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """False once it has ended, for whatever reason."""
+        return self._thread.is_alive()
+
+    # ---- the thread
+
+    def _main(self) -> None:
+        with contextlib.ExitStack() as stack:
+            try:
+                self._open(stack)
+            except Exception as error:  # noqa: BLE001 - a thread's top: `start` raises it where it was called
+                self.facts.error = error
+                self._ready.set()
+                return
+            self._ready.set()
+            failures = 0
+            while not self._closing.is_set():
+                try:
+                    self._round()
+                    failures = 0
+                except Exception as error:  # noqa: BLE001 - a thread's top: one bad message must not end the bus
+                    failures += 1
+                    self._setup.on_problem(f"the bus failed at something: {type(error).__name__}: {error}")
+                    if failures >= FAILURES:
+                        self._setup.on_problem("the bus fails again and again and is stopped")
+                        break
+            self._outbox.close()  # after failures: nobody may wait for room now
+            self._flush()
+        self._outbox.release()
+
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        setup, facts = self._setup, self.facts
+        context: zmq.Context[Any] = zmq.Context()
+        stack.callback(context.destroy, LINGER)
+        self._poller = zmq.Poller()
+        self._poller.register(self._outbox.wake, zmq.POLLIN)
+        self._sockets = Sockets(context, self._poller, setup.config, self._clock, setup.on_problem)
+        facts.endpoint, facts.requests_endpoint = self._sockets.endpoint, self._sockets.requests_endpoint
+        self._journal = Journal(setup.journal, facts.session, clock=self._clock, on_problem=setup.on_problem)
+        stack.callback(self._journal.close)
+        self._requests = Requests(
+            facts.session, self._present, self._journal, self._clock, setup.handlers, setup.on_problem
+        )
+        self._started_at = round(self._clock.wall(), 6)
+        now = self._clock.monotonic()
+        self._beat_at, self._repeat_at, self._beaten_at = now, now + REPEAT, now - WELCOME
+        self._send_all([Item(0, body) for body in self._journal.take_open()])
+        facts.journal_durable = self._journal.durable
+        facts.turned = self._clock.monotonic()
+
+    def _round(self) -> None:
+        self.facts.turned = self._clock.monotonic()
+        self._outbox.answer()
+        self._send_all(self._outbox.take(self._burst))
+        busy = self._timers()
+        if busy or len(self._outbox):
+            wait = 1  # lets ZeroMQ's own thread empty its queues: a burst must not look like a slow reader
+        else:
+            due = min(self._beat_at, self._repeat_at) - self._clock.monotonic()
+            wait = int(max(0.0, min(due, LOOK)) * 1000) + 1
+        if self._sockets.serve(dict(self._poller.poll(wait)), self._requests):
+            self._beat_at = min(self._beat_at, self._beaten_at + WELCOME)
+        self.facts.subscribers, self.facts.refused = self._sockets.subscribers, self._sockets.refused
+
+    def _timers(self) -> bool:
+        """What is due; True where the history has more to tidy up."""
+        now = self._clock.monotonic()
+        if now >= self._repeat_at:
+            self._repeat_at = now + REPEAT
+            self._send_all([Item(0, status=status) for status in self._outbox.statuses().values()])
+        if now >= self._beat_at:
+            self._beat()
+        busy = self._journal.tidy()
+        self.facts.journal_durable = self._journal.durable
+        return busy
+
+    # ---- sending
+
+    def _beat(self) -> None:
+        self._beaten_at = self._clock.monotonic()
+        self._beat_at = self._beaten_at + self._setup.config.heartbeat
+        cameras = {name: str(status.state) for name, status in self._outbox.statuses().items()}
+        extra = {
+            "journal": self._journal.id,
+            "requests": self.facts.requests_endpoint,
+            "started_at": self._started_at,
+        }
+        self._send(self._numbered(wire.heartbeat_body(self._journal.last, cameras, extra)))
+
+    def _send_all(self, items: Sequence[Item]) -> None:
+        """Send items in order; their events enter the history together before the first of them leaves."""
+        events = iter(self._journal.append([i.body for i in items if i.body and i.body["type"] == "event"]))
+        self.facts.last_event_seq = self._journal.last
+        for item in items:
+            if item.status is not None:
+                sent = self._numbered(wire.status_body(item.status, self._clock.monotonic()))
+            elif item.body is not None and item.body["type"] == "event":
+                sent = next(events)
+            elif item.body is not None and item.body["type"] == "preview":
+                message, data = self._numbered(item.body)
+                self._sockets.send(wire.topic_of(message), data)
+                continue
+            else:
+                body = item.body or {}
+                age = max(0.0, self._clock.monotonic() - item.captured) * 1000
+                body["latency_ms"]["capture_to_publish"] = round(age, 2)
+                sent = self._numbered(body)
+            self._present.note(sent[0])
+            self._send(sent)
+
+    def _numbered(self, body: wire.Body) -> Sent:
+        kind = body["type"]
+        self._seqs[kind] += 1
+        message = wire.stamp(body, self.facts.session, self._seqs[kind], self._clock.wall())
+        return message, wire.encode(message)
+
+    def _send(self, sent: Sent) -> None:
+        message, data = sent
+        topic = wire.topic_of(message)
+        self._sockets.send(topic, data)
+        for sink in self._setup.sinks:
+            sink.put(topic, message)
+
+    # ---- the end
+
+    def _flush(self) -> None:
+        """Everything that waits goes into the history and out, for FLUSH seconds at most."""
+        until = time.monotonic() + FLUSH
+        try:
+            while items := self._outbox.take(self._burst):
+                if time.monotonic() > until:
+                    items += self._outbox.take(1 << 30)
+                    self._journal.append([i.body for i in items if i.body and i.body["type"] == "event"])
+                    self._setup.on_problem(f"the bus was closed with {len(items)} messages not sent")
+                    break
+                self._send_all(items)
+                if len(self._outbox):
+                    self._never.wait(0.001)  # see _round
+            self._beat()
+        except Exception as error:  # noqa: BLE001 - a thread's top
+            self._setup.on_problem(f"the bus failed at its end: {type(error).__name__}: {error}")
+        for sink in self._setup.sinks:
+            if not sink.close(max(0.05, until - time.monotonic())):
+                self._setup.on_problem("a receiver inside the program blocks; it was left behind")

@@ -1,1 +1,0 @@
-"""`streamer captions`: what happens as large calm text, or as lines for screen readers and braille."""

@@ -1,0 +1,165 @@
+"""The command line: finds the command, imports only that command's module, and turns errors into exit codes.
+
+A command is a module with `add_arguments(parser)` and `run(args) -> int`.
+
+Exit codes: 0 done (SIGTERM included), 1 a fault of the program, 2 wrong usage or configuration, 3 no source
+could be opened, 4 the model, 5 speech, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple, NoReturn
+
+from streamer import __version__
+from streamer.errors import (
+    BusError,
+    ConfigError,
+    DatasetError,
+    ModelError,
+    SourceError,
+    SpeechError,
+    StreamerError,
+)
+from streamer.system.redaction import redact
+
+EXIT_FAULT, EXIT_USAGE, EXIT_SOURCE, EXIT_MODEL, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+EXIT_SPEECH = 5
+
+
+class Command(NamedTuple):
+    """Where a command lives, and one line about it."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "run": Command("streamer.cli.run", "watch cameras, streams or files"),
+    "subscribe": Command("streamer.cli.subscribe", "print what a running streamer publishes"),
+    "web": Command("streamer.cli.web", "serve a page that shows what a running streamer recognises"),
+    "check": Command("streamer.cli.check", "validate a config file"),
+    "doctor": Command("streamer.cli.doctor", "what works on this machine, what does not, how to mend it"),
+    "models": Command("streamer.cli.models", "known checkpoints, and which are on this machine"),
+    "bench": Command("streamer.cli.bench", "how fast a model runs here"),
+    "events": Command("streamer.bus.history", "list and export the event history"),
+    "mqtt": Command(
+        "streamer.subscribers.mqtt.mqtt", "events to an MQTT broker, with Home Assistant discovery"
+    ),
+    "webhook": Command(
+        "streamer.subscribers.webhook.webhook", "events to a URL: signed, in order, at least once"
+    ),
+    "speak": Command("streamer.cli.speak", "say aloud what happens, or write it into sound files"),
+    "captions": Command("streamer.cli.captions", "large captions, or lines for screen readers and braille"),
+    "keys": Command("streamer.bus.keys", "make and allow encryption keys"),
+    "train": Command("streamer.training.train", "fine-tune a checkpoint on your own actions"),
+    "evaluate": Command("streamer.training.evaluate", "how good a model is on clips and on streams"),
+    "calibrate": Command("streamer.training.calibrate", "fit thresholds on idle footage"),
+    "collect": Command("streamer.training.collect", "record labelled clips from a camera"),
+    "demo": Command("streamer.training.synthetic.dataset", "write the demo's data set as video files"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. `argv` without the program's name."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a camera may have a name that the terminal cannot write
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return _dispatch(words)
+    except StreamerError as error:
+        for line in str(error).splitlines():
+            print(f"streamer: {redact(line)}", file=sys.stderr)
+        return _code(error)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of stdout has seen enough (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001 - the program's edge: shown whole, without the secrets of URLs
+        print(redact(traceback.format_exc()), file=sys.stderr, end="")
+        return EXIT_FAULT
+
+
+def _dispatch(words: list[str]) -> int:
+    first = words[0] if words else ""
+    if first in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if first == "--version":
+        print(f"streamer {__version__}")
+        return 0
+    if not first or first.startswith("-"):  # no command: the demo
+        return _run("run", ["--demo-if-none", *words])
+    if first in COMMANDS:
+        return _run(first, words[1:])
+    raise ConfigError(_unknown(first))
+
+
+def _run(name: str, words: list[str]) -> int:
+    module = import_module(COMMANDS[name].module)
+    parser = _Parser(
+        prog=f"streamer {name}",
+        description=COMMANDS[name].help,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    try:
+        args = parser.parse_intermixed_args(words) if name == "run" else parser.parse_args(words)
+    except SystemExit as leaving:  # argparse has said why
+        return leaving.code if isinstance(leaving.code, int) else EXIT_USAGE
+    code: int = module.run(args)
+    sys.stdout.flush()  # a closed pipe is found here, not in the interpreter's last breath
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is one line, as every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: streamer [COMMAND] [OPTIONS]",
+            "",
+            "Says in real time what people in live video are doing. Without a command: the demo.",
+            "",
+            *lines,
+            "",
+            "  streamer run 0                 your webcam",
+            "  streamer run rtsp://HOST/PATH  a network camera",
+            "  streamer COMMAND --help        the options of a command (those of the demo: run --help)",
+        ]
+    )
+
+
+def _unknown(word: str) -> str:
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    if near:
+        return f"{word!r} is no command; did you mean {near[0]}?"
+    if "://" in word or word == "demo" or word.isdigit() or os.path.exists(word):
+        return f"{word!r} is no command; to watch it: streamer run {word}"
+    return f"{word!r} is no command; commands are {', '.join(COMMANDS)}"
+
+
+def _code(error: StreamerError) -> int:
+    if isinstance(error, SourceError):
+        return EXIT_SOURCE
+    if isinstance(error, ModelError):
+        return EXIT_MODEL
+    if isinstance(error, SpeechError):
+        return EXIT_SPEECH
+    return EXIT_USAGE if isinstance(error, (ConfigError, BusError, DatasetError)) else EXIT_FAULT

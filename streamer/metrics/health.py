@@ -1,0 +1,129 @@
+"""When the program counts as ill: a pure function of its vitals.
+
+Ill (`/healthz` answers 503) is what people must look at: nothing is recognised although there is work, no
+camera is left, events do not reach the disk or the bus. One of several cameras that is away is none of these:
+it is tried again all the time, and the others work. `mends` marks what a restart of the program can mend; the
+watchdog of systemd acts on these alone, because a restart brings back neither a camera nor a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from streamer.config import MetricsConfig
+from streamer.metrics.vitals import Vitals
+from streamer.types import CameraState, CameraStats
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why it is ill. `code` is for programs, `detail` one line for people, without secrets."""
+
+    code: str  # inference_stuck, program_stuck, cameras_lost, camera_lost, bus_failed, journal_failed
+    detail: str
+    mends: bool = False  # a restart can mend it
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `judge` found. `ready`: the model is loaded, cameras are being read, and nothing is wrong."""
+
+    problems: tuple[Problem, ...]
+    degraded: tuple[str, ...]  # what is not as it should be, and is no reason to be ill
+    loaded: bool
+
+    @property
+    def healthy(self) -> bool:
+        return not self.problems
+
+    @property
+    def ready(self) -> bool:
+        return self.loaded and self.healthy
+
+    @property
+    def alive(self) -> bool:
+        """Nothing that a restart could mend."""
+        return not any(problem.mends for problem in self.problems)
+
+    def report(self, vitals: Vitals) -> dict[str, Any]:
+        """As /healthz and /readyz say it."""
+        state = "failing" if self.problems else "degraded" if self.degraded else "ok"
+        return {
+            "status": state,
+            "ready": self.ready,
+            "problems": [{"code": p.code, "detail": p.detail} for p in self.problems],
+            "degraded": list(self.degraded),
+            "cameras": {camera.status.camera: str(camera.status.state) for camera in vitals.stats.cameras},
+            "uptime_s": round(vitals.stats.uptime, 1),
+        }
+
+
+def judge(vitals: Vitals, config: MetricsConfig) -> Verdict:
+    """Look at everything once."""
+    problems = [*_stuck(vitals, config), *_bus(vitals, config)]
+    degraded: list[str] = []
+    if vitals.ready:
+        going = [c for c in vitals.stats.cameras if c.status.state is not CameraState.ENDED]
+        lost = [camera for camera in going if _lost(camera, vitals, config)]
+        problems += _cameras(lost, len(going), config)
+        degraded = [_words(camera) for camera in vitals.stats.cameras if _ill(camera)]
+    else:
+        degraded = ["the model is being loaded"]
+    return Verdict(tuple(problems), tuple(degraded), vitals.ready)
+
+
+def _stuck(vitals: Vitals, config: MetricsConfig) -> Iterator[Problem]:
+    """Before everything is ready nothing is asked of anybody: a download may take an hour."""
+    now, limit = vitals.stats.time, config.stuck_after
+    if not vitals.ready:
+        return
+    if now - vitals.turned > limit:
+        yield Problem("program_stuck", f"the main loop has not turned for {now - vitals.turned:.0f} s", True)
+    for lane in vitals.lanes:
+        given = vitals.ready_since if lane.given is None else lane.given
+        if lane.waiting_since is None or min(now - lane.waiting_since, now - given) <= limit:
+            continue
+        text = f"model {lane.model} has recognised nothing for {now - given:.0f} s although windows wait"
+        yield Problem("inference_stuck", text, True)
+
+
+def _bus(vitals: Vitals, config: MetricsConfig) -> Iterator[Problem]:
+    bus, now = vitals.bus, vitals.stats.time
+    if bus.turned is None:
+        yield Problem("bus_failed", "the bus has ended: nothing is published any more", True)
+    elif now - bus.turned > config.stuck_after:
+        yield Problem("bus_failed", f"the bus has sent nothing for {now - bus.turned:.0f} s", True)
+    if bus.wants_durable and not bus.durable:
+        yield Problem("journal_failed", "events do not reach the disk; they are kept in memory only")
+
+
+def _cameras(lost: list[CameraStats], total: int, config: MetricsConfig) -> Iterator[Problem]:
+    if lost and len(lost) == total:
+        reasons = "; ".join(_words(camera) for camera in lost[:3]) + ("; ..." if total > 3 else "")
+        which = "the only camera is" if total == 1 else f"all {total} cameras are"
+        yield Problem("cameras_lost", f"{which} away: {reasons}")
+    elif config.every_camera:
+        for camera in lost:
+            yield Problem("camera_lost", f"away: {_words(camera)}")
+
+
+def _lost(camera: CameraStats, vitals: Vitals, config: MetricsConfig) -> bool:
+    """Not running, and no frame for a while."""
+    if camera.status.state is CameraState.RUNNING:
+        return False
+    seen = camera.status.newest
+    since = vitals.ready_since if seen is None else max(seen, vitals.ready_since)
+    return vitals.stats.time - since > config.lost_after
+
+
+def _ill(camera: CameraStats) -> bool:
+    status = camera.status
+    return status.state not in (CameraState.RUNNING, CameraState.ENDED) or status.picture != "ok"
+
+
+def _words(camera: CameraStats) -> str:
+    status = camera.status
+    what = str(status.state) if status.picture == "ok" else f"{status.picture} picture"
+    return f"{status.camera} {what}" + (f" ({status.detail})" if status.detail else "")

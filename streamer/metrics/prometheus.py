@@ -1,0 +1,234 @@
+"""Vitals as Prometheus metrics, made when they are scraped.
+
+Names follow Prometheus' conventions (prometheus.io/docs/practices/naming): seconds and bytes, `_total` for
+what only grows, one meaning a name. Labels are cameras, models, causes, states, and the labels of events, of
+which at most `totals.LABELS` are told apart.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from streamer import __version__
+from streamer.errors import ConfigError
+from streamer.metrics.health import judge
+from streamer.metrics.totals import BOUNDS, Histogram
+from streamer.metrics.vitals import Vitals
+from streamer.types import CameraState, CameraStats
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric
+
+    from streamer.config import MetricsConfig
+
+STAGES = {
+    "preprocess": "Preparing the pictures of one window for the model.",
+    "inference": "The model's part of one window.",
+    "capture_to_publish": "From the capture of a window's newest frame to handing its scores to the bus.",
+}
+STATES = tuple(map(str, CameraState))
+PICTURES = ("ok", "frozen", "black", "grey")
+Series = Iterable[tuple[tuple[str, ...], float]]  # values of the labels, value
+
+
+def registry(look: Callable[[], Vitals], config: MetricsConfig) -> CollectorRegistry:
+    """A registry of its own (nothing that other libraries register appears in it).
+
+    Raises:
+        ConfigError: prometheus-client is missing.
+    """
+    try:
+        from prometheus_client import CollectorRegistry, ProcessCollector
+    except ModuleNotFoundError as error:
+        raise ConfigError('metrics need prometheus-client: pip install "streamer[metrics]"') from error
+    made = CollectorRegistry()
+    made.register(_Collector(look, config))
+    ProcessCollector(registry=made)
+    return made
+
+
+class _Collector:
+    """Asked once a scrape."""
+
+    def __init__(self, look: Callable[[], Vitals], config: MetricsConfig) -> None:
+        self._look, self._config = look, config
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is promised before the first scrape; without this, registering would be one."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        vitals = self._look()
+        yield from _program(vitals, self._config)
+        yield from _cameras(vitals)
+        yield from _windows(vitals)
+        yield from _latencies(vitals)
+        yield from _bus(vitals)
+        yield from _saved(vitals)
+        yield from _device()
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], series: Series) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    family = GaugeMetricFamily(f"streamer_{name}", text, labels=labels)
+    for values, value in series:
+        family.add_metric(values, value)
+    return family
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], series: Series) -> Metric:
+    """`name` without `_total`, which the library adds."""
+    from prometheus_client.core import CounterMetricFamily
+
+    family = CounterMetricFamily(f"streamer_{name}", text, labels=labels)
+    for values, value in series:
+        family.add_metric(values, value)
+    return family
+
+
+def _program(vitals: Vitals, config: MetricsConfig) -> Iterator[Metric]:
+    verdict = judge(vitals, config)
+    yield _gauge("build_info", "The version that runs.", ("version",), [((__version__,), 1)])
+    yield _gauge("healthy", "1 while /healthz answers 200.", (), [((), verdict.healthy)])
+    yield _gauge("ready", "1 while /readyz answers 200.", (), [((), verdict.ready)])
+    spec = vitals.stats.model
+    labels = ("model", "family", "device", "precision", "engine")
+    found = [] if spec is None else [((spec.name, spec.family, spec.device, spec.precision, spec.engine), 1)]
+    yield _gauge("model_info", "The main model and how it runs.", labels, found)
+    yield _gauge("process_threads", "Threads of the process.", (), [((), _threads())])
+
+
+def _threads() -> int:
+    """All threads where the system tells (native ones included), else Python's."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Threads:"))
+    except (OSError, StopIteration):
+        return threading.active_count()
+
+
+def _cameras(vitals: Vitals) -> Iterator[Metric]:
+    stats = vitals.stats
+    cameras = [(camera.status.camera, camera) for camera in stats.cameras]
+
+    def each(value: Callable[[CameraStats], float | None]) -> Series:
+        found = (((name,), value(camera)) for name, camera in cameras)
+        return [(labels, number) for labels, number in found if number is not None]
+
+    def causes(of: Callable[[CameraStats], Mapping[str, int]]) -> Series:
+        return [((name, cause), n) for name, camera in cameras for cause, n in of(camera).items()]
+
+    def states(all_of: Sequence[str], now: Callable[[CameraStats], str]) -> Series:
+        return [((name, s), float(s == now(camera))) for name, camera in cameras for s in all_of]
+
+    def last_frame(camera: CameraStats) -> float | None:
+        newest = camera.status.newest
+        return None if newest is None else stats.wall - (stats.time - newest)
+
+    one = ("camera",)
+    yield _gauge("camera_state", "1 for the state a camera is in, 0 for the others.", ("camera", "state"),
+                 states(STATES, lambda c: str(c.status.state)))  # fmt: skip
+    yield _gauge("camera_picture", "1 for how a camera's picture looks, 0 for the others.",
+                 ("camera", "picture"), states(PICTURES, lambda c: c.status.picture))  # fmt: skip
+    yield _gauge("camera_frames_per_second", "Frames that arrive, measured.", one,
+                 each(lambda c: c.status.fps))  # fmt: skip
+    yield _gauge("camera_last_frame_timestamp_seconds", "Unix time of a camera's newest frame.", one,
+                 each(last_frame))  # fmt: skip
+    yield _gauge("camera_readers", "Threads that read a camera, those that hang included.", one,
+                 [((name,), alive) for name, (alive, _) in vitals.readers.items()])  # fmt: skip
+    yield _gauge("camera_readers_hanging", "Of these, left behind in a call that does not return.", one,
+                 [((name,), hanging) for name, (_, hanging) in vitals.readers.items()])  # fmt: skip
+    yield _counter("camera_reconnects", "Times a camera was lost after it had run.", one,
+                   each(lambda c: c.status.reconnects))  # fmt: skip
+    yield _counter("frames_captured", "Frames that arrived: stored and dropped ones.", one,
+                   each(lambda c: c.status.captured))  # fmt: skip
+    yield _counter("frames_stored", "Frames kept for windows.", one, each(lambda c: c.status.stored))
+    yield _counter("frames_dropped", "Frames not kept; cause rate: more than windows need.",
+                   ("camera", "cause"), causes(lambda c: c.status.dropped))  # fmt: skip
+    yield _gauge("events_open", "Events that go on now.", one, each(lambda c: len(c.open_events)))
+    yield _counter("events", "Events that have started.", ("camera", "label"), vitals.totals.events.items())
+
+
+def _windows(vitals: Vitals) -> Iterator[Metric]:
+    both = ("camera", "model")
+    given = vitals.totals.given.items()
+    asked = [((w.camera, w.model), float(w.asked)) for w in vitals.windows]
+    skipped = [((w.camera, w.model, why), float(n)) for w in vitals.windows for why, n in w.skipped.items()]
+    yield _counter("windows_asked", "Windows that came due, one each hop.", both, asked)
+    yield _counter("windows_given", "Windows that were recognised.", both,
+                   [(key, one.windows) for key, one in given])  # fmt: skip
+    yield _counter("windows_held", "Of these, answered by the motion gate without the model.", both,
+                   [(key, one.held) for key, one in given])  # fmt: skip
+    yield _counter("windows_skipped", "Windows that were not computed; cause busy: the model was.",
+                   (*both, "cause"), skipped)  # fmt: skip
+
+
+def _latencies(vitals: Vitals) -> Iterator[Metric]:
+    from prometheus_client.core import HistogramMetricFamily
+
+    for stage, text in STAGES.items():
+        family = HistogramMetricFamily(f"streamer_{stage}_seconds", text, labels=("model",))
+        for (name, model), histogram in vitals.totals.latency.items():
+            if name == stage:
+                family.add_metric((model,), buckets(histogram), histogram.sum)
+        yield family
+
+
+def buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """(upper bound, how many are not above it), as Prometheus has them."""
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    return list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True))
+
+
+def _bus(vitals: Vitals) -> Iterator[Metric]:
+    bus = vitals.bus
+    yield _gauge("bus_subscribers", "Programs connected to the bus.", (), [((), vitals.stats.subscribers)])
+    yield _counter("bus_refused", "Connections refused for their key, or for having none.", (),
+                   [((), bus.refused)])  # fmt: skip
+    yield _counter("bus_predictions_dropped", "Predictions overtaken by newer ones, not sent.", (),
+                   [((), bus.dropped)])  # fmt: skip
+    yield _gauge("journal_last_event_seq", "Number of the newest event message.", (),
+                 [((), bus.last_event_seq)])  # fmt: skip
+    yield _gauge("journal_durable", "1 while events reach the disk.", (), [((), bus.durable)])
+    queues = {"bus": bus.waiting, "windows": sum(window.waiting for window in vitals.windows)}
+    if vitals.uncertain is not None:
+        queues["uncertain"] = vitals.uncertain.waiting
+    yield _gauge("queue_length", "What waits: messages to be sent, windows for the model, clips to be saved.",
+                 ("queue",), [((name,), n) for name, n in queues.items()])  # fmt: skip
+
+
+def _saved(vitals: Vitals) -> Iterator[Metric]:
+    if vitals.uncertain is None:
+        return
+    saved, dropped = vitals.uncertain.saved, vitals.uncertain.dropped
+    yield _counter("uncertain_saved", "Clips saved for labelling.", ("reason",),
+                   [((reason,), n) for reason, n in saved.items()])  # fmt: skip
+    yield _counter("uncertain_dropped", "Clips that were not saved.", ("cause",),
+                   [((cause,), n) for cause, n in dropped.items()])  # fmt: skip
+
+
+def _device() -> Iterator[Metric]:
+    """Memory of CUDA devices, where the program uses them already: asking must not start CUDA."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return
+    total, used, own = [], [], []
+    for index in range(torch.cuda.device_count()):
+        device = (f"cuda:{index}",)
+        try:
+            free, size = torch.cuda.mem_get_info(index)
+        except RuntimeError:  # a device that has failed: the other numbers are wanted all the more
+            continue
+        total.append((device, float(size)))
+        used.append((device, float(size - free)))
+        own.append((device, float(torch.cuda.memory_reserved(index))))
+    one = ("device",)
+    yield _gauge("device_memory_total_bytes", "Memory of the device.", one, total)
+    yield _gauge("device_memory_used_bytes", "Of this, in use by all programs.", one, used)
+    yield _gauge("device_memory_reserved_bytes", "Of this, reserved by this program's torch.", one, own)

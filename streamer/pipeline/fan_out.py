@@ -1,0 +1,89 @@
+"""From one camera to its models: each frame is reduced once for all models that want it the same way.
+
+The camera's thread brings frames; each model's windows get them at the rate that model needs, so that a
+picture is not prepared for a model that would only drop it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from streamer.capture.timing import RateChoice
+from streamer.pipeline.lane import Lane
+from streamer.types import Frame
+
+Deliver = Callable[[Frame], bool]
+Reduce = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+@dataclass
+class _Branch:
+    """Models whose pictures are alike."""
+
+    reduce: Reduce
+    rate: float
+    deliver: list[Deliver] = field(default_factory=list)
+    choice: RateChoice | None = None
+
+    def hand_on(self, frame: Frame) -> bool:
+        stored = [deliver(frame) for deliver in self.deliver]
+        return any(stored)  # each model got it
+
+
+class FanOut:
+    """One camera's models. `deliver` is called by the camera's thread alone.
+
+    `reduce` and `rate` are what the camera needs: with one kind of picture the camera reduces it (and keeps
+    nothing larger), with several it hands on the whole picture, and this reduces it.
+    """
+
+    def __init__(self, lanes: Sequence[tuple[Lane, Deliver]]) -> None:
+        branches: dict[Hashable, _Branch] = {}
+        for lane, deliver in lanes:
+            branch = branches.setdefault(same_picture(lane), _Branch(lane.recognizer.reduce, lane.rate))
+            branch.rate = max(branch.rate, lane.rate)
+            branch.deliver.append(deliver)
+        self._branches = list(branches.values())
+        self.rate = max(branch.rate for branch in self._branches)
+        self._epoch: int | None = None
+        for branch in self._branches:
+            branch.choice = RateChoice(branch.rate if branch.rate < self.rate else None)
+
+    @property
+    def reduce(self) -> Reduce:
+        """For the camera: uint8 BGR (H, W, 3) -> what `deliver` wants in its frames."""
+        return self._branches[0].reduce if len(self._branches) == 1 else _whole
+
+    def deliver(self, frame: Frame) -> bool:
+        """Hand a frame on; False if no model stored it."""
+        if len(self._branches) == 1:
+            return self._branches[0].hand_on(frame)
+        again = frame.epoch != self._epoch
+        self._epoch = frame.epoch
+        stored = False
+        for branch in self._branches:
+            assert branch.choice is not None
+            if again:
+                branch.choice.reset()
+            if not branch.choice.keeps(frame.time):
+                stored = True  # not needed there, which is no loss
+                continue
+            image = branch.reduce(frame.image)
+            image.setflags(write=False)
+            reduced = replace(frame, image=image)
+            stored |= branch.hand_on(reduced)
+        return stored
+
+
+def same_picture(lane: Lane) -> Hashable:
+    """Equal for lanes that reduce pictures in the same way."""
+    preprocessor = getattr(lane.recognizer, "preprocessor", None)
+    return getattr(preprocessor, "numbers", None) or id(lane.recognizer)
+
+
+def _whole(image: NDArray[Any]) -> NDArray[Any]:
+    return image.view()  # the camera makes its frames read-only: this one alone

@@ -1,0 +1,394 @@
+"""Builds the stages, starts them in order, stops them in reverse.
+
+    with Pipeline(config) as pipeline:
+        code = pipeline.run(stop)      # until `stop` is set, or no camera is left
+
+The bus comes first, so that a busy port is known at once and subscribers see the cameras come; then the
+models; then the cameras, whose frames are kept in the form that the models need.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streamer.config import CameraConfig, Config, Pace
+from streamer.errors import ConfigError, ModelError, SourceOpenError, StreamerError
+from streamer.labels.label_set import LabelSet, load_labels
+from streamer.metrics.counters import Metrics
+from streamer.pipeline.label_changes import LabelChanges, LabelEdits
+from streamer.pipeline.lane_pool import Lanes
+from streamer.recording.event_pictures import Pictures
+from streamer.system import memory, threads
+from streamer.system.clock import SYSTEM_CLOCK, Clock
+from streamer.types import CameraState, CameraStatus, Event, Prediction, Stats
+
+if TYPE_CHECKING:
+    from streamer.bus import Publisher, Sink
+    from streamer.bus.requests import Peer
+    from streamer.capture import Camera
+    from streamer.events.tracker import EventTracker
+    from streamer.metrics.vitals import Vitals
+    from streamer.recognition.recognizer import Recognizer
+    from streamer.recording.uncertain import Uncertain
+
+log = logging.getLogger(__name__)
+
+EXIT_DONE, EXIT_SOURCE, EXIT_MODEL = 0, 3, 4
+TICK = 0.2  # seconds between looks at what has changed or ended
+JOIN = 0.8  # seconds given to each kind of thread; a native call that hangs is left behind
+FINAL = (CameraState.ENDED, CameraState.FAILED)
+BROKEN = (CameraState.STALLED, CameraState.RECONNECTING)
+UNMENDABLE = ("auth_failed", "not_found", "codec", "permission")
+
+
+class Pipeline:
+    """Cameras in, messages out. A context manager; `run` once.
+
+    Args:
+        config: everything; see `streamer.config`.
+        recognizer: used instead of loading `config.model` (tests, own models).
+        sinks: get every message as sent on the bus.
+        clock: injected time.
+        config_file: where the configuration came from; with `reload`, which reads it again, words (`labels`)
+            that are edited there are taken over while it runs.
+
+    Raises (on entering):
+        BusError: the endpoint cannot be bound, or keys are missing.
+        ConfigError: pictures cannot be written where `recording` says.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        recognizer: Recognizer | None = None,
+        sinks: Sequence[Sink] = (),
+        clock: Clock = SYSTEM_CLOCK,
+        config_file: Path | None = None,
+        reload: Callable[[], Config] | None = None,
+    ) -> None:
+        self._config = config
+        self._names = load_labels(config.language, config.label_set)
+        self._sinks = sinks
+        self._clock = clock
+        self._cameras: dict[str, Camera] = {}
+        self._lanes = Lanes(config, self._names, self, recognizer, self._loaded)
+        self._labels_changed: dict[str, dict[str, Any]] = {}
+        self._telling = threading.Lock()  # keeps statuses in order
+        self._edits = LabelEdits(config, config_file, reload)
+        self._statuses: dict[str, CameraStatus] = {}
+        self._abandoned = False
+        self._ready_since: float | None = None
+        self._turned = clock.monotonic()
+        self.metrics = Metrics(clock=clock)
+        self.problems: list[StreamerError] = []  # why it ended, where it was not asked to
+        self._changes = LabelChanges(self._lanes.of, self._words_changed, self.note, clock.wall)
+        self._uncertain: Uncertain | None = None
+        if config.uncertain.folder:
+            from streamer.recording.uncertain import Uncertain
+
+            self._uncertain = Uncertain(config.uncertain, note=self.note, clock=clock)
+
+    def __enter__(self) -> Pipeline:
+        from streamer.bus import Publisher
+
+        memory.prepare()
+        threads.prepare()
+        self._pictures = Pictures(self._config, name=self._names.display, note=self.note, clock=self._clock)
+        self._publisher: Publisher = Publisher(
+            self._config.bus,
+            self._config.journal,
+            sinks=self._sinks,
+            clock=self._clock,
+            on_problem=self.note,
+            complete=self._config.pace is Pace.FAST,
+            handlers={"labels": self._changes.answer, "mark": self._mark},
+            display=self._names.display if self._names != LabelSet() else None,
+        )
+        self._publisher.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_stages("stopped")
+        self._publisher.__exit__(None, None, None)
+
+    @property
+    def endpoint(self) -> str:
+        """The PUB socket's address, "" without a bus."""
+        return self._publisher.endpoint
+
+    @property
+    def abandoned(self) -> bool:
+        """True when a hanging native call was left behind: the process should leave by `os._exit`."""
+        return self._abandoned
+
+    def note(self, text: str) -> None:
+        """Something the user should know: on the screen and in the log."""
+        log.warning("%s", text)
+        self.metrics.note(text)
+
+    def stats(self) -> Stats:
+        """A consistent picture for a screen; any thread."""
+        self.metrics.bus(self._publisher.endpoint or None, self._publisher.subscribers)
+        return self.metrics.stats()
+
+    def vitals(self) -> Vitals:
+        """What health and metrics are made from; any thread."""
+        from streamer.metrics import vitals
+
+        totals = self.metrics.totals()
+        lanes, windows = vitals.of_lanes(self._lanes.of, totals)
+        durable = self._config.journal.path != ""
+        return vitals.Vitals(
+            stats=self.stats(),
+            totals=totals,
+            ready=self._ready_since is not None,
+            ready_since=self._ready_since or 0.0,
+            turned=self._turned,
+            lanes=lanes,
+            windows=windows,
+            readers=vitals.of_readers(self._cameras),
+            bus=vitals.of_bus(self._publisher, durable),
+            uncertain=None if self._uncertain is None else self._uncertain.vitals,
+        )
+
+    def newest_image(self, camera: str) -> Any:
+        """The newest full-size picture of a camera, uint8 BGR (H, W, 3), or None."""
+        return self._cameras[camera].newest_image() if camera in self._cameras else None
+
+    @property
+    def recorded(self) -> Mapping[str, int]:
+        """Pictures of events that were written, and what was lost, by cause; empty where they are off."""
+        return self._pictures.counts
+
+    def run(self, stop: threading.Event) -> int:
+        """Watch until `stop` is set, `duration` has passed or no camera is left; returns the exit code."""
+        cameras = [camera for camera in self._config.cameras if camera.enabled]
+        if not cameras:
+            raise ConfigError("no camera is enabled: name a source, or enable one under cameras:")
+        for camera in cameras:
+            waiting = CameraStatus(
+                camera.name, CameraState.CONNECTING, self._clock.wall(), "waiting for the model"
+            )
+            self._camera_changed(waiting)
+        if self._config.capture.give_up and not self._any_can_be_had(cameras):
+            return EXIT_SOURCE
+        try:
+            if not self._load(cameras, stop):
+                return EXIT_DONE
+            self._start(cameras)
+            return self._watch(stop)
+        except ModelError as error:
+            self.problems.append(error)
+            return EXIT_MODEL
+        finally:
+            self._stop_stages("stopped")
+
+    # --- start ---
+
+    def _any_can_be_had(self, cameras: Sequence[CameraConfig]) -> bool:
+        """A mistyped file name is said at once, not after the model is loaded."""
+        from streamer.capture import check_source
+
+        failed = []
+        for camera in cameras:
+            try:
+                check_source(camera)
+            except SourceOpenError as error:
+                failed.append((camera.name, error))
+        if len(failed) < len(cameras):
+            return True
+        for name, reason in failed:
+            detail = str(reason).removeprefix(f"camera {name}: ")
+            self._camera_changed(
+                CameraStatus(name, CameraState.FAILED, self._clock.wall(), detail, reason.code)
+            )
+        return False
+
+    def _load(self, cameras: Sequence[CameraConfig], stop: threading.Event) -> bool:
+        """Load and warm up each model on a thread that can be left; False when stopped meanwhile."""
+        failure: list[Exception] = []
+        done = threading.Event()
+
+        def load() -> None:
+            try:
+                for camera in cameras:
+                    self._lanes.load(camera)
+            except Exception as error:  # noqa: BLE001 - raised again below, on the main thread
+                failure.append(error)
+            done.set()
+
+        threading.Thread(target=load, name="model-loading", daemon=True).start()
+        while not done.wait(TICK):
+            if stop.is_set():
+                self._abandoned = True
+                return False
+        if failure:
+            raise failure[0]
+        return not stop.is_set()
+
+    def _loaded(self, recognizer: Recognizer) -> None:
+        self.metrics.model(recognizer.spec)
+        for note in recognizer.spec.notes:
+            self.note(note)
+
+    def _start(self, cameras: Sequence[CameraConfig]) -> None:
+        from streamer.capture import Camera
+
+        for camera in cameras:
+            fan = self._lanes.watch(camera)
+            lanes = self._lanes.of[camera.name]
+            self.metrics.asked(camera.name, 1.0 / lanes[0].hop)
+            self.metrics.others(camera.name, [lane.recognizer.spec.name for lane in lanes[1:]])
+            for lane in lanes:
+                self._show(lane.outcomes(camera.name).labels)
+            self._cameras[camera.name] = Camera(
+                camera,
+                reduce=fan.reduce,
+                deliver=fan.deliver,
+                capture=self._config.capture,
+                pace=self._config.pace,
+                loop=self._config.loop,
+                on_status=self._camera_changed,
+                rate=fan.rate,
+                clock=self._clock,
+                tap=self._pictures.tap(camera.name),
+            )
+        for lane in self._lanes.all():
+            lane.thread.start()
+        self._changes.start()
+        if self._uncertain is not None:
+            self._uncertain.start()
+        self._pictures.start(list(self._cameras), self.newest_image, self._publisher.preview)
+        for started in self._cameras.values():
+            started.start()
+        self._turned = self._ready_since = self._clock.monotonic()
+
+    def _show(self, labels: Iterable[str]) -> None:
+        """Let the screen know the display names of labels."""
+        names = {label: self._names.display(label) for label in labels}
+        self.metrics.names({label: name for label, name in names.items() if name != label})
+
+    # --- life ---
+
+    def _watch(self, stop: threading.Event) -> int:
+        duration = self._config.duration
+        trimmed = self._clock.monotonic()
+        until = None if duration is None else trimmed + duration
+        while not self._clock.wait(stop, TICK):
+            self._turned = self._clock.monotonic()
+            self._refresh()
+            if self._clock.monotonic() - trimmed >= memory.TRIM_EVERY:
+                memory.trim()
+                trimmed = self._clock.monotonic()
+            self._edits.look(self._lanes.of, self._changes, self.note)
+            for lane in self._lanes.all():
+                if lane.thread.error is not None:
+                    raise lane.thread.error
+            if until is not None and self._clock.monotonic() >= until:
+                break
+            if self._all_done():
+                failed = all(s.state is not CameraState.ENDED for s in self._statuses.values())
+                return EXIT_SOURCE if failed else EXIT_DONE
+        return EXIT_DONE
+
+    def _refresh(self) -> None:
+        """Bring the numbers that change all the time up to date."""
+        for name, camera in self._cameras.items():
+            windows = self._lanes.of[name][0].windows[name]
+            self._tell(camera.status)
+            self.metrics.camera_status(camera.status)
+            self.metrics.waiting(name, windows.waiting)
+            self.metrics.skipped(name, windows.skipped)
+
+    def _all_done(self) -> bool:
+        """True when nothing can come any more: files played to their end, sources that cannot be had."""
+        statuses = [camera.status for camera in self._cameras.values()]
+        drained = [s.state in FINAL and self._lanes.drain(s.camera) for s in statuses]
+        if all(drained):  # every camera that has ended got its look
+            return True
+        return self._config.capture.give_up and all(
+            s.state is CameraState.FAILED or (s.code in UNMENDABLE and s.captured == 0) for s in statuses
+        )
+
+    # --- results (the outlet of the lanes) ---
+
+    def prediction(self, prediction: Prediction, tracker: EventTracker, top: int) -> None:
+        """Send a window's scores on; the lane's thread."""
+        newest = prediction.window.frames[-1]
+        if self._uncertain is not None:
+            self._uncertain.look(prediction, tracker)
+        self._pictures.scored(prediction, tracker)
+        self._publisher.prediction(prediction, tracker.stable, top)
+        self.metrics.prediction(
+            prediction,
+            tracker.stable,
+            tracker.smoothed,
+            top,
+            {
+                "capture_to_publish": self._clock.monotonic() - newest.captured,
+                "preprocess": prediction.preprocess_s,
+                "inference": prediction.inference_s,
+            },
+        )
+
+    def event(self, event: Event) -> None:
+        """Send an event's phase on; any thread."""
+        self._publisher.event(event)
+        self._pictures.event(event)
+        self.metrics.event(event)
+
+    def _mark(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+        """`op: mark`; the bus thread."""
+        from streamer.recording.uncertain import answer
+
+        return answer(self._uncertain, request, peer)
+
+    def _camera_changed(self, status: CameraStatus) -> None:
+        before = self._statuses.get(status.camera)
+        self._statuses[status.camera] = status
+        self._tell(status)
+        self.metrics.camera_status(status)
+        broke = status.state in BROKEN and (before is None or before.state not in BROKEN)
+        for lane in self._lanes.of.get(status.camera, ()) if broke else ():
+            lane.lost(status.camera, f"camera {status.state}")
+
+    def _tell(self, status: CameraStatus) -> None:
+        """Publish a status with the last change of labels, which no later message may take back."""
+        with self._telling:
+            changed = self._labels_changed.get(status.camera)
+            self._publisher.status(replace(status, labels_changed=changed) if changed else status)
+
+    def _words_changed(self, camera: str, told: dict[str, Any]) -> None:
+        """A camera is asked other words now; the lane's thread."""
+        self._show(told["labels"])
+        with self._telling:
+            self._labels_changed[camera] = told
+        if (status := self._statuses.get(camera)) is not None:
+            self._tell(status)
+        log.info("%s: labels are now %s", camera, ", ".join(told["labels"]))
+
+    # --- stop ---
+
+    def _stop_stages(self, reason: str) -> None:
+        self._abandoned |= not self._pictures.stop_previews()
+        self._changes.stop(JOIN / 4)  # texts that are being computed are of no use to anybody now
+        for camera in self._cameras.values():
+            camera.stop()
+        for lane in self._lanes.all():
+            for windows in lane.windows.values():
+                windows.close()  # frees a capture thread that waits for room
+        for camera in self._cameras.values():
+            self._abandoned |= not camera.join(JOIN / max(1, len(self._cameras)))
+        self._cameras.clear()
+        for lane in self._lanes.all():
+            self._abandoned |= not lane.stop(JOIN, reason)
+        self._lanes.clear()
+        self._abandoned |= not self._pictures.stop()
+        if self._uncertain is not None:
+            self._uncertain.stop(JOIN / 2)

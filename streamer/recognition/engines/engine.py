@@ -1,0 +1,103 @@
+"""Ways to compute a model: torch with packed weights, torch on a GPU, OpenVINO.
+
+An engine is a function from `pixel_values` (B, T, C, H, W) to logits (B, L), made by `build` from a loaded
+model; who calls it does not know which it is. Importing this package imports neither torch nor OpenVINO.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from streamer.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from streamer.recognition.engines.cache import Cache
+
+    Forward = Callable[[Tensor], Tensor]
+
+EngineName = Literal["torch", "openvino"]
+PRECISIONS: dict[str, tuple[str, ...]] = {  # what each engine can do, on a CPU
+    "torch": ("fp32", "bf16"),
+    "openvino": ("fp32", "bf16", "int8"),
+}
+GPU_PRECISIONS = ("fp32", "bf16", "fp16")  # torch alone
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """An engine at a precision."""
+
+    engine: EngineName
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+
+def has_openvino(precision: str = "fp32") -> bool:
+    """True where OpenVINO is installed (and NNCF, which int8 needs)."""
+    needed = ("openvino", "nncf") if precision == "int8" else ("openvino",)
+    return all(find_spec(name) is not None for name in needed)
+
+
+def check(way: Way, device: str) -> None:
+    """Refuse what cannot be had here.
+
+    Args:
+        way: what was asked for.
+        device: "cpu", "cuda" or "mps".
+
+    Raises:
+        ModelLoadError: says why, and what to do instead.
+    """
+    if way.engine == "openvino":
+        if device != "cpu":
+            raise ModelLoadError(f"engine openvino computes on the CPU, not on {device}: add --device cpu")
+        if not has_openvino(way.precision):
+            raise ModelLoadError(
+                f"{way} needs OpenVINO, which is not installed: pip install 'streamer[openvino]' "
+                "(or --engine torch --precision auto)"
+            )
+    allowed = PRECISIONS[way.engine] if device == "cpu" else GPU_PRECISIONS
+    if way.precision not in allowed:
+        hint = "; int8 is made by --engine openvino on a CPU" if way.precision == "int8" else ""
+        raise ModelLoadError(
+            f"engine {way.engine} on {device} has no precision {way.precision}: "
+            f"it has {', '.join(allowed)}{hint}"
+        )
+
+
+def build(
+    way: Way,
+    module: Any,
+    shape: tuple[int, ...],
+    *,
+    clips: Tensor | None = None,
+    cache: Cache | None = None,
+) -> Forward:
+    """A model as an engine's forward. The engine becomes the owner of `module`: let go of it.
+
+    Args:
+        way: engine and precision; `check` allows it.
+        module: torch module, (B, T, C, H, W) -> logits (B, L), or (B, C, H, W) for single frames. On its
+            device; in fp32 for OpenVINO, otherwise in `way`'s precision.
+        shape: of one window, without B.
+        clips: (n, *shape) float32, real pictures for the calibration of int8.
+        cache: of converted models; None: the user's.
+
+    Raises:
+        ModelLoadError: the engine cannot compute this model.
+    """
+    if way.engine == "openvino":
+        from streamer.recognition.engines.openvino import OpenVino
+
+        return OpenVino.of(module, shape, way.precision, clips, cache)
+    from streamer.recognition.engines.pytorch import torch_forward
+
+    return torch_forward(module)

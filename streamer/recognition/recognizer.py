@@ -1,0 +1,70 @@
+"""From windows to scores: checkpoints, preprocessing, model families, engines and the inference thread.
+
+Importing this package imports no torch; `load_recognizer` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from streamer.types import ModelSpec, Window
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from streamer.config import ModelConfig
+    from streamer.recognition.words.word_recognizers import Words
+
+__all__ = ["Recognizer", "load_recognizer", "words_of"]
+
+
+class Recognizer(Protocol):
+    """A loaded checkpoint. `reduce` may be called from any thread, everything else from one thread."""
+
+    spec: ModelSpec
+    preprocess_s: float  # seconds of the last `predict` spent before the model
+
+    def reduce(self, image: NDArray[Any]) -> NDArray[Any]:
+        """A camera's picture, uint8 BGR (H, W, 3) -> what the model needs of it, uint8 RGB (h, w, 3)."""
+
+    def predict(self, windows: Sequence[Window]) -> list[NDArray[Any]]:
+        """Scores of each window, float32 (L,) in [0, 1].
+
+        Raises:
+            WindowShapeError: a window's number of frames or their size is not the checkpoint's.
+            ModelError: the model failed.
+        """
+
+    def warm_up(self) -> None:
+        """One forward of full size, so that the first real one is not slow.
+
+        Raises:
+            ModelLoadError: the model does not take what its own processor makes.
+        """
+
+    def forget(self, camera: str) -> None:
+        """Drop what is kept for a camera."""
+
+    def close(self) -> None:
+        """Free the model."""
+
+
+def words_of(recognizer: Recognizer) -> Words | None:
+    """What a model that reads words is asked for, by camera; None for models with labels of their own."""
+    found: Words | None = getattr(recognizer, "words", None)
+    return found
+
+
+def load_recognizer(config: ModelConfig) -> Recognizer:
+    """Load the checkpoint `config.id`: "demo", a local folder, or a Hub id.
+
+    Raises:
+        ModelLoadError: it cannot be found, read or used here; the message says what to do.
+    """
+    from streamer.system import threads
+
+    threads.prepare()
+    from streamer.recognition.loading import load  # torch and transformers: seconds, so only here
+
+    return load(config)

@@ -1,0 +1,136 @@
+"""What the pipeline knows of pictures: events on disk, previews on the bus. Off, both cost nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamer.config import Config, Pace
+from streamer.errors import ConfigError
+from streamer.system.clock import SYSTEM_CLOCK, Clock
+
+if TYPE_CHECKING:
+    from streamer.events.tracker import EventTracker
+    from streamer.recording.preview import Newest, Previews, Publish
+    from streamer.recording.recorder import Recorder, Tap
+    from streamer.types import Event, Prediction
+
+log = logging.getLogger(__name__)
+
+_STOP = 1.0  # seconds for what is being recorded at the end
+_STOP_PREVIEWS = 0.3
+
+
+class Pictures:
+    """Made with the pipeline, before anything runs.
+
+    Raises:
+        ConfigError: the folder cannot be used, a camera is not one of the config's, or PyAV is missing.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        name: Callable[[str], str] = str,
+        note: Callable[[str], None] = log.warning,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._config, self._note, self._clock = config, note, clock
+        self._recorder = self._made(name) if config.recording.snapshots or config.recording.clips else None
+        self._previews: Previews | None = None
+        self._stopped = False
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What was written and what was lost, by cause; empty where nothing is recorded."""
+        return self._recorder.counts if self._recorder is not None else {}
+
+    def tap(self, camera: str) -> Tap | None:
+        """What wants a camera's full-size pictures; None where nobody does. Before `start`."""
+        if self._recorder is None or not self._recorder.wants(camera):
+            return None
+        return self._recorder.tap(camera)
+
+    def start(self, cameras: Sequence[str], newest: Newest, publish: Publish) -> None:
+        """Begin; `newest` gives a camera's newest picture, `publish` sends a preview."""
+        if self._recorder is not None:
+            self._recorder.start()
+        if self._config.preview is not None:
+            from streamer.recording.preview import Previews
+
+            self._previews = Previews(self._config.preview, tuple(cameras), newest, publish, self._clock)
+            self._previews.start()
+
+    def scored(self, prediction: Prediction, tracker: EventTracker) -> None:
+        """A window's scores; before the events that come of it. Does not block."""
+        if self._recorder is not None:
+            self._recorder.scored(prediction, tracker)
+
+    def event(self, event: Event) -> None:
+        """One phase of an event. Does not block."""
+        if self._recorder is not None:
+            self._recorder.event(event)
+
+    def stop_previews(self) -> bool:
+        """Before the cameras go; False where a thread was left behind."""
+        previews, self._previews = self._previews, None
+        return previews is None or previews.close(_STOP_PREVIEWS)
+
+    def stop(self) -> bool:
+        """After the last event: finish what is being recorded. False where a disk hangs."""
+        if self._recorder is None or self._stopped:
+            return True
+        self._stopped = True
+        ended = self._recorder.close(_STOP)
+        told = ", ".join(f"{cause} {count}" for cause, count in sorted(self.counts.items()) if count)
+        log.info("recording: %s", told or "nothing")
+        return ended
+
+    def _made(self, name: Callable[[str], str]) -> Recorder:
+        from streamer.recording.disk_thread import Disk
+        from streamer.recording.recorder import Recorder
+        from streamer.recording.retention import default_folder, prepare
+
+        recording = self._config.recording
+        if recording.clips:
+            _need_encoder()
+        known = [camera.name for camera in self._config.cameras]
+        for camera in recording.cameras or ():
+            if camera not in known:
+                raise ConfigError(
+                    f"recording.cameras: there is no camera {camera!r}; known: {', '.join(known)}"
+                )
+        named = recording.folder
+        folder = Path(named).expanduser().absolute() if named else default_folder()
+        if (hindered := prepare(folder)) is not None:
+            self._note(
+                f"{folder} cannot be written to at the moment ({hindered}): pictures of events are lost"
+            )
+        kinds = " and ".join(kind for kind in ("snapshots", "clips") if getattr(recording, kind))
+        self._note(
+            f"{kinds} of events are written to {folder}, kept for {recording.keep_days:g} days,"
+            f" {recording.keep_mb:g} MB at most; up to {recording.memory_mb:g} MB of memory a camera"
+        )
+        return Recorder(
+            recording,
+            Disk(folder, recording, self._note, self._clock),
+            folder,
+            complete=self._config.pace is Pace.FAST,
+            name=name,
+            note=self._note,
+            clock=self._clock,
+        )
+
+
+def _need_encoder() -> None:
+    try:
+        from av.codec import Codec
+
+        Codec("libx264", "w")
+    except ModuleNotFoundError as error:
+        raise ConfigError('recording.clips needs PyAV: pip install "streamer[video]"') from error
+    except ValueError as error:  # av.codec.codec.UnknownCodecError
+        raise ConfigError("recording.clips needs a PyAV with libx264, such as PyPI's wheels have") from error

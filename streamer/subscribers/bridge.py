@@ -1,0 +1,162 @@
+"""What both bridges share: options, secrets, waiting longer each time, talk, and ending in time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from streamer.bus import endpoints
+from streamer.bus.messages import EventMessage, Gap
+from streamer.bus.since import Since, parse_since, printable
+from streamer.errors import ConfigError
+from streamer.system.redaction import redact
+
+PATIENCE = 2.0  # seconds for a bridge to end; the program promises 3
+LOOK = 0.25  # seconds after which a bridge looks up from waiting
+
+
+class Bridge(Protocol):
+    """What `serve` runs: `run` on a thread of its own, `stop` from the main thread."""
+
+    def run(self) -> int:
+        """Work until `stop`; the exit code."""
+        ...
+
+    def stop(self) -> None:
+        """End soon, whatever is being waited for."""
+        ...
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options about the publisher and our place in its history."""
+    parser.add_argument(
+        "endpoint", nargs="?", default=endpoints.DEFAULT, help=f"of the publisher ({endpoints.DEFAULT})"
+    )
+    parser.add_argument("--requests", metavar="ENDPOINT", help="where requests are answered (the next port)")
+    parser.add_argument("--keys", metavar="FOLDER", help="with client.key_secret and server.key")
+    parser.add_argument(
+        "--state", metavar="FILE", help="remembers what was delivered (one in your state folder)"
+    )
+    parser.add_argument(
+        "--since", metavar="WHEN",
+        help="where to begin the first time (now): 15m, 2h, 3d ago, a date, or seq:NUMBER; later the state"
+        " file tells",
+    )  # fmt: skip
+
+
+def first_place(text: str | None) -> Since:
+    """Where a bridge without a state file begins. Raises BusError."""
+    return time.time() if text is None else parse_since(text, time.time())
+
+
+def serve(bridge: Bridge) -> int:
+    """Run a bridge until it ends or a signal comes; returns the exit code, raises what it raised."""
+    from streamer.system.signals import INTERRUPTED, Stopper
+
+    codes: list[int] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            codes.append(bridge.run())
+        except BaseException as error:  # noqa: BLE001 - a thread's top: raised again on the main thread
+            errors.append(error)
+
+    with Stopper() as stopper:
+        thread = threading.Thread(target=work, name="bridge", daemon=True)
+        thread.start()
+        while thread.is_alive() and not stopper.stop.wait(LOOK):
+            pass
+        bridge.stop()
+        thread.join(PATIENCE)  # a name that is being looked up cannot be interrupted: it is left behind
+        if errors:
+            raise errors[0]
+        if stopper.interrupted:
+            return INTERRUPTED
+    return codes[0] if codes else 0
+
+
+def say(line: str) -> None:
+    """One line of talk, without secrets and without control characters."""
+    print(printable(redact(line)), file=sys.stderr, flush=True)
+
+
+class Teller:
+    """Says when something begins to fail, when the reason changes, and when it works again; not each time."""
+
+    def __init__(self, tell: Callable[[str], None], again: str) -> None:
+        self._tell, self._again, self._reason = tell, again, ""
+
+    def fails(self, reason: str) -> None:
+        if reason != self._reason:
+            self._tell(reason)
+        self._reason = reason
+
+    def works(self) -> None:
+        if self._reason:
+            self._tell(self._again)
+        self._reason = ""
+
+
+class Backoff:
+    """Seconds to wait, doubling from `first` to `longest`, each shortened by chance by up to a half so that
+    many senders do not come back together.
+    """
+
+    def __init__(self, first: float, longest: float, draw: Callable[[], float] = random.random) -> None:
+        self._first, self._longest, self._draw, self._times = first, longest, draw, 0
+
+    def next(self) -> float:
+        whole = min(self._longest, self._first * 2.0 ** min(self._times, 60))
+        self._times += 1
+        return whole * (1 - 0.5 * self._draw())
+
+    def reset(self) -> None:
+        self._times = 0
+
+
+def key_of(message: EventMessage) -> str:
+    """The idempotency key: which phase of which event this is, the same in every delivery of it.
+
+    `seq` is the number in the history; it is only unique together with the session that gave it out, because
+    a power cut can take the end of a history, whose numbers are then given out anew. Both are in the stored
+    message, so the key needs nothing that a restart could forget. Holds only letters, digits, "-" and "_".
+    """
+    return f"{re.sub(r'[^A-Za-z0-9]', lambda c: f'_{ord(c[0]):x}_', message.session)}-{message.seq}"
+
+
+def gap_line(gap: Gap) -> str:
+    """What is missing, for people."""
+    why = {"expired": "no longer in the publisher's history", "no replay": "the publisher gives no history"}
+    return (
+        f"{gap.count} event message(s), numbers {gap.first} to {gap.last}, cannot be had any more"
+        f" ({why.get(gap.reason, gap.reason)}); going on behind them"
+    )
+
+
+def read_secret(file: str | None, option: str, variable: str) -> str | None:
+    """The text of a secret file or, without one, of an environment variable; None where there is neither.
+
+    Raises ConfigError where the file cannot be read or others on this machine can read it.
+    """
+    if file is None:
+        return os.environ.get(variable) or None
+    path = Path(file).expanduser()
+    try:
+        text, mode = path.read_text("utf-8"), path.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{option}: cannot read {path}: {error}") from error
+    if sys.platform != "win32" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(
+            f"{option}: {path} is a secret that others on this machine can read; mend it: chmod 600 {path}"
+        )
+    return text.strip() or None

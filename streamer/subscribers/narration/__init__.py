@@ -1,0 +1,1 @@
+"""What is said when: shared by speech and captions."""

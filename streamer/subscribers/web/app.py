@@ -1,0 +1,213 @@
+"""The page's server as an ASGI application: what can be asked for, and the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from streamer import __version__
+from streamer.errors import BusError
+from streamer.subscribers.web import recordings
+from streamer.subscribers.web.event_search import Query, Search, SearchError
+from streamer.subscribers.web.event_stream import EventStream
+from streamer.subscribers.web.feed import Feed
+from streamer.subscribers.web.guard import HEALTH, Guard, Rules
+from streamer.subscribers.web.live_pictures import Pictures
+from streamer.subscribers.web.mailboxes import FullError, Hub
+from streamer.subscribers.web.page_state import Json, Place
+from streamer.subscribers.web.requester import Asker, BusAddress, refusal
+from streamer.system.clock import SYSTEM_CLOCK, Clock
+
+PAGE = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+LARGEST_BODY = 4096  # bytes
+BODY_TIMEOUT = 5.0  # seconds
+LONGEST_NAME = 500  # characters
+SEARCHES = 4  # that may wait for the publisher at the same time
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the page shows, and to whom."""
+
+    bus: BusAddress = field(default_factory=BusAddress)
+    rules: Rules = field(default_factory=Rules)
+    recordings: Path | None = None  # folder of snapshots and clips
+    alerts: tuple[str, ...] = ()  # labels that are alerts until a reader chooses others
+    pages: int = 64  # that may be open at the same time
+
+
+class Page:
+    """The answers. Everything lives on the event loop that serves it."""
+
+    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._settings, self._clock = settings, clock
+        self.hub = Hub(settings.pages)
+        self._ask = Asker(settings.bus)
+        self._search = Asker(settings.bus)  # a long search keeps no correction waiting
+        self._searching = 0
+        self.feed = Feed(settings.bus, self.hub, self._ask, clock)
+        self._pictures = Pictures(settings.bus, self.hub, clock)
+        self._files = dict(_files())
+
+    def app(self) -> ASGIApp:
+        """The application, with its guard around it."""
+        routes = [
+            Route("/", self._static),
+            *(Route(f"/{name}", self._static) for name in self._files if name != "index.html"),
+            Route("/stream", self._stream),
+            Route("/history", self._history),
+            Route("/preview", self._preview),
+            Route("/recordings", self._recordings),
+            Route("/recording", self._recording),
+            Route("/mark", self._mark, methods=["POST"]),
+            Route(HEALTH, self._health),
+        ]
+        return Guard(Starlette(routes=routes, lifespan=self._life), self._settings.rules)
+
+    @asynccontextmanager
+    async def _life(self, _app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for asker in (self._ask, self._search):
+                stack.callback(asker.close)
+            tasks = [asyncio.create_task(self.feed.run()), asyncio.create_task(self._pictures.run())]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- what is asked for
+
+    async def _static(self, request: Request) -> Response:
+        name = request.url.path.lstrip("/") or "index.html"
+        headers = {"cache-control": "no-cache"}
+        return Response(self._files[name], media_type=PAGE[Path(name).suffix], headers=headers)
+
+    async def _health(self, _request: Request) -> Response:
+        return JSONResponse({"status": "ok", "version": __version__})
+
+    async def _stream(self, request: Request) -> ASGIApp | Response:
+        last = request.headers.get("last-event-id") or request.query_params.get("last")
+        if request.method != "GET":  # so that a page can ask why it gets no stream
+            return Response(status_code=503 if self.hub.full else 200, media_type="text/event-stream")
+        try:
+            box = self.hub.join()
+        except FullError as error:
+            return PlainTextResponse(f"{error}\n", 503, {"retry-after": "10"})
+        hello = {
+            "version": __version__,
+            "alerts": list(self._settings.alerts),
+            "recordings": self._settings.recordings is not None,
+        }
+        return EventStream(self.hub, box, self.feed, self._ask, Place.parse(last), hello)
+
+    async def _history(self, request: Request) -> Response:
+        try:
+            query = Query.read(dict(request.query_params))
+        except SearchError as error:
+            return _wrong(400, "bad_request", str(error))
+        if self._searching >= SEARCHES:
+            return _wrong(503, "busy", "other searches are under way; try again")
+        self._searching += 1
+        try:
+            return JSONResponse(await Search(self._search, query).run(self._clock.wall()))
+        except BusError as error:
+            return _wrong(502, *refusal(error))
+        finally:
+            self._searching -= 1
+
+    async def _preview(self, request: Request) -> Response:
+        data = self._pictures.jpeg(request.query_params.get("camera", ""))
+        if data is None:
+            return PlainTextResponse("there is no live picture of this camera\n", 404)
+        return Response(data, media_type="image/jpeg")
+
+    async def _recordings(self, request: Request) -> Response:
+        camera, event = (request.query_params.get(key, "") for key in ("camera", "event"))
+        kinds = await asyncio.to_thread(recordings.kinds_of, self._settings.recordings, camera, event)
+        return JSONResponse({"kinds": kinds})
+
+    async def _recording(self, request: Request) -> Response:
+        camera, event, kind = (request.query_params.get(key, "") for key in ("camera", "event", "kind"))
+        path = await asyncio.to_thread(recordings.path_of, self._settings.recordings, camera, event, kind)
+        if path is None:
+            return PlainTextResponse("there is no such recording\n", 404)
+        return FileResponse(path, media_type=recordings.MEDIA[kind], headers={"cache-control": "private"})
+
+    async def _mark(self, request: Request) -> Response:
+        try:
+            mark = await _read_mark(request)
+        except _RefusedError as error:
+            return _wrong(error.status, "bad_request", str(error))
+        try:
+            reply = await self._ask("mark", **mark)
+        except BusError as error:
+            code, message = refusal(error)
+            if code == "unknown_op":
+                return _wrong(501, code, "the running streamer is too old to keep corrections")
+            return _wrong(502, code, message)
+        return JSONResponse({key: value for key, value in reply.items() if key != "id"})
+
+
+class _RefusedError(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def _read_mark(request: Request) -> Json:
+    """The correction in a request: camera, event, and the right label or None. Raises _RefusedError."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise _RefusedError(415, "send application/json")
+    try:
+        given = json.loads(await asyncio.wait_for(_body(request), BODY_TIMEOUT))
+    except TimeoutError:
+        raise _RefusedError(408, f"the request did not arrive within {BODY_TIMEOUT:g} s") from None
+    except (ValueError, RecursionError, ClientDisconnect):
+        raise _RefusedError(400, "the request is no JSON") from None
+    if not isinstance(given, dict):
+        raise _RefusedError(400, "send one JSON object")
+    mark = {key: given.get(key) for key in ("camera", "event", "label")}
+    for key, value in mark.items():
+        if value is None and key == "label":
+            continue  # nothing of the kind happened
+        if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_NAME:
+            raise _RefusedError(400, f"{key} must be text of 1 to {LONGEST_NAME} characters")
+    return mark
+
+
+async def _body(request: Request) -> bytes:
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > LARGEST_BODY:
+            raise _RefusedError(413, f"a request may have {LARGEST_BODY} bytes")
+    return bytes(data)
+
+
+def _wrong(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"error": message, "code": code}, status)
+
+
+def _files() -> list[tuple[str, bytes]]:
+    """The page's files, as they are in the package."""
+    folder: Any = resources.files("streamer.subscribers.web").joinpath("page")
+    return [(file.name, file.read_bytes()) for file in folder.iterdir() if Path(file.name).suffix in PAGE]

@@ -1,0 +1,123 @@
+"""The stream of news to one browser: server-sent events, resumed where it left off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from starlette.types import Receive, Scope, Send
+
+from streamer.bus.messages import EventMessage, parse
+from streamer.errors import BusError
+from streamer.subscribers.web.feed import Feed
+from streamer.subscribers.web.mailboxes import Hub, Mailbox, sse
+from streamer.subscribers.web.page_state import Json, Place, record_of
+from streamer.subscribers.web.requester import Ask
+
+BEAT = 2.0  # seconds without news after which a sign of life is sent
+PAUSE = 0.2  # seconds between two deliveries: news that come close together travel together
+STUCK = 20.0  # seconds after which a browser that does not read is given up
+PAGES = 8  # of the history, that are read for a browser that was away
+PAGE = 2000  # phases of events
+
+
+class EventStream:
+    """An ASGI application that answers one request; `join` has given it its mailbox."""
+
+    def __init__(self, hub: Hub, box: Mailbox, feed: Feed, ask: Ask, last: Place | None, hello: Json) -> None:
+        self._hub, self._box, self._feed, self._ask = hub, box, feed, ask
+        self._last, self._hello = last, hello
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),  # a proxy in between must not collect
+        ]
+        leaving = asyncio.ensure_future(self._watch(receive))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            async for data in self._pieces():
+                body = {"type": "http.response.body", "body": data, "more_body": True}
+                if not await self._within(send(body), STUCK):
+                    return  # it does not read: the connection is closed
+            with contextlib.suppress(OSError):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._hub.leave(self._box)
+            leaving.cancel()
+
+    async def _within(self, sending: object, seconds: float) -> bool:
+        """Send; False where it takes too long, or the program ends meanwhile."""
+        task = asyncio.ensure_future(sending)  # type: ignore[call-overload]
+        try:
+            for _ in range(int(seconds / 0.25)):
+                done, _pending = await asyncio.wait({task}, timeout=0.25)
+                if done:
+                    task.result()
+                    return True
+                if self._box.closed:
+                    return False
+            return False
+        finally:
+            task.cancel()
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._box.close()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        yield b"retry: 1000\n\n" + sse("hello", self._hello)
+        while not self._box.closed:
+            if self._box.behind:
+                yield await self._catch_up()
+            data = self._box.take()
+            if data:
+                yield data
+                if self._feed.place is not None:
+                    self._last = self._feed.place
+                await asyncio.sleep(PAUSE)
+                continue
+            await self._box.wait(BEAT)
+            if not self._box.closed and not self._box.behind:
+                yield self._box.take() or b"event: beat\ndata: {}\n\n"
+
+    async def _catch_up(self) -> bytes:
+        """The whole state, preceded by what it does not reach back to."""
+        missed: dict[str, Json] = {}
+        complete = True
+        if self._feed.missing_after(self._last):
+            missed, complete = await self._from_history(self._last)
+        # From here to the end without a pause: what arrives later is put into the mailbox.
+        self._box.caught_up()
+        state = self._feed.state()
+        known = {told["id"] for told in state["events"]}
+        state["missed"] = [told for told in missed.values() if told["id"] not in known]
+        state["complete"] = complete
+        place = self._feed.place
+        if place is not None:
+            self._last = place
+        return sse("state", state, place)
+
+    async def _from_history(self, last: Place | None) -> tuple[dict[str, Json], bool]:
+        assert last is not None
+        found: dict[str, Json] = {}
+        seq, session = last.seq, last.session
+        for _ in range(PAGES):
+            try:
+                reply = await self._ask("events", after=seq, session=session, limit=PAGE)
+                messages = [parse(item) for item in reply["events"]]
+            except (BusError, ValueError, KeyError, TypeError):
+                return found, False
+            for message in messages:
+                if isinstance(message, EventMessage):
+                    found[message.id] = record_of(message)
+                    seq, session = message.seq, message.session
+            if not reply.get("more") or not messages or self._feed.memory.reaches(seq):
+                return found, True
+        return found, False
+
+
+MakeStream = Callable[[Place | None], EventStream]

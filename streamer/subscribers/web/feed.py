@@ -1,0 +1,152 @@
+"""Follows the publisher and tells the browsers: the only place where news come in.
+
+A subscriber with replay: of events nothing is missed, whoever was restarted. Browsers get events only once
+the subscriber has caught up, so that the number a browser remembers always means "everything before it".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from streamer.bus.messages import (
+    EventMessage,
+    Gap,
+    HeartbeatMessage,
+    Message,
+    PredictionMessage,
+    StatusMessage,
+    parse_snapshot,
+)
+from streamer.bus.since import Since
+from streamer.bus.subscriber import AsyncSubscriber
+from streamer.errors import BusError
+from streamer.subscribers.web.mailboxes import Hub, sse
+from streamer.subscribers.web.page_state import WINDOW, Json, Memory, Place
+from streamer.subscribers.web.requester import Ask, BusAddress
+from streamer.system.clock import SYSTEM_CLOCK, Clock
+
+LOOK = 0.5  # seconds between two looks at whether the publisher is still there
+AGAIN = 3.0  # seconds before another attempt where the publisher refused us
+TOPICS = ["event/", "status/", "prediction/", "heartbeat/"]
+
+
+class Feed:
+    """`run` follows until it is cancelled; the rest is what is known."""
+
+    def __init__(self, bus: BusAddress, hub: Hub, ask: Ask, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._bus, self._hub, self._ask, self._clock = bus, hub, ask, clock
+        self.memory = Memory()
+        self.link: Json = {"state": "connecting", "since": clock.wall(), "detail": ""}
+        self.place: Place | None = None  # of the newest event; None until everything before it is known
+        self._since: Since = max(0.0, clock.wall() - WINDOW)
+        self._session = ""
+        self._journal = ""
+        self._newest = 0  # number of the newest event, as the publisher says
+        self._snapshots: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Follow the publisher for ever."""
+        try:
+            while True:
+                try:
+                    async with self._bus.subscriber(TOPICS, since=self._since) as subscriber:
+                        await self._follow(subscriber)
+                except BusError as error:
+                    self._tell_link("refused", str(error))
+                    await asyncio.sleep(AGAIN)
+        finally:
+            for task in self._snapshots:
+                task.cancel()
+
+    async def _follow(self, subscriber: AsyncSubscriber) -> None:
+        while True:
+            message = await subscriber.receive(LOOK)
+            if message is not None:
+                self._take(message)
+            position = subscriber.position
+            self._since = position or self._since
+            self._look(subscriber.connected, None if position is None else position[1])
+
+    def _look(self, connected: bool, reached: int | None) -> None:
+        """Is the publisher there, and is everything it has said known here? `reached`: the newest number."""
+        if connected:
+            self._tell_link("live")
+        elif self.link["state"] == "live":
+            self._tell_link("silent", "nothing was heard from it for 3 seconds")
+        if self._session and self.place is None and reached is not None and reached >= self._newest:
+            self.memory.synced(reached)
+            self._set_place(reached, self._session)
+            self._hub.resync()
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, HeartbeatMessage):
+            self._heartbeat(message)
+        elif isinstance(message, EventMessage):
+            told = self.memory.event(message)
+            if self.place is not None:
+                self._set_place(message.seq, message.session)
+                self._hub.tell(("event", message.id), sse("event", told, self.place))
+        elif isinstance(message, StatusMessage):
+            if self.memory.status(message):
+                status = self.memory.statuses[message.camera]
+                self._hub.tell(("status", message.camera), sse("status", status))
+        elif isinstance(message, PredictionMessage):
+            if self.memory.prediction(message):
+                told = self.memory.predictions[message.camera][message.model]
+                self._hub.tell(("prediction", message.camera, message.model), sse("prediction", told))
+        elif isinstance(message, Gap) and message.kind == "event":
+            data = {"count": message.count, "reason": message.reason}
+            self._hub.tell(("gap", message.first), sse("gap", data))
+
+    def _heartbeat(self, beat: HeartbeatMessage) -> None:
+        self._newest = beat.last_event_seq
+        self.memory.forget(self._clock.wall())
+        journal = str(beat.raw.get("journal", ""))
+        if journal != self._journal:
+            if self._journal:
+                self.memory.new_history()
+            self._journal = journal
+            self.place = None  # until everything of that history is known
+        if beat.session != self._session:
+            self._session = beat.session
+            self.place = None
+            self._begin_snapshot()
+        elif self.memory.keep_cameras(beat.cameras):
+            self._hub.resync()
+
+    def _set_place(self, seq: int, session: str) -> None:
+        self.place = Place.parse(str(Place(seq, session, self._journal)))
+
+    def _begin_snapshot(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._snapshot())
+        self._snapshots.add(task)
+        task.add_done_callback(self._snapshots.discard)
+
+    async def _snapshot(self) -> None:
+        """Statuses are repeated every 5 s only: ask for them at once. Where that fails they come anyway."""
+        with contextlib.suppress(BusError, ValueError):
+            self.memory.snapshot(parse_snapshot(await self._ask("snapshot")))
+            self._hub.resync()
+
+    def _tell_link(self, state: str, detail: str = "") -> None:
+        if (state, detail) != (self.link["state"], self.link["detail"]):
+            self.link = {"state": state, "since": self._clock.wall(), "detail": detail}
+            self._hub.tell("link", sse("link", self.link))
+
+    # ---- for a browser that was away
+
+    def missing_after(self, place: Place | None) -> bool:
+        """Whether something that came after `place` is no longer, or not yet, in the memory."""
+        if place is None or self.place is None or place.journal != self.place.journal:
+            return False
+        return not self.memory.reaches(place.seq)
+
+    def state(self) -> Json:
+        """Everything, for one browser."""
+        return {
+            **self.memory.state(),
+            "link": self.link,
+            "now": self._clock.wall(),
+            "endpoint": self._bus.endpoint,
+        }

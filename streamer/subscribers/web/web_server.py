@@ -1,0 +1,144 @@
+"""Serving the page: the socket, uvicorn, and an end within 3 seconds whoever still listens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from streamer.errors import ConfigError
+from streamer.subscribers.web.app import Page, Settings
+from streamer.subscribers.web.guard import LARGEST_HEAD
+
+CONNECTIONS = 192  # beyond the streams
+DEAD_PEER = 30_000  # milliseconds after which the system gives up a peer that takes nothing
+_WHY = {
+    errno.EADDRINUSE: "the port is in use; take another, or 0 for a free one",
+    errno.EACCES: "not allowed; ports below 1024 need rights that this user lacks",
+}
+FIRST_REQUEST = 10.0  # seconds for a new connection's first request to come whole
+GRACE = 1  # seconds for requests in progress when the program ends
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files for https."""
+
+    certificate: Path
+    key: Path
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises ConfigError where the address cannot be had."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        made = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"--bind {host}:{port}: no such address: {error.strerror}") from error
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # taken over by each connection
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER)
+        made.bind(address)
+        made.listen(256)  # so that "address in use" is said here
+    except OSError as error:
+        made.close()
+        why = _WHY.get(error.errno or 0, str(error.strerror))
+        raise ConfigError(f"--bind {host}:{port}: {why}") from error
+    return made
+
+
+class _Protocol(H11Protocol):
+    """A connection on which no request comes is closed: there is only so much room for connections."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(FIRST_REQUEST, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: whoever runs it says when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(
+    settings: Settings,
+    listening: socket.socket,
+    stop: threading.Event,
+    *,
+    tls: Tls | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until `stop` is set; returns within 3 s from then. Closes the socket.
+
+    Raises:
+        ConfigError: the certificate cannot be used.
+    """
+    logging.getLogger("uvicorn.error").addFilter(_worth_saying)
+    # the bus needs a loop that watches sockets, which is not the default on Windows
+    with contextlib.closing(listening), asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(_serve(settings, listening, stop, tls, on_ready))
+
+
+async def _serve(
+    settings: Settings,
+    listening: socket.socket,
+    stop: threading.Event,
+    tls: Tls | None,
+    on_ready: Callable[[], None],
+) -> None:
+    page = Page(settings)
+    config = uvicorn.Config(
+        page.app(), loop="none", http=_Protocol, ws="none", lifespan="on", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE, timeout_keep_alive=15,
+        limit_concurrency=settings.pages + CONNECTIONS, h11_max_incomplete_event_size=LARGEST_HEAD,
+        ssl_certfile=None if tls is None else str(tls.certificate),
+        ssl_keyfile=None if tls is None else str(tls.key),
+    )  # fmt: skip
+    try:
+        config.load()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the certificate or its key cannot be used: {error}") from error
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        page.hub.close()
+        server.should_exit = True
+
+    def wait() -> None:
+        stop.wait()
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(end)
+
+    threading.Thread(target=wait, name="web-stop", daemon=True).start()
+    on_ready()
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        stop.set()  # ends the thread
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Requests are left in the middle where a browser does not read, and at the end: no news."""
+    text = record.getMessage()
+    cancelled = record.exc_info is not None and record.exc_info[0] is asyncio.CancelledError
+    quiet = text.startswith("ASGI callable returned without completing") or "graceful shutdown" in text
+    return not (cancelled or quiet)

@@ -1,0 +1,1 @@
+"""What the program needs of the machine: time, threads, memory, signals, files, packages, redaction."""

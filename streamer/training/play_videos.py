@@ -1,0 +1,150 @@
+"""Runs videos through the program itself, as fast as it goes, and collects what it says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config import BusConfig, CameraConfig, Config, JournalConfig, Pace
+from streamer.errors import ModelError, SourceOpenError, StreamerError
+from streamer.events.rules import EventLabels
+from streamer.pipeline.pipeline import EXIT_MODEL, EXIT_SOURCE, Pipeline
+from streamer.recognition.recognizer import Recognizer
+from streamer.training.stream_scores import Found, Scored, Watched
+from streamer.types import ModelSpec, Window
+
+CAMERA = "video"
+MOST_LABELS = 1000  # what a prediction can list
+
+
+class Shared:
+    """A loaded model that several pipelines use one after the other: their end does not close it."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self._recognizer = recognizer
+        self.spec: ModelSpec = recognizer.spec
+        self.preprocess_s = 0.0
+
+    def reduce(self, image: NDArray[Any]) -> NDArray[Any]:
+        return self._recognizer.reduce(image)
+
+    def predict(self, windows: Sequence[Window]) -> list[NDArray[Any]]:
+        scores = self._recognizer.predict(windows)
+        self.preprocess_s = self._recognizer.preprocess_s
+        return scores
+
+    def warm_up(self) -> None:
+        self._recognizer.warm_up()
+
+    def forget(self, camera: str) -> None:
+        self._recognizer.forget(camera)
+
+    def close(self) -> None:
+        """Only the owner closes it."""
+
+
+class _Collector:
+    """A sink that keeps predictions and events."""
+
+    def __init__(self) -> None:
+        self.predictions: list[Mapping[str, Any]] = []
+        self.events: list[Mapping[str, Any]] = []
+
+    def send(self, topic: str, message: Mapping[str, Any]) -> None:
+        if message["type"] == "prediction":
+            self.predictions.append(message)
+        elif message["type"] == "event" and message["event"]["phase"] == "end":
+            self.events.append(message["event"])
+
+
+def watch(path: Path, config: Config, recognizer: Recognizer, stop: threading.Event | None = None) -> Watched:
+    """One video through the pipeline that `streamer run --pace fast` uses; nothing is skipped.
+
+    Args:
+        path: the video.
+        config: model and events; its cameras, bus and journal are not used.
+        recognizer: the loaded model of `config`; it stays open.
+        stop: set, it ends early and what was seen until then is returned.
+
+    Raises:
+        SourceOpenError: the video cannot be opened.
+        ModelError: the model failed, or a prediction was lost.
+    """
+    one = Config(
+        cameras=(CameraConfig(name=CAMERA, source=str(path.resolve())),),
+        model=config.model.model_copy(update={"top": MOST_LABELS}),
+        events=config.events,
+        capture=config.capture.model_copy(update={"give_up": True}),
+        bus=BusConfig(bind="", requests=""),
+        journal=JournalConfig(path=""),
+        pace=Pace.FAST,
+    )
+    sink = _Collector()
+    with Pipeline(one, recognizer=Shared(recognizer), sinks=[sink]) as pipeline:
+        code = pipeline.run(stop or threading.Event())
+        status = pipeline.stats().cameras[0].status
+        problems: list[StreamerError] = pipeline.problems
+        broken = [note for note in pipeline.stats().notes if "failed" in note]
+    if code == EXIT_SOURCE:
+        raise SourceOpenError(status.detail or f"{path} cannot be opened")
+    if code == EXIT_MODEL:
+        raise problems[0] if problems else ModelError(f"{path}: the model failed")
+    if broken:
+        raise ModelError(f"{path}: messages were lost, so the numbers would be wrong: {broken[-1]}")
+    return _watched(path, config, recognizer.spec, sink)
+
+
+def _watched(path: Path, config: Config, spec: ModelSpec, sink: _Collector) -> Watched:
+    ids = [message["window"]["id"] for message in sink.predictions]
+    if ids != list(range(1, len(ids) + 1)):
+        raise ModelError(
+            f"{path}: {max(ids, default=0) - len(ids)} windows got no prediction; the numbers would be wrong"
+        )
+    labels = EventLabels(spec.name, spec.labels, config.events)
+    kept = [i for i, name in enumerate(labels.names) if i >= len(spec.labels) or not _grouped(config, name)]
+    windows = []
+    for message in sink.predictions:
+        by_label = {item["label"]: item["score"] for item in message["top"]}
+        raw = np.array([by_label.get(label, 0.0) for label in spec.labels])
+        scores = labels.scores(raw, spec.independent)[kept]
+        window, stable = message["window"], message["stable"]
+        windows.append(
+            Scored(
+                window["media_start"],
+                window["media_end"],
+                scores,
+                None if stable is None else stable["label"],
+            )
+        )
+    events = tuple(
+        Found(
+            event["label"],
+            event["media_started_at"],
+            event["media_decided_at"],
+            event["media_ended_at"],
+            event["peak"],
+        )
+        for event in sink.events
+    )
+    seen = windows[-1].end if windows else 0.0
+    return Watched(path.name, tuple(labels.names[i] for i in kept), tuple(windows), events, seen)
+
+
+def _grouped(config: Config, name: str) -> bool:
+    return any(name in members for members in config.events.groups.values())
+
+
+def watch_all(
+    paths: Sequence[Path], config: Config, recognizer: Recognizer, say: Callable[[str], None]
+) -> list[Watched]:
+    """`watch` for each video, one after the other; `say` hears which one is next."""
+    watched = []
+    for number, path in enumerate(paths, 1):
+        say(f"{path.name} ({number} of {len(paths)})")
+        watched.append(watch(path, config, recognizer))
+    return watched

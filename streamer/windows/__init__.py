@@ -1,0 +1,1 @@
+"""Which frames make a window: the ring of a camera's newest frames, and frames chosen from it by time."""
