@@ -1,0 +1,298 @@
+"""Keys: who has an allowed one gets everything, who has not gets nothing, and both are told."""
+
+from __future__ import annotations
+
+import argparse
+import stat
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+import zmq.auth
+
+from streamer.bus import Publisher, Subscriber, keys
+from streamer.bus.requests import Peer
+from streamer.bus.security import ClientKeys, KeyPair, ServerKeys, read_key
+from streamer.config import BusConfig
+from streamer.errors import BusError
+from tests.helpers.bus_parts import FREE, collect, connect, event, events_of, no_leaks, publisher, until
+
+pytestmark = [
+    pytest.mark.usefixtures("no_leaks"),
+    pytest.mark.skipif(not zmq.has("curve"), reason="this ZeroMQ has no CURVE"),
+]
+__all__ = ["no_leaks"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Keys of a publisher and of one client, which is allowed."""
+    for name in ("server", "client"):
+        keys.new_pair(tmp_path, name)
+    keys.allow(tmp_path, str(tmp_path / "client.key"), None)
+    return tmp_path
+
+
+@pytest.fixture
+def stranger(folder: Path) -> Path:
+    """Another client, with keys of its own and the publisher's public key."""
+    other = folder / "stranger"
+    keys.new_pair(other, "client")
+    (other / "server.key").write_text((folder / "server.key").read_text())
+    return other
+
+
+def secure(folder: Path, **more: Any) -> Publisher:
+    return publisher(bus=BusConfig(bind=FREE, keys=str(folder)), **more)
+
+
+def test_an_allowed_client_gets_messages_history_and_answers(folder: Path) -> None:
+    with secure(folder) as bus:
+        bus.event(event("before"))
+        with Subscriber(bus.endpoint, topics=["event/"], since=0.0, keys=folder) as subscriber:
+            found = collect(subscriber, lambda found: len(found) >= 1)
+            bus.event(event("live"))
+            found += collect(subscriber, lambda found: len(found) >= 1)
+            assert events_of(found) == [1, 2]
+            assert subscriber.snapshot().last_event_seq == 2
+        assert bus.refused == 0
+
+
+def refused(endpoint: str, place: Path | None) -> str:
+    with Subscriber(endpoint, keys=place) as subscriber:
+        for _ in range(50):
+            try:
+                assert subscriber.receive(0.1) is None, "a refused client must get nothing"
+            except BusError as error:
+                return str(error)
+    raise AssertionError("the refusal was never told")
+
+
+def test_an_unknown_key_gets_nothing_and_both_sides_say_so(folder: Path, stranger: Path) -> None:
+    lines: list[str] = []
+    with secure(folder, on_problem=lines.append) as bus:
+        bus.event(event())
+        assert "refused our key" in refused(bus.endpoint, stranger)
+        until(lambda: bus.refused >= 1)
+        assert "not allowed" in lines[0]
+        assert read_key(stranger / "client.key").public.decode() in lines[0], "the line says which key"
+        refused(bus.endpoint, stranger)
+        until(lambda: bus.refused >= 2)
+        assert len(lines) == 1, "the same refusal is told once a minute"
+
+
+def test_requests_need_the_key_too(folder: Path, stranger: Path) -> None:
+    with secure(folder) as bus, zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        ClientKeys.load(stranger).arm(socket)
+        socket.linger, socket.rcvtimeo = 0, 500
+        socket.connect(bus.requests_endpoint or "")
+        socket.send(b'{"op":"snapshot"}')
+        with pytest.raises(zmq.Again):
+            socket.recv()
+        until(lambda: bus.refused >= 1)
+
+
+def test_without_encryption_there_is_nothing_to_be_had(folder: Path) -> None:
+    with secure(folder) as bus:
+        assert "wants encryption" in refused(bus.endpoint, None)
+        until(lambda: bus.refused >= 1)
+
+
+def test_the_wrong_server_key_is_named_as_the_likely_cause(folder: Path, stranger: Path) -> None:
+    keys.new_pair(folder / "elsewhere", "server")
+    (stranger / "server.key").write_text((folder / "elsewhere" / "server.key").read_text())
+    with secure(folder) as bus:
+        assert "server.key is not this publisher's" in refused(bus.endpoint, stranger)
+
+
+def test_keys_against_a_publisher_without_any(folder: Path) -> None:
+    with publisher() as bus:
+        assert "uses no encryption" in refused(bus.endpoint, folder)
+
+
+def test_a_client_allowed_while_running_may_connect_and_one_removed_may_not(
+    folder: Path, stranger: Path
+) -> None:
+    with secure(folder) as bus:
+        refused(bus.endpoint, stranger)
+        file = keys.allow(folder, str(stranger / "client.key"), "friend")
+        with Subscriber(bus.endpoint, keys=stranger) as subscriber:
+            connect(subscriber)
+        file.unlink()
+        refused(bus.endpoint, stranger)
+
+
+def test_operations_are_told_whose_key_asks(folder: Path) -> None:
+    peers: list[Peer] = []
+
+    def who(request: object, peer: Peer) -> dict[str, Any]:
+        peers.append(peer)
+        return {}
+
+    with secure(folder, handlers={"who": who}) as bus, Subscriber(bus.endpoint, keys=folder) as subscriber:
+        subscriber.request("who")
+    assert peers[0].key == "client"
+
+
+def test_keys_allow_other_interfaces_and_their_absence_does_not(folder: Path) -> None:
+    with publisher(bus=BusConfig(bind="tcp://0.0.0.0:0", keys=str(folder))) as bus:
+        port = bus.endpoint.rsplit(":", 1)[1]
+        with Subscriber(f"tcp://127.0.0.1:{port}", topics=["event/"], since=0.0, keys=folder) as subscriber:
+            bus.event(event())
+            assert events_of(collect(subscriber, lambda found: bool(found))) == [1], (
+                "the wildcard host is replaced"
+            )
+    with pytest.raises(BusError, match="streamer keys new server"):
+        publisher(bus=BusConfig(bind="tcp://0.0.0.0:0")).__enter__()
+
+
+def test_a_publisher_without_allowed_clients_says_so(tmp_path: Path) -> None:
+    keys.new_pair(tmp_path, "server")
+    lines: list[str] = []
+    with secure(tmp_path, on_problem=lines.append):
+        pass
+    assert "no client may connect yet" in lines[0]
+
+
+def test_a_damaged_allowed_key_is_named_and_harms_nobody_else(folder: Path) -> None:
+    (folder / "allowed" / "broken.key").write_text("what is this")
+    lines: list[str] = []
+    with secure(folder, on_problem=lines.append) as bus, Subscriber(bus.endpoint, keys=folder) as subscriber:
+        connect(subscriber)
+    assert any("broken.key" in line for line in lines)
+
+
+def test_many_strangers_do_not_keep_an_allowed_client_out(folder: Path, stranger: Path) -> None:
+    stop = threading.Event()
+
+    def knock(endpoint: str) -> None:
+        while not stop.is_set():
+            with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+                ClientKeys.load(stranger).arm(socket)
+                socket.linger = 0
+                socket.connect(endpoint)
+                stop.wait(0.01)
+
+    with secure(folder) as bus:
+        knocking = threading.Thread(target=knock, args=[bus.endpoint])
+        knocking.start()
+        try:
+            with Subscriber(bus.endpoint, keys=folder) as subscriber:
+                connect(subscriber)
+            until(lambda: bus.refused >= 3)
+        finally:
+            stop.set()
+            knocking.join()
+
+
+# ---- key files
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
+def test_secret_keys_are_for_their_owner_only(folder: Path) -> None:
+    for name in ("server", "client"):
+        assert stat.S_IMODE((folder / f"{name}.key_secret").stat().st_mode) == 0o600
+        assert "secret-key" not in (folder / f"{name}.key").read_text()
+    (folder / "client.key_secret").chmod(0o644)
+    with pytest.raises(BusError, match="chmod 600"):
+        ClientKeys.load(folder)
+
+
+def test_key_files_are_zeromqs_own_format(folder: Path) -> None:
+    public, secret = zmq.auth.load_certificate(folder / "server.key_secret")
+    assert KeyPair(public, secret) == read_key(folder / "server.key_secret")
+    zmq.auth.create_certificates(folder, "other")
+    assert read_key(folder / "other.key").public == zmq.auth.load_certificate(folder / "other.key")[0]
+
+
+def test_a_secret_is_in_no_repr_and_no_error(folder: Path) -> None:
+    pair = read_key(folder / "server.key_secret")
+    assert pair.secret is not None
+    secret = pair.secret.decode()
+    assert secret not in repr(pair)
+    assert secret not in repr(ClientKeys.load(folder))
+    text = (folder / "server.key_secret").read_text()
+    (folder / "server.key_secret").write_text(text.replace(secret, secret[:-1] + "~"))
+    with pytest.raises(BusError) as caught:
+        ServerKeys.load(folder)
+    assert secret[:20] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "client.key_secret").unlink(), "cannot read the key file"),
+        (lambda folder: (folder / "server.key").unlink(), "cannot read the key file"),
+        (lambda folder: (folder / "server.key").write_bytes(b"\xff\xfe"), "cannot read the key file"),
+        (lambda folder: (folder / "server.key").write_text("hello"), "no key file"),
+        (
+            lambda folder: (folder / "client.key_secret").write_text((folder / "client.key").read_text()),
+            "no secret",
+        ),
+        (lambda folder: (folder / "server.key").write_text('public-key = "' + "é" * 40 + '"'), "damaged"),
+    ],
+)
+def test_each_spoilt_key_file_is_one_clear_line(
+    folder: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    spoil(folder)
+    with pytest.raises(BusError, match=message) as caught:
+        Subscriber("tcp://127.0.0.1:1", keys=folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_publisher_without_its_keys_does_not_start_open(tmp_path: Path) -> None:
+    with pytest.raises(BusError, match=r"server\.key_secret"):
+        secure(tmp_path).__enter__()
+
+
+# ---- streamer keys
+
+
+def command(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    keys.add_arguments(parser)
+    return keys.run(parser.parse_args(words))
+
+
+def test_new_allow_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here, there = str(tmp_path / "publisher"), str(tmp_path / "client")
+    assert command("list", "--dir", here) == 0
+    assert "no client may connect yet" in capsys.readouterr().out
+    assert command("new", "--dir", here) == 0
+    assert command("new", "client", "--dir", there) == 0
+    assert "streamer keys allow client.key" in capsys.readouterr().out
+    assert command("allow", f"{there}/client.key", "--name", "kitchen", "--dir", here) == 0
+    capsys.readouterr()
+    assert command("list", "--dir", here) == 0
+    public = read_key(Path(there) / "client.key").public.decode()
+    assert capsys.readouterr().out == f"kitchen  {public}\n"
+    assert command("allow", public, "--name", "kitchen", "--dir", here) == 0, "the same again is no error"
+
+
+def test_the_default_folder_is_the_users_own(own_folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("new") == 0
+    assert (keys.default_folder() / "server.key_secret").is_file()
+    assert keys.default_folder().is_relative_to(own_folders)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["new", "server"], "exists already"),
+        (["new", "../evil"], "cannot be a key's name"),
+        (["allow", "nothing.key"], "no such file"),
+        (["allow", "x" * 40], "--name NAME"),
+        (["allow", "!" * 40, "--name", "x y"], "cannot be a key's name"),
+        (["allow", "~" * 40, "--name", "bad"], "damaged"),
+    ],
+)
+def test_mistakes_are_one_line(folder: Path, words: list[str], message: str) -> None:
+    with pytest.raises(BusError, match=message) as caught:
+        command(*words, "--dir", str(folder))
+    assert "\n" not in str(caught.value)
+    assert [name for name, _ in keys.allowed(folder)] == ["client"], "nothing is left behind by a mistake"

@@ -1,0 +1,297 @@
+"""The command line: commands, options, exit codes, one-line errors, signals."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamer import errors
+from streamer.cli import command_line
+from streamer.cli.run import cameras_of, configuration
+from streamer.config import Config, Pace, Ui
+
+ROOT = Path(__file__).resolve().parents[2]
+QUIET = ["--bind", "tcp://127.0.0.1:0", "--requests", "", "--set", "journal.path="]
+posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+
+Captured = pytest.CaptureFixture[str]
+
+
+def options(*words: str, demo: bool = False) -> Config:
+    parser = argparse.ArgumentParser()
+    import_module("streamer.cli.run").add_arguments(parser)
+    return configuration(parser.parse_intermixed_args([*words, *["--demo-if-none"] * demo]))
+
+
+# --- help and unknown words ---
+
+
+def test_help_names_every_command_and_is_quick(capsys: Captured) -> None:
+    took = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "streamer", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        took.append(time.perf_counter() - started)
+    assert all(f"\n  {name} " in done.stdout for name in command_line.COMMANDS)
+    assert min(took) < 0.5
+
+
+@pytest.mark.parametrize("name", command_line.COMMANDS)
+def test_every_command_has_help(name: str, capsys: Captured) -> None:
+    assert command_line.main([name, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: streamer {name}")
+
+
+def test_version(capsys: Captured) -> None:
+    assert command_line.main(["--version"]) == 0
+    assert capsys.readouterr().out.split()[0] == "streamer"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["subscrbe"], "'subscrbe' is no command; did you mean subscribe?"),
+        (["0"], "'0' is no command; to watch it: streamer run 0"),
+        (["rtsp://me:hunter2@h/x"], "'rtsp://***@h/x' is no command; to watch it: streamer run rtsp://***@h/x"),
+        (["run"], "nothing to watch: name a SOURCE (0 is the first webcam, demo needs none), or list "
+         "cameras: in a --config FILE"),
+        (["run", "0", "--hop", "0"], "--hop: model.hop = '0': expected a number above 0"),
+        (["run", "0", "--device", "gpu"],
+         "--device: model.device = 'gpu': expected one of auto, cpu, cuda, mps"),
+        (["--config", "none.yaml"], "none.yaml: no such file; give the path of a config file"),
+        (["run", "--frames", "8"], "unrecognized arguments: --frames; see streamer run --help"),
+        (["--config"], "argument --config: expected one argument; see streamer run --help"),
+        (["check"], "name a config file: streamer check FILE"),
+        (["models", "show", "nobody/nothing"],
+         "'nobody/nothing' is neither in the table nor on this machine (a checkpoint need not be in the "
+         "table: streamer models get nobody/nothing fetches it); known: streamer models"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_one_line_and_code_2(words: list[str], line: str, capsys: Captured) -> None:
+    assert command_line.main(words) == 2
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", f"streamer: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError("x"), 2), (errors.BusError("x"), 2), (errors.DatasetError("x"), 2),
+        (errors.SourceOpenError("x"), 3), (errors.ModelLoadError("x"), 4), (errors.WindowShapeError("x"), 4),
+        (KeyboardInterrupt(), 130), (ValueError("rtsp://me:hunter2@h/"), 1),
+    ],
+)  # fmt: skip
+def test_exit_codes(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def raising(_: argparse.Namespace) -> int:
+        raise error
+
+    monkeypatch.setattr("streamer.cli.check.run", raising)
+    assert command_line.main(["check"]) == code
+    said = capsys.readouterr().err
+    assert ("Traceback" in said) is (code == 1)
+    assert "hunter2" not in said
+
+
+# --- options of run ---
+
+
+def test_sources_are_named_in_order() -> None:
+    names = [camera["name"] for camera in cameras_of(["0", "demo", "x.mp4", "demo"])]
+    assert names == ["cam0", "demo", "cam2", "cam3"]
+
+
+def test_every_option_reaches_its_key() -> None:
+    config = options(
+        "0", "--model", "m", "x.mp4", "--device", "cpu", "--precision", "bf16", "--engine", "torch",
+        "--hop", "0.2", "--interval", "0.3", "--top", "3", "--bind", "tcp://127.0.0.1:0", "--requests", "",
+        "--ui", "json", "--pace", "fast", "--loop", "--duration", "9", "--label", "waving",
+        "--label", "still", "--insecure-bind", "--set", "events.enter=0.6",
+        "--set", "cameras.cam1.enabled=false",
+    )  # fmt: skip
+    assert [(camera.source, camera.enabled) for camera in config.cameras] == [(0, True), ("x.mp4", False)]
+    model = config.model
+    assert (model.id, model.device, model.precision, model.engine) == ("m", "cpu", "bf16", "torch")
+    assert (model.hop, model.interval, model.top) == (0.2, 0.3, 3)
+    assert (config.bus.bind, config.bus.requests, config.bus.insecure_bind) == ("tcp://127.0.0.1:0", "", True)
+    assert (config.ui, config.pace, config.loop, config.duration) == (Ui.JSON, Pace.FAST, True, 9.0)
+    assert (config.events.include, config.events.enter) == (("waving", "still"), 0.6)
+    assert config.capture.give_up, "with SOURCEs the program ends when none can be had"
+
+
+def test_without_a_command_it_is_the_demo_and_loops() -> None:
+    config = options(demo=True)
+    assert [(camera.name, camera.source) for camera in config.cameras] == [("demo", "demo")]
+    assert config.loop
+    assert not options("--no-loop", demo=True).loop
+    assert not options("--pace", "fast", demo=True).loop
+    assert not options("demo").loop
+
+
+def test_the_demo_gives_way_to_a_files_cameras_and_they_to_sources(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("cameras: [{name: mine, source: 1}]\nevents: {enter: 0.6}\n", encoding="utf-8")
+    assert [camera.name for camera in options("--config", str(file), demo=True).cameras] == ["mine"]
+    config = options("--config", str(file), "0")
+    assert ([camera.name for camera in config.cameras], config.events.enter) == (["cam0"], 0.6)
+
+
+def test_the_environment_can_name_the_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMER_CAMERAS__0__NAME", "desk")
+    monkeypatch.setenv("STREAMER_CAMERAS__0__SOURCE", "2")
+    assert [(camera.name, camera.source) for camera in options().cameras] == [("desk", 2)]
+
+
+# --- check and models ---
+
+
+def test_check_names_the_cameras(capsys: Captured) -> None:
+    file = str(ROOT / "configs" / "cameras.yaml")
+    assert command_line.main(["check", file]) == 0
+    assert capsys.readouterr().out == f"{file}: ok, 2 cameras (front-door, desk), switched off: garage\n"
+
+
+def test_check_tells_every_mistake(tmp_path: Path, capsys: Captured) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("ui: x\nloop: x\n", encoding="utf-8")
+    assert command_line.main(["check", str(file)]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"streamer: {file}:1: ui = 'x'")
+    assert second.startswith(f"streamer: {file}:2: loop = 'x'")
+
+
+def test_check_prints_the_schema(capsys: Captured) -> None:
+    assert command_line.main(["check", "--schema"]) == 0
+    assert "cameras" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_models_lists_the_demo_as_here_and_the_published_ones(capsys: Captured) -> None:
+    assert command_line.main(["models", "--json"]) == 0
+    models = {model["id"]: model for model in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert models["demo"]["here"] is True
+    base = models["facebook/timesformer-base-finetuned-k400"]
+    assert (base["frames"], base["interval"], base["span"], base["licence"]) == (
+        8,
+        1.067,
+        7.47,
+        "CC-BY-NC-4.0",
+    )
+
+
+def test_models_table_is_aligned(capsys: Captured) -> None:
+    assert command_line.main(["models"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    place = header.index("licence")
+    assert all(row[place - 1] == " " and row[place] != " " for row in rows)
+
+
+# --- processes and signals ---
+
+
+@pytest.fixture
+def start() -> Iterator[Any]:
+    running: list[subprocess.Popen[str]] = []
+
+    def process(*words: str) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        running.append(child)
+        return child
+
+    yield process
+    for child in running:
+        child.kill()
+        child.communicate()
+
+
+@posix
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_ends_a_run_cleanly(start: Any, number: int, code: int) -> None:
+    child = start("-m", "streamer", "run", "demo", "--ui", "plain", *QUIET)
+    assert "publishing on tcp://127.0.0.1:" in child.stderr.readline()
+    child.send_signal(number)
+    _, said = child.communicate(timeout=15)
+    assert (child.returncode, said) == (code, "")
+
+
+HANGING = """
+import sys, threading
+from streamer.system.signals import Stopper
+with Stopper(grace=float(sys.argv[1])) as stopper:
+    say = lambda: stopper.stop.wait() and print("stopping", flush=True)
+    threading.Thread(target=say, daemon=True).start()
+    print("ready", flush=True)
+    threading.Event().wait(60)
+"""
+
+
+@posix
+def test_the_second_signal_leaves_at_once(start: Any) -> None:
+    child = start("-c", HANGING, "60")
+    assert child.stdout.readline() == "ready\n"
+    child.send_signal(signal.SIGINT)
+    assert child.stdout.readline() == "stopping\n"
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=15)
+    assert (child.returncode, said) == (130, "streamer: stopped at once\n")
+
+
+@posix
+def test_what_does_not_stop_is_left_after_the_grace(start: Any) -> None:
+    child = start("-c", HANGING, "0.2")
+    assert child.stdout.readline() == "ready\n"
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=15)
+    assert (child.returncode, said) == (130, "streamer: something did not end within 0.2 s; left it\n")
+
+
+@posix
+def test_a_reader_that_has_seen_enough_is_no_error(start: Any) -> None:
+    child = start("-m", "streamer", "check", "--schema")
+    child.stdout.close()
+    child.wait(timeout=15)
+    assert (child.returncode, child.stderr.read()) == (0, "")
+
+
+def test_signal_handlers_are_put_back() -> None:
+    from streamer.system.signals import Stopper
+
+    before = signal.getsignal(signal.SIGINT)
+    with Stopper() as stopper:
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not stopper.stop.is_set()
+
+
+def test_off_the_main_thread_signals_are_left_alone() -> None:
+    from streamer.system.signals import Stopper
+
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with Stopper():
+                pass
+        except ValueError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(10)
+    assert not failures

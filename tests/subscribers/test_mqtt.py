@@ -1,0 +1,743 @@
+"""MQTT with a real mosquitto: events at least once, what is retained, Home Assistant's discovery, kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from streamer.bus import Publisher
+from streamer.bus.messages import parse
+from streamer.cli.command_line import main
+from streamer.errors import ConfigError
+from streamer.subscribers.bridge import key_of
+from streamer.subscribers.mqtt import camera_topics as cameras_module
+from streamer.subscribers.mqtt.broker import Address
+from streamer.subscribers.mqtt.camera_topics import Cameras
+from streamer.subscribers.mqtt.discovery import Layout
+from streamer.subscribers.mqtt.mqtt import Mqtt, Settings, event_payload
+from streamer.subscribers.mqtt.topic_names import check_prefix, identifier, topic_level
+from streamer.testing import FakeClock
+from streamer.types import CameraState, Phase
+from tests.bus.test_bus_crashes import free_pair
+from tests.helpers.bridge_parts import (
+    Running,
+    history_of,
+    kill,
+    publish_events,
+    start_command,
+    start_publisher,
+)
+from tests.helpers.bus_parts import event, publisher, status, until
+from tests.subscribers.test_webhooks import make_certificate
+
+MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+needs_broker = pytest.mark.skipif(MOSQUITTO is None, reason="needs mosquitto")
+HOSTILE = [
+    "front-door",
+    "a+b",
+    "a#b",
+    "a/b",
+    "a%2Fb",
+    "Tür 1",
+    "emoji 📷",
+    "x\ny",
+    "$SYS",
+    "a_b",
+    "A_b",
+    "..",
+    " ",
+]
+
+
+class Broker:
+    """A mosquitto of our own, on a port of the system's choice, that keeps its sessions on disk."""
+
+    def __init__(
+        self, folder: Path, *more: str, listener: tuple[str, ...] = ("allow_anonymous true",)
+    ) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.folder, self._config = folder, folder / "mosquitto.conf"
+        lines = [f"listener {self.port} 127.0.0.1", *listener, "persistence true",
+                 f"persistence_location {folder}/", "max_queued_messages 0", "user root", *more]  # fmt: skip
+        self._config.write_text("\n".join(lines) + "\n")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Broker:
+        assert MOSQUITTO is not None
+        with (self.folder / "broker.log").open("ab") as log:
+            self.process = subprocess.Popen([MOSQUITTO, "-c", str(self._config)], stdout=log, stderr=log)
+        until(self._answers, "mosquitto listens")
+        return self
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def save(self) -> None:
+        """Write subscriptions and sessions to disk now."""
+        assert self.process is not None
+        saved = self.folder / "mosquitto.db"
+        before = saved.stat().st_mtime_ns if saved.exists() else 0
+        self.process.send_signal(signal.SIGUSR1)
+        until(lambda: saved.exists() and saved.stat().st_mtime_ns > before, "mosquitto saves")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            kill(self.process)
+            self.process = None
+
+
+class Listener:
+    """Somebody who subscribes to everything, and stays subscribed while away."""
+
+    def __init__(self, port: int, *, user: str | None = None, password: str | None = None) -> None:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        self.got: list[tuple[str, bytes, bool]] = []
+        self.ready = threading.Event()
+        self.client = Client(CallbackAPIVersion.VERSION2, "listener", clean_session=False)
+        if user is not None:
+            self.client.username_pw_set(user, password)
+        self.client.reconnect_delay_set(1, 1)
+        self.client.on_message = lambda _, __, m: self.got.append((m.topic, m.payload, bool(m.retain)))
+        self.client.on_connect = lambda *_: self.client.subscribe("#", qos=1)
+        self.client.on_subscribe = lambda *_: self.ready.set()
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        assert self.ready.wait(10)
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def say(self, topic: str, text: str) -> None:
+        self.client.publish(topic, text, qos=1).wait_for_publish(10)
+
+    def last(self, topic: str) -> bytes | None:
+        """What a topic holds, as far as we heard."""
+        return next((payload for name, payload, _ in reversed(self.got) if name == topic), None)
+
+    def text(self, topic: str) -> str:
+        return (self.last(topic) or b"").decode()
+
+    def json(self, topic: str) -> Any:
+        return json.loads(self.last(topic) or b"{}")
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(data) for topic, data, _ in list(self.got) if topic.endswith("/event")]
+
+    @property
+    def seqs(self) -> list[int]:
+        return [told["seq"] for told in self.events]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    made = Broker(tmp_path).start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def listener(broker: Broker) -> Iterator[Listener]:
+    made = Listener(broker.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bus() -> Iterator[Publisher]:
+    with publisher() as made:
+        made.status(status(fps=25.0, width=640, height=480))
+        yield made
+
+
+class Bridged(Mqtt):
+    """A bridge from `bus` to a broker's port that begins at the history's begin."""
+
+    def __init__(
+        self, bus: Publisher, port: int, folder: Path, layout: Layout | None = None, **more: Any
+    ) -> None:
+        self.lines: list[str] = []
+        self.state = folder / "state.json"
+        address = Address("127.0.0.1", port, **more)
+        settings = Settings(bus.endpoint, None, None, address, layout or Layout(), self.state, 0.0)
+        super().__init__(settings, tell=self.lines.append)
+        self._backoff = type(self._backoff)(0.05, 0.2)
+
+    def said(self, text: str) -> bool:
+        return any(text in line for line in self.lines)
+
+
+def position(state: Path) -> int:
+    since = json.loads(state.read_text())["since"]
+    return int(since[1]) if isinstance(since, list) else 0
+
+
+# ---- what is published
+
+
+@needs_broker
+def test_events_states_and_availability(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    bridged = Bridged(bus, broker.port, tmp_path)
+    with Running(bridged):
+        until(lambda: listener.text("streamer/cam0/availability") == "online", "the camera is there")
+        assert listener.text("streamer/availability") == "online"
+        assert listener.json("streamer/cam0/state")["action"] == "idle"
+        bus.event(event("e1"))
+        until(lambda: listener.json("streamer/cam0/state")["action"] == "waving", "it waves")
+        bus.event(event("e1", Phase.END))
+        until(lambda: listener.json("streamer/cam0/state")["action"] == "idle", "it has ended")
+        until(lambda: listener.seqs == [1, 2], "both phases")
+        until(lambda: position(bridged.state) == 2, "the position follows")
+    first = listener.events[0]
+    assert (first["event_type"], first["phase"], first["id"], first["camera"]) == (
+        "start",
+        "start",
+        "e1",
+        "cam0",
+    )
+    assert first["key"] == f"{bus.session}-1"
+    told = listener.json("streamer/cam0/status")
+    assert (told["state"], told["fps"], told["width"]) == ("running", 25.0, 640)
+    states = [json.loads(data) for topic, data, _ in listener.got if topic == "streamer/cam0/state"]
+    waving = next(state for state in states if state["action"] == "waving")
+    assert (waving["score"], waving["event_id"], waving["actions"]) == (0.8, "e1", ["waving"])
+    until(lambda: listener.text("streamer/availability") == "offline", "it says goodbye")
+
+
+@needs_broker
+def test_newcomers_find_the_present_retained_but_no_old_event(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    with Running(Bridged(bus, broker.port, tmp_path)):
+        until(lambda: listener.text("streamer/cam0/availability") == "online", "the camera is there")
+        bus.event(event("e1"))
+        until(lambda: listener.seqs == [1], "the event")
+        late = Listener.__new__(Listener)
+        Listener.__init__(late, broker.port) if False else None
+        got = retained_by(broker.port)
+    assert json.loads(got["streamer/cam0/state"])["action"] == "waving"
+    assert got["streamer/cam0/availability"] == got["streamer/availability"] == b"online"
+    assert "homeassistant/device/streamer__cam0/config" in got
+    assert not [topic for topic in got if topic.endswith("/event")]
+
+
+def retained_by(port: int) -> dict[str, bytes]:
+    """What the broker hands to somebody who comes now; a retained message of our own is the last to come."""
+    from paho.mqtt import publish, subscribe
+
+    publish.single("~end", "x", retain=True, hostname="127.0.0.1", port=port)
+    messages: list[Any] = []
+
+    def take(client: Any, _: Any, message: Any) -> None:
+        messages.append(message)
+        if message.topic == "~end":
+            client.disconnect()
+
+    subscribe.callback(take, ["streamer/#", "homeassistant/#", "~end"], 1, hostname="127.0.0.1", port=port)
+    return {message.topic: message.payload for message in messages if message.retain}
+
+
+@needs_broker
+@pytest.mark.parametrize("state", [CameraState.STALLED, CameraState.RECONNECTING, CameraState.FAILED])
+def test_a_lost_camera_is_unavailable_and_back_again(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path, state: CameraState
+) -> None:
+    with Running(Bridged(bus, broker.port, tmp_path)):
+        until(lambda: listener.text("streamer/cam0/availability") == "online", "it runs")
+        bus.status(status(state=state, detail="gone"))
+        until(lambda: listener.text("streamer/cam0/availability") == "offline", "it is lost")
+        until(lambda: listener.json("streamer/cam0/status")["state"] == str(state), "and says why")
+        bus.status(status())
+        until(lambda: listener.text("streamer/cam0/availability") == "online", "it is back")
+
+
+@needs_broker
+def test_without_a_publisher_no_camera_is_available(
+    broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    with publisher() as bus:
+        bus.status(status())
+        bridged = Bridged(bus, broker.port, tmp_path)
+        running = Running(bridged)
+        until(lambda: listener.text("streamer/cam0/availability") == "online", "it runs")
+    with running:
+        until(lambda: listener.text("streamer/cam0/availability") == "offline", "the publisher has ended")
+        assert listener.text("streamer/availability") == "online", "the bridge itself is there"
+        assert bridged.said("is silent; waiting for it")
+
+
+@needs_broker
+def test_hostile_camera_names_have_topics_and_devices_of_their_own(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    with Running(Bridged(bus, broker.port, tmp_path)):
+        for name in HOSTILE:
+            bus.status(status(name))
+            bus.event(event(f"of {name}", camera=name))
+        until(lambda: len(listener.seqs) == len(HOSTILE), "all events")
+        until(lambda: len(configs(listener)) == len(HOSTILE) + 1, "all devices")
+    for told in listener.events:
+        topics = [
+            topic for topic, data, _ in listener.got if topic.endswith("/event") and json.loads(data) == told
+        ]
+        (topic,) = set(topics)
+        assert unquote(topic.split("/")[1]) == told["camera"]
+    assert {told["camera"] for told in listener.events} == set(HOSTILE)
+    assert {config["device"]["name"] for config in configs(listener).values()} == {*HOSTILE, "cam0"}
+
+
+def configs(listener: Listener) -> dict[str, Any]:
+    return {t: json.loads(data) for t, data, _ in list(listener.got) if t.endswith("/config") and data}
+
+
+# ---- Home Assistant
+
+
+def test_topics_and_ids_are_safe_and_never_alike() -> None:
+    names = [*HOSTILE, "", "%", "front_door", "front-door-", "\ud800", "x" * 300, "x" * 299 + "y", "_5f"]
+    levels, ids = [topic_level(name) for name in names], [identifier(name) for name in names]
+    assert len(set(levels)) == len(set(ids)) == len(names)
+    for name, level, made in zip(names, levels, ids, strict=True):
+        assert not set(level) & set("+#/\n\0")
+        assert level
+        assert not name.isascii() or unquote(level) == name or name == ""
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", made), "what Home Assistant allows"
+        assert "__" not in made
+    assert topic_level("front-door") == identifier("front-door") == "front-door"
+
+
+@pytest.mark.parametrize("prefix", ["", "/a", "a/", "a//b", "a+b", "a/#", "$SYS", "a\nb"])
+def test_a_prefix_that_cannot_be_published_to_is_refused(prefix: str) -> None:
+    with pytest.raises(ConfigError, match="--prefix"):
+        check_prefix("--prefix", prefix)
+
+
+LABELS = ("waving", "it's {{ '%}' }}", 'quote" \\ back', "пошёл 📷", "waving_")
+
+
+def test_the_description_is_what_home_assistant_asks_for() -> None:
+    """By the rules of its own schemas (homeassistant/components/mqtt/schemas.py and the platforms)."""
+    layout = Layout("home/streamer", labels=LABELS)
+    told, config = layout.config("front door"), layout.describe("front door")
+    assert told == "homeassistant/device/home_2fstreamer__front_20door/config"
+    assert set(config) == {"device", "origin", "availability", "availability_mode", "qos", "components"}
+    assert config["origin"]["name"] == "streamer"
+    assert config["device"]["identifiers"] == ["home_2fstreamer__front_20door"]
+    assert config["availability_mode"] == "all"
+    assert [item["topic"] for item in config["availability"]] == [
+        "home/streamer/availability", "home/streamer/front door/availability"
+    ]  # fmt: skip
+    parts = config["components"]
+    assert list(parts)[:4] == ["action", "event", "connection", "rate"]
+    assert len(parts) == 4 + len(LABELS)
+    assert len({part["unique_id"] for part in parts.values()}) == len(parts)
+    for part in parts.values():
+        assert part["platform"] in ("sensor", "event", "binary_sensor")
+        assert part["state_topic"].startswith("home/streamer/front door/")
+    assert parts["event"]["event_types"] == ["start", "end"]
+    assert parts["connection"]["availability"] == [{"topic": "home/streamer/availability"}], (
+        "it tells why a camera is unavailable, so it is not"
+    )
+
+
+def render(template: str, payload: bytes, now: float = 1000.0) -> str:
+    """As Home Assistant renders: Jinja with the payload as `value` and `value_json`."""
+    jinja2 = pytest.importorskip("jinja2")
+    from datetime import UTC, datetime
+
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    assert jinja2
+    made = ImmutableSandboxedEnvironment().from_string(template)
+    text = payload.decode()
+    return str(
+        made.render(value=text, value_json=json.loads(text), now=lambda: datetime.fromtimestamp(now, UTC))
+    )
+
+
+def message(label: str = "waving", phase: str = "start", published: float = 1000.0, seq: int = 1) -> Any:
+    told = {"id": "e1", "phase": phase, "label": label, "score": 0.8, "peak": 0.9, "started_at": 990.0,
+            "decided_at": 991.0, "ended_at": None, "published_at": published}  # fmt: skip
+    return parse({"v": 1, "type": "event", "session": "abc", "seq": seq, "sent_at": published, "camera": "c",
+                  "model": "m", "event": told})  # fmt: skip
+
+
+def test_the_templates_read_our_payloads() -> None:
+    layout, clock = Layout(labels=LABELS), FakeClock()
+    parts = layout.describe("c")["components"]
+    for label in LABELS:
+        cameras = Cameras(layout, [], clock)
+        cameras.event(message(label))
+        state = cameras.retained[layout.of("c", "state")]
+        assert render(parts["action"]["value_template"], state) == label
+        for other in LABELS:
+            template = parts[f"label_{identifier(other)}"]["value_template"]
+            assert render(template, state) == ("ON" if other == label else "OFF")
+    assert parts["action"]["json_attributes_topic"] == layout.of("c", "state")
+
+
+def test_home_assistant_hears_of_fresh_starts_and_ends_only() -> None:
+    template = Layout().describe("c")["components"]["event"]["value_template"]
+    fresh = event_payload(message())
+    assert render(template, fresh, now=1005.0) == fresh.decode()
+    assert json.loads(fresh)["event_type"] == "start"
+    assert render(template, fresh, now=1061.0) == "", "empty is no event"
+    assert render(template, event_payload(message(phase="update")), now=1000.0) == ""
+    always = Layout(fresh=0).describe("c")["components"]["event"]["value_template"]
+    assert render(always, fresh, now=9e9) == fresh.decode()
+
+
+@needs_broker
+def test_the_description_comes_again_when_home_assistant_starts(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    def times() -> int:
+        return len([topic for topic, _, _ in list(listener.got) if topic.endswith("__cam0/config")])
+
+    with Running(Bridged(bus, broker.port, tmp_path)):
+        until(lambda: times() == 1, "described once")
+        listener.say("homeassistant/status", "offline")
+        listener.say("homeassistant/status", "online")
+        until(lambda: times() == 2, "and again")
+
+
+@needs_broker
+def test_a_removed_camera_is_taken_off_the_broker(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cameras_module, "GONE_AFTER", 0.5)
+    extra = {"cameras": ["old", "cam0"], "client": "streamer-test"}  # as an earlier run left it
+    (tmp_path / "state.json").write_text(json.dumps({"v": 1, "since": 0.0, "extra": extra}))
+    for topic in ("streamer/old/state", "homeassistant/device/streamer__old/config"):
+        listener.client.publish(topic, "x", qos=1, retain=True).wait_for_publish(10)
+    bridged = Bridged(bus, broker.port, tmp_path)
+    with Running(bridged):
+        until(lambda: listener.last("homeassistant/device/streamer__old/config") == b"", "it is removed")
+        until(lambda: listener.last("streamer/old/state") == b"", "with all it had")
+        until(lambda: json.loads(bridged.state.read_text())["extra"]["cameras"] == ["cam0"], "and forgotten")
+    assert bridged.said("camera old is gone")
+    kept = retained_by(broker.port)
+    assert not [topic for topic in kept if "old" in topic]
+    assert "homeassistant/device/streamer__cam0/config" in kept
+
+
+@needs_broker
+def test_discovery_can_be_left_out(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    with Running(Bridged(bus, broker.port, tmp_path, Layout("home/eyes", None))):
+        bus.event(event("e1"))
+        until(lambda: listener.seqs == [1], "the event")
+        until(lambda: listener.text("home/eyes/cam0/availability") == "online", "the camera")
+    assert not [topic for topic, _, _ in listener.got if topic.startswith("homeassistant")]
+
+
+# ---- the present, while the past is caught up with
+
+
+def test_replayed_events_do_not_turn_the_present_back() -> None:
+    from streamer.bus.messages import parse_snapshot
+
+    layout, clock = Layout(discovery=None), FakeClock()
+    cameras = Cameras(layout, [], clock)
+    now = message("sitting", seq=90)
+    cameras.snapshot(
+        parse_snapshot({"session": "abc", "last_event_seq": 100, "cameras": {
+            "c": {"status": None, "events": [now.raw], "prediction": None}}})
+    )  # fmt: skip
+
+    def action() -> str:
+        return str(json.loads(cameras.retained["streamer/c/state"])["action"])
+
+    assert action() == "sitting"
+    cameras.event(message("waving", seq=5))
+    assert action() == "sitting", "long over"
+    clock.advance(100)
+    cameras.event(message("sitting", "end", seq=101))
+    assert action() == "idle"
+
+
+def test_of_several_actions_the_newest_is_the_state() -> None:
+    cameras = Cameras(Layout(discovery=None), [], FakeClock())
+    cameras.event(message("waving", seq=1))
+    later = message("falling", seq=2).raw
+    cameras.event(parse({**later, "event": {**later["event"], "id": "e2", "started_at": 995.0}}))
+    told = json.loads(cameras.retained["streamer/c/state"])
+    assert (told["action"], told["actions"], told["event_id"]) == ("falling", ["falling", "waving"], "e2")
+
+
+# ---- brokers that come, go and refuse
+
+
+@needs_broker
+def test_a_broker_that_is_not_there_yet_is_one_line_and_waited_for(bus: Publisher, tmp_path: Path) -> None:
+    broker = Broker(tmp_path)
+    bridged = Bridged(bus, broker.port, tmp_path)
+    with Running(bridged):
+        publish_events(bus, ["a"])
+        until(lambda: bridged.said("Connection refused; trying again"), "it is told")
+        broker.start()
+        until(lambda: bridged.state.exists() and position(bridged.state) == 3, "all is delivered")
+    broker.kill()
+    assert len([line for line in bridged.lines if "refused" in line]) == 1
+    assert bridged.said("is there again")
+
+
+def test_something_that_is_no_broker_is_told_and_not_waited_for_at_the_end(
+    bus: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.subscribers.mqtt.broker.CONNECT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bridged = Bridged(bus, silent.getsockname()[1], tmp_path)
+        with Running(bridged):
+            until(lambda: bridged.said("it does not answer as an MQTT broker (silence"), "it is told")
+
+
+@needs_broker
+def test_a_killed_broker_costs_no_event(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    bridged = Bridged(bus, broker.port, tmp_path)
+    with Running(bridged):
+        publish_events(bus, ["before"])
+        until(lambda: len(listener.seqs) == 3, "the first")
+        broker.save()
+        broker.kill()
+        publish_events(bus, [f"e{n}" for n in range(700)])  # more than reader, page and window hold
+        until(lambda: bridged.said("trying again"), "it is noticed")
+        broker.start()
+        until(lambda: set(listener.seqs) >= set(range(1, 2104)), "all events arrive")
+    bodies = {(told["key"], json.dumps(told)) for told in listener.events}
+    assert len({key for key, _ in bodies}) == len(bodies) == 2103, "no key with two bodies"
+    firsts = list(dict.fromkeys(listener.seqs))
+    assert firsts == sorted(firsts), "in order"
+
+
+@needs_broker
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP is POSIX")
+def test_a_frozen_broker_is_left_and_come_back_to(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.subscribers.mqtt.broker.SILENCE", 0.5)
+    bridged = Bridged(bus, broker.port, tmp_path)
+    with Running(bridged):
+        publish_events(bus, ["a"])
+        until(lambda: listener.seqs == [1, 2, 3], "the first")
+        assert broker.process is not None
+        broker.process.send_signal(signal.SIGSTOP)
+        try:
+            publish_events(bus, ["b"])
+            until(lambda: bridged.said("acknowledged nothing"), "it is noticed")
+        finally:
+            broker.process.send_signal(signal.SIGCONT)
+        until(lambda: set(listener.seqs) == {1, 2, 3, 4, 5, 6}, "the others arrive")
+
+
+@needs_broker
+def test_user_and_password(bus: Publisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    passwords = tmp_path / "passwords"
+    passwords.touch(0o600)
+    made = subprocess.run(
+        ["mosquitto_passwd", "-b", str(passwords), "eyes", "s3cret!"], capture_output=True, check=False
+    )
+    assert made.returncode == 0
+    broker = Broker(tmp_path, listener=("allow_anonymous false", f"password_file {passwords}")).start()
+    listener = Listener(broker.port, user="eyes", password="s3cret!")
+    try:
+        for more in ({}, {"user": "eyes", "password": "wrong"}):
+            with Running(Bridged(bus, broker.port, tmp_path, **more)) as refused:
+                refused.end()
+            assert isinstance(refused.error, ConfigError)
+            assert "refuses us" in str(refused.error)
+            assert "--password-file or MQTT_PASSWORD" in str(refused.error)
+        bridged = Bridged(bus, broker.port, tmp_path, user="eyes", password="s3cret!")
+        with Running(bridged):
+            publish_events(bus, ["a"])
+            until(lambda: listener.seqs == [1, 2, 3], "all arrive")
+        assert "s3cret" not in " ".join(bridged.lines) + repr(bridged._settings) + bridged.state.read_text()
+    finally:
+        listener.close()
+        broker.kill()
+
+
+@needs_broker
+def test_what_the_access_list_forbids_is_told_and_not_lost(bus: Publisher, tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.write_text("topic read #\ntopic write streamer/availability\n")
+    broker = Broker(tmp_path, f"acl_file {rules}").start()
+    listener = Listener(broker.port)
+    bridged = Bridged(bus, broker.port, tmp_path)
+    try:
+        with Running(bridged):
+            publish_events(bus, ["a"])
+            until(lambda: bridged.said("does not take our messages: Not authorized"), "it is told")
+            assert position(bridged.state) == 0
+            rules.write_text("topic readwrite #\n")
+            assert broker.process is not None
+            broker.process.send_signal(signal.SIGHUP)
+            until(lambda: listener.seqs == [1, 2, 3], "allowed, they arrive")
+    finally:
+        listener.close()
+        broker.kill()
+
+
+@needs_broker
+def test_tls_is_verified(bus: Publisher, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    broker = Broker(tmp_path, listener=("allow_anonymous true", f"certfile {certificate}", f"keyfile {key}"))
+    broker.start()
+    try:
+        doubting = Bridged(bus, broker.port, tmp_path, tls=True)
+        with Running(doubting):
+            until(lambda: doubting.said("its certificate is not trusted"), "refused")
+        trusting = Bridged(bus, broker.port, tmp_path, tls=True, ca=str(certificate))
+        with Running(trusting):
+            publish_events(bus, ["a"])
+            until(lambda: position(trusting.state) == 3, "trusted")
+    finally:
+        broker.kill()
+
+
+@needs_broker
+def test_older_brokers_are_spoken_to_in_their_way(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    with Running(Bridged(bus, broker.port, tmp_path, protocol="3.1.1")):
+        publish_events(bus, ["a"])
+        until(lambda: listener.seqs == [1, 2, 3], "all arrive")
+
+
+@needs_broker
+def test_a_will_that_comes_late_is_answered(
+    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    with Running(Bridged(bus, broker.port, tmp_path)):
+        until(lambda: listener.text("streamer/availability") == "online", "it is there")
+        listener.say("streamer/availability", "offline")
+        until(lambda: listener.text("streamer/availability") == "online", "and says so again")
+
+
+@needs_broker
+def test_a_missing_part_of_the_history_is_told_and_passed_by(
+    broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    import sqlite3
+
+    path = tmp_path / "events.db"
+    with publisher(path) as bus:
+        publish_events(bus, ["a", "b"])
+        until(lambda: path.exists() and len(history_of(path)) == 6, "written")
+    db = sqlite3.connect(path)
+    db.execute("DELETE FROM events WHERE seq <= 4")
+    db.commit()
+    db.close()
+    (tmp_path / "state.json").write_text(json.dumps({"v": 1, "since": ["seq", 1]}))
+    with publisher(path) as bus:
+        bridged = Bridged(bus, broker.port, tmp_path)
+        with Running(bridged):
+            until(lambda: listener.seqs == [5, 6], "what is left arrives")
+            until(lambda: position(bridged.state) == 6, "and counts")
+    assert bridged.said("3 event message(s), numbers 2 to 4, cannot be had any more (no longer in")
+
+
+# ---- the command, and kill -9
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--broker", "user:pw@host"], "a password does not belong there"),
+        (["--broker", "host:0"], "0 is no port"),
+        (["--broker", "a b"], "--broker: write HOST"),
+        (["--broker", "x", "--prefix", "a/#"], "--prefix 'a/#'"),
+        (["--broker", "x", "--discovery", "/"], "--discovery '/'"),
+        (["--broker", "x", "--fresh", "-1"], "--fresh -1"),
+        (["--broker", "x", "--cert-key", "k"], "--cert-key goes with --cert"),
+        (["--broker", "x", "--user", "u", "--password-file", "/nowhere"], "--password-file: cannot read"),
+        (["--broker", "x", "--ca", "/nowhere"], "no usable certificate"),
+        ([], "--broker"),
+    ],
+)
+def test_wrong_usage_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mqtt", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert "pw" not in error
+
+
+@needs_broker
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
+def test_kills_of_bridge_and_publisher_lose_nothing_and_the_will_arrives(
+    broker: Broker, listener: Listener, tmp_path: Path
+) -> None:
+    endpoint, history = f"tcp://127.0.0.1:{free_pair()}", tmp_path / "events.db"
+    state = str(tmp_path / "state.json")
+    words = ["mqtt", endpoint, "--broker", f"127.0.0.1:{broker.port}", "--state", state, "--since", "seq:0"]
+    log = tmp_path / "log"
+    running = {"publisher": start_publisher(endpoint, history, 0.02), "bridge": start_command(words, log)}
+
+    def again(name: str, make: Callable[[], Any]) -> None:
+        before = len(listener.seqs)
+        until(lambda: len(listener.seqs) > before + 5, "events flow")
+        kill(running[name])
+        running[name] = make()
+
+    try:
+        for _ in range(2):
+            before = len(listener.seqs)
+            until(lambda before=before: len(listener.seqs) > before + 5, "events flow")  # type: ignore[misc]
+            kill(running["bridge"])
+            until(lambda: listener.text("streamer/availability") == "offline", "its last will")
+            running["bridge"] = start_command(words, log)
+            until(lambda: listener.text("streamer/availability") == "online", "it is back")
+            again("publisher", lambda: start_publisher(endpoint, history, 0.02))
+        again("publisher", lambda: start_publisher(endpoint, history, 0))
+        truth = {
+            (row["session"], row["seq"], row["event"]["id"], row["event"]["phase"])
+            for row in history_of(history)
+        }
+        until(
+            lambda: {(e["session"], e["seq"], e["id"], e["phase"]) for e in listener.events} >= truth,
+            "all arrive",
+        )
+        running["bridge"].send_signal(signal.SIGTERM)
+        assert running["bridge"].wait(10) == 0
+        until(lambda: listener.text("streamer/availability") == "offline", "it says goodbye")
+    finally:
+        for child in running.values():
+            if child.poll() is None:
+                kill(child)
+    got = listener.events
+    assert {(e["session"], e["seq"], e["id"], e["phase"]) for e in got} == {
+        (row["session"], row["seq"], row["event"]["id"], row["event"]["phase"]) for row in history_of(history)
+    }
+    bodies = {(told["key"], json.dumps(told)) for told in got}
+    assert len({key for key, _ in bodies}) == len(bodies), "no key with two bodies"
+    print(f"{len(bodies)} events, {len(got) - len(bodies)} doubles")
+
+
+def test_the_key_is_in_the_payload() -> None:
+    assert json.loads(event_payload(message()))["key"] == key_of(message()) == "abc-1"
