@@ -426,8 +426,8 @@ def test_mistakes_are_one_line(words: tuple[str, ...]) -> None:
 
 COMMAND = (  # where the tests run in the background, SIGINT is ignored, and children inherit that
     "import argparse, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from streamer.bus import watch\np = argparse.ArgumentParser()\n"
-    "watch.add_arguments(p)\nsys.exit(subscribe.run(p.parse_args()))"
+    "from streamer.cli import subscribe\np = argparse.ArgumentParser()\n"
+    "subscribe.add_arguments(p)\nsys.exit(subscribe.run(p.parse_args()))"
 )
 
 

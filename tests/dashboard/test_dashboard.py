@@ -533,7 +533,7 @@ def test_a_terminal_that_takes_no_output_does_not_keep_the_program() -> None:
 PROGRAM = """
 import signal, sys, threading
 sys.path[:0] = {folders!r}
-from test_dashboard import camera, stats, event
+from tests.dashboard.test_dashboard import camera, stats, event
 from streamer.dashboard.live_screen import Screen
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -583,7 +583,7 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
 
 def start(tmux: Tmux, folder: Path, *, fail: bool = False) -> int:
     script, ready = folder / "show.py", folder / "ready"
-    folders = [str(Path(__file__).parent), str(Path(streamer.__file__).parents[1])]
+    folders = [str(Path(__file__).parents[2]), str(Path(streamer.__file__).parents[1])]
     script.write_text(textwrap.dedent(PROGRAM).format(folders=folders, ready=str(ready), fail=fail), "utf-8")
     tmux.wait_for("ready>")
     tmux.run("send-keys", f"{sys.executable} {script}", "Enter")

@@ -55,7 +55,7 @@ def test_a_number_that_json_does_not_know_is_refused() -> None:
 
 SCRIPT = """
 import sys, threading
-from streamer.dashboard import JsonSink
+from streamer.dashboard.json_lines import JsonSink
 stop = threading.Event()
 with JsonSink(stop=stop) as sink:
     number = 0

@@ -359,7 +359,7 @@ class TestChoice:
             check(way, device)
 
     def test_missing_openvino_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("streamer.recognition.engines.find_spec", lambda name: None)
+        monkeypatch.setattr("streamer.recognition.engines.engine.find_spec", lambda name: None)
         with pytest.raises(ModelLoadError, match=r"pip install 'streamer\[openvino\]'"):
             check(Way("openvino", "int8"), "cpu")
 

@@ -210,7 +210,7 @@ HALF = """
     import sys, threading
     from pathlib import Path
     from streamer.config import RecordingConfig
-    from streamer.recording import files, keeping
+    from streamer.recording import files, retention
     from streamer.recording.disk_thread import Disk
 
     folder = Path(sys.argv[1])

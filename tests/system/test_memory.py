@@ -46,7 +46,7 @@ def test_holes_in_the_heap_go_back_to_the_system() -> None:
 
 _HEAPS = """
 import ctypes, sys, threading
-from streamer import memory
+from streamer.system import memory
 memory.prepare()
 library = ctypes.CDLL(None)
 library.malloc.restype = library.fopen.restype = ctypes.c_void_p
