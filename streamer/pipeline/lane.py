@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import CameraConfig, EventsConfig, ModelConfig
+from streamer.events.event_settings import events_for
 from streamer.events.tracker import EventTracker
-from streamer.labels.label_set import LabelSet, Outcomes, events_for
+from streamer.labels.label_set import LabelSet
+from streamer.labels.model_labels import ModelLabels
 from streamer.recognition.inference_thread import InferenceThread
 from streamer.recognition.recognizer import Recognizer, words_of
 from streamer.types import Event, Frame, Moment, Prediction
@@ -56,11 +58,11 @@ def tempered(scores: NDArray[Any], temperature: float, independent: bool) -> NDA
     return np.asarray(powered / whole, dtype=np.float32)
 
 
-def outcomes_of(recognizer: Recognizer, camera: str) -> Outcomes:
+def outcomes_of(recognizer: Recognizer, camera: str) -> ModelLabels:
     """A model's labels, or the words that a camera asks of it."""
     spec, words = recognizer.spec, words_of(recognizer)
     if words is None:
-        return Outcomes(spec.labels, spec.thresholds, spec.ignored)
+        return ModelLabels(spec.labels, spec.thresholds, spec.ignored)
     return words.of(camera).outcomes
 
 
@@ -104,7 +106,7 @@ class Lane:
         """What its model is asked for; None for a model with labels of its own."""
         return words_of(self.recognizer)
 
-    def outcomes(self, camera: str) -> Outcomes:
+    def outcomes(self, camera: str) -> ModelLabels:
         """What a camera may be answered with now."""
         return outcomes_of(self.recognizer, camera)
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.config import CameraConfig, Config, Pace
 from streamer.errors import ConfigError, ModelError, SourceOpenError, StreamerError
-from streamer.labels.label_set import LabelSet, load_labels
+from streamer.labels.label_files import load_labels
+from streamer.labels.label_set import LabelSet
 from streamer.metrics.counters import Metrics
 from streamer.pipeline.label_changes import LabelChanges, LabelEdits
 from streamer.pipeline.lane_pool import Lanes

@@ -14,8 +14,11 @@ from streamer.dashboard.plain_text import event_text
 from streamer.dashboard.view import render
 from streamer.demo.assets import checkpoint_path
 from streamer.errors import ConfigError
+from streamer.events.event_settings import events_for
 from streamer.events.tracker import EventTracker
-from streamer.labels.label_set import LabelSet, Outcomes, events_for, languages, load_labels, read_labels
+from streamer.labels.label_files import languages, load_labels, read_labels
+from streamer.labels.label_set import LabelSet
+from streamer.labels.model_labels import ModelLabels
 from streamer.pipeline.pipeline import Pipeline
 from tests.pipeline.test_pipeline import DEMO, QUIET, Scripted, watch
 
@@ -115,7 +118,7 @@ def test_other_names_groups_and_ignored_labels() -> None:
         groups={"drinking": ("drinking beer", "drinking shots"), "sports": ("bowling",)},
         ignore=("still", "sleeping"),
     )
-    model = Outcomes(
+    model = ModelLabels(
         ("waving hand", "drinking beer", "still", "nothing of these"), ignored=("nothing of these",)
     )
     config = events_for(EventsConfig(include=("waving", "drinking", "still")), model, names)
@@ -127,7 +130,7 @@ def test_other_names_groups_and_ignored_labels() -> None:
 
 
 def test_thresholds_of_words_become_rules() -> None:
-    model = Outcomes(("a dog", "a cat"), thresholds=(("a dog", 0.1), ("a cat", 0.9)))
+    model = ModelLabels(("a dog", "a cat"), thresholds=(("a dog", 0.1), ("a cat", 0.9)))
     written = EventsConfig.model_validate({"thresholds": {"a cat": {"enter": 0.8}}})
     rules = events_for(written, model, LabelSet()).thresholds
     assert rules["a dog"].enter == 0.1
@@ -136,7 +139,7 @@ def test_thresholds_of_words_become_rules() -> None:
 
 
 def test_a_name_that_nobody_knows_stays_an_error() -> None:
-    model = Outcomes(("a dog",))
+    model = ModelLabels(("a dog",))
     config = events_for(EventsConfig(ignore=("a dgo",)), model, LabelSet(), {"a cat"})
     with pytest.raises(ConfigError, match="did you mean 'a dog'"):
         EventTracker("cam", "m", model.labels, config)

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from streamer.cli.command_line import main
-from streamer.labels.label_set import load_labels
+from streamer.labels.label_files import load_labels
 from streamer.subscribers.captions import letters
 from streamer.subscribers.captions.board import Board, View
 from streamer.subscribers.captions.captions_screen import Screen, page

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from streamer.bus.messages import EventMessage, Gap, HeartbeatMessage, StatusMessage
 from streamer.errors import ConfigError
-from streamer.labels.label_set import LabelSet, languages, load_labels, read_labels
+from streamer.labels.label_files import languages, load_labels, read_labels
+from streamer.labels.label_set import LabelSet
 from streamer.labels.phrases import ENGLISH, fault_in, plain
 from streamer.subscribers.narration.policy import SILENCE, Policy, Utterance, within
 from streamer.subscribers.narration.settings import Priority, Settings, load_settings, parse_hours

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from streamer.labels.label_set import Outcomes
+from streamer.labels.model_labels import ModelLabels
 from streamer.recognition.words.prompts import NOTHING, WordSet
 from streamer.recognition.words.text_encoder import TextEncoder
 from streamer.recognition.words.towers import unit
@@ -32,10 +32,10 @@ class Bank:
     margin: float
 
     @property
-    def outcomes(self) -> Outcomes:
+    def outcomes(self) -> ModelLabels:
         """For the events: labels, thresholds, and that "nothing of these" is none."""
         ignored = (NOTHING,) if self.words.has_nothing else ()
-        return Outcomes(self.labels, self.words.thresholds, ignored)
+        return ModelLabels(self.labels, self.words.thresholds, ignored)
 
     def scores(self, logits: Tensor, *, independent: bool) -> Tensor:
         """float32 (rows,) logits of one window -> scores (L,) of the outcomes, in [0, 1]."""

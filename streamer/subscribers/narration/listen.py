@@ -17,7 +17,8 @@ from streamer.bus.messages import Message
 from streamer.bus.since import Since, parse_since
 from streamer.bus.subscriber import Subscriber
 from streamer.errors import ConfigError
-from streamer.labels.label_set import LabelSet, load_labels
+from streamer.labels.label_files import load_labels
+from streamer.labels.label_set import LabelSet
 from streamer.subscribers.narration.policy import Policy, Utterance
 from streamer.subscribers.narration.settings import Settings, load_settings
 

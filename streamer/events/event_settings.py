@@ -1,0 +1,67 @@
+"""What the events' settings mean for one model of a camera: names in its own words, groups, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from streamer.config import EventsConfig, LabelRule
+from streamer.labels.label_set import LabelSet
+from streamer.labels.model_labels import ModelLabels
+
+EXIT = 0.7  # of a label's own threshold: where its event closes
+
+
+def events_for(
+    config: EventsConfig, own: ModelLabels, names: LabelSet, elsewhere: Iterable[str] | None = ()
+) -> EventsConfig:
+    """The events' settings as one model of a camera needs them.
+
+    Names are turned into the model's own, the label set's groups and ignored labels come in, and what is
+    meant for the camera's other models stays out.
+
+    Args:
+        config: as written.
+        own: the model's labels.
+        names: the label set.
+        elsewhere: labels of the camera's other models; None: unknown names are of no interest at all.
+
+    Returns:
+        A config; a name that nobody knows stays in it, for the tracker to refuse.
+    """
+    others = set(elsewhere or ())
+    all_groups = {**names.groups, **config.groups}
+
+    def translate(wanted: Sequence[str], groups: Iterable[str] = ()) -> tuple[str, ...]:
+        """In the model's own words, without what is meant for others."""
+        known = [*own.labels, *groups]
+        found = dict.fromkeys(names.known_as(name, known) for name in wanted)
+        return tuple(name for name in found if name in known or not foreign(name))
+
+    def foreign(name: str) -> bool:
+        return elsewhere is None or name in all_groups or names.known_as(name, others) in others
+
+    groups = {name: translate(members) for name, members in config.groups.items()}
+    for name, members in names.groups.items():
+        if name not in groups and name not in own.labels:
+            groups[name] = tuple(label for label in translate(members) if label in own.labels)
+    groups = {name: members for name, members in groups.items() if members}
+    usual = [name for name in translate(names.ignore, groups) if name in own.labels or name in groups]
+    thresholds = {label: _rule(config, at) for label, at in own.thresholds}
+    for name, rule in config.thresholds.items():
+        thresholds.update(dict.fromkeys(translate([name], groups), rule))
+    include = None if config.include is None else translate(config.include, groups)
+    # what is asked for by name is only ignored where the settings themselves say so
+    unasked = [name for name in (*usual, *own.ignored) if name not in (include or ())]
+    ignore = dict.fromkeys([*translate(config.ignore, groups), *unasked])
+    update = {
+        "groups": groups,
+        "include": include,
+        "ignore": tuple(ignore),
+        "thresholds": thresholds,
+    }
+    return config.model_copy(update=update)
+
+
+def _rule(config: EventsConfig, enter: float) -> LabelRule:
+    """A label's own threshold, with an exit as far below it as is usual."""
+    return LabelRule(enter=enter, exit=min(config.exit, EXIT * enter))
