@@ -11,7 +11,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 from streamer.bus import wire
 from streamer.bus.journal import Journal
 from streamer.config import JournalConfig
-from tests.helpers.bus_parts import until
+from tests.helpers.bus_parts import free_pair, until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 
@@ -64,19 +63,6 @@ with open(path, "a+") as book:
             book.write(json.dumps(line) + "\\n")
             book.flush()
 """
-
-
-def free_pair() -> int:
-    """A port that is free and whose next one is, too."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return int(port)
 
 
 class Matrix:

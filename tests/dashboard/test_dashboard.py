@@ -32,59 +32,13 @@ from streamer.dashboard.svg_picture import export_svg
 from streamer.dashboard.view import Page, in_ascii, render
 from streamer.types import (
     CameraState,
-    CameraStats,
-    CameraStatus,
-    Event,
     LabelScore,
     ModelSpec,
-    Moment,
-    Phase,
     Stats,
 )
+from tests.helpers.dashboard_parts import NOW, WALL, camera, event, stats
 
-NOW = 5000.0
-WALL = time.mktime((2026, 3, 4, 14, 3, 22, 0, 0, -1))
-LABELS = ("still", "moving left", "moving right", "moving up", "waving")
 SIZES = [(80, 24), (120, 40), (200, 60), (60, 16), (40, 12), (20, 6), (5, 3), (1, 1)]
-
-
-def moment(ago: float) -> Moment:
-    return Moment(NOW - ago, WALL - ago)
-
-
-def event(id: str, camera: str, ago: float, lasted: float | None = None, label: str = "waving") -> Event:
-    ended = None if lasted is None else moment(ago - lasted)
-    phase = Phase.UPDATE if ended is None else Phase.END
-    return Event(id, camera, "m", label, phase, 0.7, 0.93, moment(ago), moment(ago), ended)
-
-
-def camera(name: str = "front-door", state: CameraState = CameraState.RUNNING, **more: object) -> CameraStats:
-    status = CameraStatus(name, state, WALL, fps=25.0, width=640, height=480, newest=NOW - 0.04)
-    if state is not CameraState.RUNNING:
-        status = replace(status, fps=None, detail="the camera stopped answering", newest=NOW - 12.3)
-    scores = (0.05, 0.02, 0.01, 0.02, 0.82)
-    top = tuple(
-        sorted((LabelScore(*pair) for pair in zip(LABELS, scores, strict=True)), key=lambda e: -e.score)
-    )
-    stats = CameraStats(status, top, {"waving": 0.74, "still": 0.1}, LabelScore("waving", 0.74), windows=9)
-    return replace(replace(stats, windows_per_s=1.0, asked_per_s=1.0), **more)  # type: ignore[arg-type]
-
-
-def stats(*cameras: CameraStats, **more: object) -> Stats:
-    spec = ModelSpec("demo-motions", "timesformer", LABELS, 8, 0.25, (64, 64), "Apache-2.0")
-    latency = {"capture_to_publish": (0.043, 0.061), "inference": (0.028, 0.04)}
-    made = Stats(
-        NOW,
-        WALL,
-        4925.0,
-        cameras,
-        spec,
-        float(len(cameras)),
-        latency,
-        bus="tcp://127.0.0.1:5555",
-        subscribers=2,
-    )
-    return replace(made, **more)  # type: ignore[arg-type]
 
 
 def check(page: Page, width: int, height: int) -> str:
@@ -533,7 +487,7 @@ def test_a_terminal_that_takes_no_output_does_not_keep_the_program() -> None:
 PROGRAM = """
 import signal, sys, threading
 sys.path[:0] = {folders!r}
-from tests.dashboard.test_dashboard import camera, stats, event
+from tests.helpers.dashboard_parts import camera, stats, event
 from streamer.dashboard.live_screen import Screen
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -24,8 +24,8 @@ from streamer.config import BusConfig, CameraConfig, Config, MetricsConfig, Pace
 from streamer.metrics.monitoring import Monitoring
 from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
 from tests.helpers.bus_parts import FREE
-from tests.metrics.test_monitoring import get
-from tests.pipeline.test_pipeline import QUIET, Scripted
+from tests.helpers.http_get import get
+from tests.helpers.pipelines import QUIET, Scripted
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "configs" / "deploy"

@@ -25,9 +25,9 @@ from typing import Any
 
 import pytest
 
-from tests.bus.test_bus_crashes import free_pair
 from tests.helpers.bridge_parts import history_of, kill, start_command
-from tests.subscribers.test_mqtt import MOSQUITTO, Broker, Listener
+from tests.helpers.bus_parts import free_pair
+from tests.helpers.mosquitto import MOSQUITTO, Broker, MqttListener
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
@@ -120,7 +120,7 @@ def test_all_services_beside_a_run_lose_nothing_and_slow_nothing(tmp_path: Path)
         alone = run.rate(ALONE * 60, pause)
         broker = Broker(tmp_path).start()
         stack.callback(broker.kill)
-        listener = Listener(broker.port)
+        listener = MqttListener(broker.port)
         stack.callback(listener.close)
         got = tmp_path / "hooks.jsonl"
 

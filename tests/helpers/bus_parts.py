@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,6 +65,19 @@ def until(condition: Callable[[], bool], what: str = "") -> None:
     while not condition():
         assert time.monotonic() < end, f"did not happen in time: {what or condition}"
         waiting.wait(0.005)
+
+
+def free_pair() -> int:
+    """A port that is free and whose next one is, too."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return int(port)
 
 
 def collect(subscriber: Subscriber, enough: Callable[[list[Message]], bool]) -> list[Message]:

@@ -20,7 +20,7 @@ from streamer.labels.label_files import languages, load_labels, read_labels
 from streamer.labels.label_set import LabelSet
 from streamer.labels.model_labels import ModelLabels
 from streamer.pipeline.pipeline import Pipeline
-from tests.pipeline.test_pipeline import DEMO, QUIET, Scripted, watch
+from tests.helpers.pipelines import DEMO, QUIET, Scripted, watch
 
 DEMO_LABELS = tuple(json.loads((checkpoint_path() / "config.json").read_text())["id2label"].values())
 KINETICS = ("applauding", "brushing teeth", "drinking beer", "eating cake", "hugging", "jogging", "laughing",

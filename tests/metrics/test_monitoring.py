@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,9 @@ from streamer.pipeline.pipeline import Pipeline
 from streamer.types import CameraState, CameraStats, CameraStatus, Stats
 from tests.helpers.bus_parts import until
 from tests.helpers.cameras import QUICK
+from tests.helpers.http_get import get
+from tests.helpers.pipelines import QUIET, Scripted
 from tests.helpers.servers.mjpeg import MjpegCamera
-from tests.pipeline.test_pipeline import QUIET, Scripted
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -367,16 +367,6 @@ def test_a_port_in_use_is_one_line_and_leaves_nothing_running(capsys: pytest.Cap
 
 
 # --- a pipeline that falls ill ---
-
-
-def get(address: str, path: str) -> tuple[int, str]:
-    connection = HTTPConnection(address, timeout=10)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
 
 
 def health(address: str) -> tuple[int, dict[str, Any]]:

@@ -6,8 +6,7 @@ import gc
 import json
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ from streamer.pipeline.pipeline import Pipeline
 from streamer.recognition.words.prompts import NOTHING
 from streamer.system.file_watch import FileWatch
 from tests.helpers import checkpoints
-from tests.pipeline.test_pipeline import QUIET, Collect
+from tests.helpers.pipelines import LONGEST, QUIET, running
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.usefixtures("no_thread_left")
-LONGEST = 20.0  # seconds that anything here may take on a busy machine
 LOCAL = Peer("127.0.0.1", None, local=True)
 
 
@@ -34,70 +32,12 @@ def clip_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints.save_words("clip", tmp_path_factory.mktemp("words") / "clip")
 
 
-class Waiting(Collect):
-    """A sink whose messages can be waited for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._came = threading.Condition()
-        self.changes: list[int] = []  # numbers of the label changes that statuses told of
-
-    def send(self, topic: str, message: Any) -> None:
-        with self._came:
-            super().send(topic, message)
-            number = message.get("labels_changed", {}).get("change")
-            if number is not None and number not in self.changes[-1:]:
-                self.changes.append(number)
-            self._came.notify_all()
-
-    def wait_for_change(self, number: int) -> None:
-        with self._came:
-            assert self._came.wait_for(lambda: self.changes[-1:] == [number], LONGEST), number
-
-    def wait(self, wanted: Callable[[dict[str, Any]], bool], after: int = 0) -> dict[str, Any]:
-        """The first message of those after number `after` that is wanted."""
-
-        def found() -> dict[str, Any] | None:
-            return next((message for message in self.messages[after:] if wanted(message)), None)
-
-        with self._came:
-            assert self._came.wait_for(found, LONGEST), f"did not come; {self.messages[-3:]}"
-            message = found()
-        assert message is not None
-        return message
-
-
 def labels_of(message: dict[str, Any]) -> set[str]:
     return {entry["label"] for entry in message.get("top", ())}
 
 
 def shows(*labels: str) -> Callable[[dict[str, Any]], bool]:
     return lambda m: m["type"] == "prediction" and set(labels) == labels_of(m) - {NOTHING}
-
-
-@contextmanager
-def running(config: Config, **more: Any) -> Iterator[tuple[Pipeline, Waiting]]:
-    """A pipeline on its thread; what it raises is raised here."""
-    sink, stop = Waiting(), threading.Event()
-    failed: list[BaseException] = []
-    with Pipeline(config, sinks=[sink], **more) as pipeline:
-
-        def run() -> None:
-            try:
-                pipeline.run(stop)
-            except BaseException as error:  # noqa: BLE001 - raised again below
-                failed.append(error)
-
-        thread = threading.Thread(target=run, name="pipeline")
-        thread.start()
-        try:
-            yield pipeline, sink
-        finally:
-            stop.set()
-            thread.join(LONGEST)
-    if failed:
-        raise failed[0]
-    assert not pipeline.problems, pipeline.problems
 
 
 def config_of(model: Path, *labels: str, **more: Any) -> Config:

@@ -3,74 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from streamer.config import BusConfig, CameraConfig, CaptureConfig, Config, JournalConfig, ModelConfig, Pace
+from streamer.config import CameraConfig, Config, ModelConfig
 from streamer.demo.assets import truth
 from streamer.errors import ConfigError, ModelError
 from streamer.pipeline.pipeline import EXIT_DONE, EXIT_MODEL, EXIT_SOURCE, Pipeline
-from streamer.types import ModelSpec, Window
+from streamer.types import Window
 from tests.helpers.media import write_clip
+from tests.helpers.pipelines import DEMO, QUIET, Collect, Scripted, watch
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
-
-QUIET: dict[str, Any] = {
-    "bus": BusConfig(bind=""),
-    "journal": JournalConfig(path=""),
-    "pace": Pace.FAST,
-    "capture": CaptureConfig(give_up=True),
-}
-DEMO = CameraConfig(name="demo", source="demo")
-
-
-class Collect:
-    """A sink that keeps every message."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-
-    def send(self, topic: str, message: Mapping[str, Any]) -> None:
-        self.messages.append(dict(message))
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [message for message in self.messages if message["type"] == kind]
-
-
-class Scripted:
-    """A recognizer whose scores come from a function of the window; fails where that raises."""
-
-    def __init__(self, score: Any, frames: int = 4, interval: float = 0.2) -> None:
-        self.spec = ModelSpec("scripted", "scripted", ("calm", "busy"), frames, interval, (32, 32))
-        self.preprocess_s = 0.0
-        self._score = score
-        self.closed = False
-
-    def reduce(self, image: Any) -> Any:
-        return np.ascontiguousarray(image[:32, :32, ::-1])
-
-    def predict(self, windows: Sequence[Window]) -> list[Any]:
-        return [np.asarray(self._score(window), np.float32) for window in windows]
-
-    def warm_up(self) -> None:
-        return None
-
-    def forget(self, camera: str) -> None:
-        return None
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def watch(config: Config, recognizer: Any = None, stop: threading.Event | None = None) -> tuple[int, Collect]:
-    sink = Collect()
-    with Pipeline(config, recognizer=recognizer, sinks=[sink]) as pipeline:
-        code = pipeline.run(stop or threading.Event())
-    return code, sink
 
 
 def rows(sink: Collect) -> list[tuple[Any, ...]]:

@@ -19,8 +19,7 @@ from streamer.pipeline.lane import Lane
 from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
 from streamer.types import Frame, ModelSpec, Window
 from tests.helpers import checkpoints
-from tests.pipeline.test_label_changes import running
-from tests.pipeline.test_pipeline import QUIET, Collect
+from tests.helpers.pipelines import QUIET, Collect, running
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.usefixtures("no_thread_left")

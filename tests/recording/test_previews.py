@@ -36,7 +36,7 @@ from streamer.testing import FakeClock
 from streamer.types import Window
 from tests.helpers.bus_parts import FREE, connect, prediction, until
 from tests.helpers.media import moving, picture, read_stamp, write_clip
-from tests.pipeline.test_pipeline import Scripted
+from tests.helpers.pipelines import Scripted
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 

@@ -27,6 +27,7 @@ from streamer.recording.recorder import MOST_WAITING
 from streamer.types import Event, Moment, Phase, Window
 from tests.helpers.media import moving, picture, read_stamp
 from tests.helpers.media import write_clip as write_video
+from tests.helpers.pipelines import Scripted
 from tests.helpers.recording_parts import (
     BEGIN,
     FPS,
@@ -40,7 +41,6 @@ from tests.helpers.recording_parts import (
     snapshots,
     until,
 )
-from tests.pipeline.test_pipeline import Scripted
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 

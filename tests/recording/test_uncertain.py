@@ -30,7 +30,7 @@ from streamer.types import Frame, Prediction, Window
 from tests.helpers import checkpoints
 from tests.helpers.bus_parts import FREE, until
 from tests.helpers.media import write_clip
-from tests.pipeline.test_pipeline import QUIET, Scripted
+from tests.helpers.pipelines import QUIET, Scripted
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 

@@ -36,7 +36,7 @@ from streamer.subscribers.narration.settings import Priority
 from streamer.testing import FakeClock
 from streamer.types import Phase
 from tests.helpers.bus_parts import DEADLINE, event, publisher, status, until
-from tests.subscribers.test_speak import espeak, is_speech, sound_of
+from tests.helpers.speech_parts import espeak, is_speech, sound_of
 
 DEJAVU = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf")
 dejavu = pytest.mark.skipif(not DEJAVU.exists(), reason="needs the font DejaVu Sans")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +28,6 @@ from streamer.subscribers.mqtt.mqtt import Mqtt, Settings, event_payload
 from streamer.subscribers.mqtt.topic_names import check_prefix, identifier, topic_level
 from streamer.testing import FakeClock
 from streamer.types import CameraState, Phase
-from tests.bus.test_bus_crashes import free_pair
 from tests.helpers.bridge_parts import (
     Running,
     history_of,
@@ -40,11 +36,10 @@ from tests.helpers.bridge_parts import (
     start_command,
     start_publisher,
 )
-from tests.helpers.bus_parts import event, publisher, status, until
-from tests.subscribers.test_webhooks import make_certificate
+from tests.helpers.bus_parts import event, free_pair, publisher, status, until
+from tests.helpers.certificates import make_certificate
+from tests.helpers.mosquitto import Broker, MqttListener, needs_broker
 
-MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-needs_broker = pytest.mark.skipif(MOSQUITTO is None, reason="needs mosquitto")
 HOSTILE = [
     "front-door",
     "a+b",
@@ -62,93 +57,6 @@ HOSTILE = [
 ]
 
 
-class Broker:
-    """A mosquitto of our own, on a port of the system's choice, that keeps its sessions on disk."""
-
-    def __init__(
-        self, folder: Path, *more: str, listener: tuple[str, ...] = ("allow_anonymous true",)
-    ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.folder, self._config = folder, folder / "mosquitto.conf"
-        lines = [f"listener {self.port} 127.0.0.1", *listener, "persistence true",
-                 f"persistence_location {folder}/", "max_queued_messages 0", "user root", *more]  # fmt: skip
-        self._config.write_text("\n".join(lines) + "\n")
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> Broker:
-        assert MOSQUITTO is not None
-        with (self.folder / "broker.log").open("ab") as log:
-            self.process = subprocess.Popen([MOSQUITTO, "-c", str(self._config)], stdout=log, stderr=log)
-        until(self._answers, "mosquitto listens")
-        return self
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def save(self) -> None:
-        """Write subscriptions and sessions to disk now."""
-        assert self.process is not None
-        saved = self.folder / "mosquitto.db"
-        before = saved.stat().st_mtime_ns if saved.exists() else 0
-        self.process.send_signal(signal.SIGUSR1)
-        until(lambda: saved.exists() and saved.stat().st_mtime_ns > before, "mosquitto saves")
-
-    def kill(self) -> None:
-        if self.process is not None:
-            kill(self.process)
-            self.process = None
-
-
-class Listener:
-    """Somebody who subscribes to everything, and stays subscribed while away."""
-
-    def __init__(self, port: int, *, user: str | None = None, password: str | None = None) -> None:
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        self.got: list[tuple[str, bytes, bool]] = []
-        self.ready = threading.Event()
-        self.client = Client(CallbackAPIVersion.VERSION2, "listener", clean_session=False)
-        if user is not None:
-            self.client.username_pw_set(user, password)
-        self.client.reconnect_delay_set(1, 1)
-        self.client.on_message = lambda _, __, m: self.got.append((m.topic, m.payload, bool(m.retain)))
-        self.client.on_connect = lambda *_: self.client.subscribe("#", qos=1)
-        self.client.on_subscribe = lambda *_: self.ready.set()
-        self.client.connect("127.0.0.1", port)
-        self.client.loop_start()
-        assert self.ready.wait(10)
-
-    def close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
-
-    def say(self, topic: str, text: str) -> None:
-        self.client.publish(topic, text, qos=1).wait_for_publish(10)
-
-    def last(self, topic: str) -> bytes | None:
-        """What a topic holds, as far as we heard."""
-        return next((payload for name, payload, _ in reversed(self.got) if name == topic), None)
-
-    def text(self, topic: str) -> str:
-        return (self.last(topic) or b"").decode()
-
-    def json(self, topic: str) -> Any:
-        return json.loads(self.last(topic) or b"{}")
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(data) for topic, data, _ in list(self.got) if topic.endswith("/event")]
-
-    @property
-    def seqs(self) -> list[int]:
-        return [told["seq"] for told in self.events]
-
-
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     made = Broker(tmp_path).start()
@@ -157,8 +65,8 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def listener(broker: Broker) -> Iterator[Listener]:
-    made = Listener(broker.port)
+def listener(broker: Broker) -> Iterator[MqttListener]:
+    made = MqttListener(broker.port)
     yield made
     made.close()
 
@@ -197,7 +105,7 @@ def position(state: Path) -> int:
 
 @needs_broker
 def test_events_states_and_availability(
-    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path
 ) -> None:
     bridged = Bridged(bus, broker.port, tmp_path)
     with Running(bridged):
@@ -228,14 +136,14 @@ def test_events_states_and_availability(
 
 @needs_broker
 def test_newcomers_find_the_present_retained_but_no_old_event(
-    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path
 ) -> None:
     with Running(Bridged(bus, broker.port, tmp_path)):
         until(lambda: listener.text("streamer/cam0/availability") == "online", "the camera is there")
         bus.event(event("e1"))
         until(lambda: listener.seqs == [1], "the event")
-        late = Listener.__new__(Listener)
-        Listener.__init__(late, broker.port) if False else None
+        late = MqttListener.__new__(MqttListener)
+        MqttListener.__init__(late, broker.port) if False else None
         got = retained_by(broker.port)
     assert json.loads(got["streamer/cam0/state"])["action"] == "waving"
     assert got["streamer/cam0/availability"] == got["streamer/availability"] == b"online"
@@ -262,7 +170,7 @@ def retained_by(port: int) -> dict[str, bytes]:
 @needs_broker
 @pytest.mark.parametrize("state", [CameraState.STALLED, CameraState.RECONNECTING, CameraState.FAILED])
 def test_a_lost_camera_is_unavailable_and_back_again(
-    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path, state: CameraState
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path, state: CameraState
 ) -> None:
     with Running(Bridged(bus, broker.port, tmp_path)):
         until(lambda: listener.text("streamer/cam0/availability") == "online", "it runs")
@@ -275,7 +183,7 @@ def test_a_lost_camera_is_unavailable_and_back_again(
 
 @needs_broker
 def test_without_a_publisher_no_camera_is_available(
-    broker: Broker, listener: Listener, tmp_path: Path
+    broker: Broker, listener: MqttListener, tmp_path: Path
 ) -> None:
     with publisher() as bus:
         bus.status(status())
@@ -290,7 +198,7 @@ def test_without_a_publisher_no_camera_is_available(
 
 @needs_broker
 def test_hostile_camera_names_have_topics_and_devices_of_their_own(
-    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path
 ) -> None:
     with Running(Bridged(bus, broker.port, tmp_path)):
         for name in HOSTILE:
@@ -308,7 +216,7 @@ def test_hostile_camera_names_have_topics_and_devices_of_their_own(
     assert {config["device"]["name"] for config in configs(listener).values()} == {*HOSTILE, "cam0"}
 
 
-def configs(listener: Listener) -> dict[str, Any]:
+def configs(listener: MqttListener) -> dict[str, Any]:
     return {t: json.loads(data) for t, data, _ in list(listener.got) if t.endswith("/config") and data}
 
 
@@ -411,7 +319,7 @@ def test_home_assistant_hears_of_fresh_starts_and_ends_only() -> None:
 
 @needs_broker
 def test_the_description_comes_again_when_home_assistant_starts(
-    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path
 ) -> None:
     def times() -> int:
         return len([topic for topic, _, _ in list(listener.got) if topic.endswith("__cam0/config")])
@@ -425,7 +333,7 @@ def test_the_description_comes_again_when_home_assistant_starts(
 
 @needs_broker
 def test_a_removed_camera_is_taken_off_the_broker(
-    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cameras_module, "GONE_AFTER", 0.5)
     extra = {"cameras": ["old", "cam0"], "client": "streamer-test"}  # as an earlier run left it
@@ -445,7 +353,7 @@ def test_a_removed_camera_is_taken_off_the_broker(
 
 @needs_broker
 def test_discovery_can_be_left_out(
-    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path
 ) -> None:
     with Running(Bridged(bus, broker.port, tmp_path, Layout("home/eyes", None))):
         bus.event(event("e1"))
@@ -517,7 +425,7 @@ def test_something_that_is_no_broker_is_told_and_not_waited_for_at_the_end(
 
 @needs_broker
 def test_a_killed_broker_costs_no_event(
-    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path
 ) -> None:
     bridged = Bridged(bus, broker.port, tmp_path)
     with Running(bridged):
@@ -538,7 +446,7 @@ def test_a_killed_broker_costs_no_event(
 @needs_broker
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP is POSIX")
 def test_a_frozen_broker_is_left_and_come_back_to(
-    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamer.subscribers.mqtt.broker.SILENCE", 0.5)
     bridged = Bridged(bus, broker.port, tmp_path)
@@ -564,7 +472,7 @@ def test_user_and_password(bus: Publisher, tmp_path: Path, capsys: pytest.Captur
     )
     assert made.returncode == 0
     broker = Broker(tmp_path, listener=("allow_anonymous false", f"password_file {passwords}")).start()
-    listener = Listener(broker.port, user="eyes", password="s3cret!")
+    listener = MqttListener(broker.port, user="eyes", password="s3cret!")
     try:
         for more in ({}, {"user": "eyes", "password": "wrong"}):
             with Running(Bridged(bus, broker.port, tmp_path, **more)) as refused:
@@ -587,7 +495,7 @@ def test_what_the_access_list_forbids_is_told_and_not_lost(bus: Publisher, tmp_p
     rules = tmp_path / "rules"
     rules.write_text("topic read #\ntopic write streamer/availability\n")
     broker = Broker(tmp_path, f"acl_file {rules}").start()
-    listener = Listener(broker.port)
+    listener = MqttListener(broker.port)
     bridged = Bridged(bus, broker.port, tmp_path)
     try:
         with Running(bridged):
@@ -622,7 +530,7 @@ def test_tls_is_verified(bus: Publisher, tmp_path: Path) -> None:
 
 @needs_broker
 def test_older_brokers_are_spoken_to_in_their_way(
-    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path
 ) -> None:
     with Running(Bridged(bus, broker.port, tmp_path, protocol="3.1.1")):
         publish_events(bus, ["a"])
@@ -631,7 +539,7 @@ def test_older_brokers_are_spoken_to_in_their_way(
 
 @needs_broker
 def test_a_will_that_comes_late_is_answered(
-    bus: Publisher, broker: Broker, listener: Listener, tmp_path: Path
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path
 ) -> None:
     with Running(Bridged(bus, broker.port, tmp_path)):
         until(lambda: listener.text("streamer/availability") == "online", "it is there")
@@ -641,7 +549,7 @@ def test_a_will_that_comes_late_is_answered(
 
 @needs_broker
 def test_a_missing_part_of_the_history_is_told_and_passed_by(
-    broker: Broker, listener: Listener, tmp_path: Path
+    broker: Broker, listener: MqttListener, tmp_path: Path
 ) -> None:
     import sqlite3
 
@@ -691,7 +599,7 @@ def test_wrong_usage_is_one_line(words: list[str], said: str, capsys: pytest.Cap
 @needs_broker
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 def test_kills_of_bridge_and_publisher_lose_nothing_and_the_will_arrives(
-    broker: Broker, listener: Listener, tmp_path: Path
+    broker: Broker, listener: MqttListener, tmp_path: Path
 ) -> None:
     endpoint, history = f"tcp://127.0.0.1:{free_pair()}", tmp_path / "events.db"
     state = str(tmp_path / "state.json")

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
 import sys
 import threading
 import time
-import wave
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 
@@ -32,29 +29,13 @@ from streamer.subscribers.speech.utterance_log import Index, State
 from streamer.testing import FakeClock
 from streamer.types import Phase
 from tests.helpers.bus_parts import event, publisher, until
+from tests.helpers.speech_parts import ESPEAK, espeak, is_speech, sound_of
 
-ESPEAK = shutil.which("espeak-ng")
-espeak = pytest.mark.skipif(ESPEAK is None, reason="needs espeak-ng")
 NEVER = threading.Event()
 
 
 def voice(**settings: Any) -> voices.Voice:
     return voices.choose(Settings.model_validate({"engine": "espeak-ng", **settings}))
-
-
-def sound_of(file: Path) -> tuple[float, np.ndarray]:
-    """Seconds, and the samples in [-1, 1]."""
-    with wave.open(str(file), "rb") as found:
-        data = np.frombuffer(found.readframes(found.getnframes()), np.int16)
-        return len(data) / found.getframerate(), data / 32768
-
-
-def is_speech(file: Path) -> bool:
-    """Loud for a good part, and neither a tone nor noise without pauses: loudness goes up and down."""
-    seconds, samples = sound_of(file)
-    frames = samples[: len(samples) // 441 * 441].reshape(-1, 441)
-    loud = np.sqrt((frames**2).mean(axis=1))
-    return seconds > 0.3 and 0.2 < (loud > 0.02).mean() < 1.0 and float(loud.std()) > 0.01
 
 
 def utterance(text: str, priority: Priority = Priority.NORMAL, seq: int | None = None) -> Utterance:

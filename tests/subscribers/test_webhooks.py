@@ -26,7 +26,6 @@ from streamer.subscribers.webhook import signing
 from streamer.subscribers.webhook.http_client import parse_target
 from streamer.subscribers.webhook.webhook import GONE, Settings, Webhook, judge, retry_after
 from streamer.testing import FakeClock
-from tests.bus.test_bus_crashes import free_pair
 from tests.helpers.bridge_parts import (
     ROOT,
     Running,
@@ -36,7 +35,8 @@ from tests.helpers.bridge_parts import (
     start_command,
     start_publisher,
 )
-from tests.helpers.bus_parts import publisher, until
+from tests.helpers.bus_parts import free_pair, publisher, until
+from tests.helpers.certificates import make_certificate
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
@@ -482,18 +482,6 @@ def test_stopping_does_not_wait_for_a_receiver(bus: Publisher, receiver: Receive
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_certificate(tmp_path_factory.mktemp("tls"))
-
-
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    made = folder / "cert.pem", folder / "key.pem"
-    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
-    more = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(made[1]), "-out", str(made[0])]
-    try:
-        subprocess.run([*words.split(), *more], check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("makes its certificate with openssl")
-    return made
 
 
 def test_tls_is_verified(

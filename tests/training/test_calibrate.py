@@ -17,8 +17,8 @@ from streamer.pipeline.lane import tempered
 from streamer.training.calibrate import count_false, fit_temperature, fit_thresholds
 from streamer.training.stream_scores import Scored, Watched
 from tests.helpers import checkpoints
+from tests.helpers.blinking_video import Bright, blinking
 from tests.helpers.media import moving, write_clip
-from tests.training.test_evaluate import Bright, blinking
 
 LABELS = ("idle", "wave", "walk")
 

@@ -28,7 +28,7 @@ from streamer.training.starting_checkpoint import load_model, open_base
 from streamer.training.trainer import last_checkpoint, numbers, parameter_groups
 from tests.helpers import checkpoints
 from tests.helpers.media import write_clip
-from tests.pipeline.test_pipeline import QUIET, Collect
+from tests.helpers.pipelines import QUIET, Collect
 
 COLOURS = {"red light": (20, 20, 220), "blue light": (220, 20, 20), "background": (90, 90, 90)}
 WORDS = ["--batch", "4", "--lr", "2e-3", "--workers", "0", "--device", "cpu", "--interval", "0.25"]
