@@ -7,10 +7,10 @@ speed. Wall clock (`wall`, Unix seconds) is only for people and for the wire.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:  # numpy is not imported with the package
     from numpy.typing import NDArray
@@ -119,6 +119,29 @@ class ModelSpec:
     def span(self) -> float:
         """(T-1) x interval, seconds."""
         return (self.frames - 1) * self.interval
+
+
+@dataclass(frozen=True, slots=True)
+class Scores(Sequence["NDArray[Any]"]):
+    """What a model says of some windows: float32 (L,) in [0, 1] of each, in the order of the windows.
+
+    `preprocess_s`: seconds that went by before the model began to compute, for all of them together.
+    """
+
+    of_windows: Sequence[NDArray[Any]]
+    preprocess_s: float = 0.0
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[NDArray[Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> NDArray[Any] | Sequence[NDArray[Any]]:
+        return self.of_windows[index]
+
+    def __len__(self) -> int:
+        return len(self.of_windows)
 
 
 @dataclass(frozen=True, slots=True)

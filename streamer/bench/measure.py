@@ -270,8 +270,9 @@ class _Stage:
             delays, scores, preprocess = [], [], reduced
             for first in range(0, len(windows), batch):
                 part = windows[first : first + batch]
-                scores += self._recognizer.predict(part)
-                preprocess += self._recognizer.preprocess_s
+                found = self._recognizer.predict(part)
+                scores += found
+                preprocess += found.preprocess_s
                 delays += [perf_counter() - started] * len(part)
             return Timed(np.stack(scores), preprocess, delays[-1] - preprocess, tuple(delays))
 

@@ -44,7 +44,9 @@ class FanOut:
     def __init__(self, lanes: Sequence[tuple[Lane, Deliver]]) -> None:
         branches: dict[Hashable, _Branch] = {}
         for lane, deliver in lanes:
-            branch = branches.setdefault(same_picture(lane), _Branch(lane.recognizer.reduce, lane.rate))
+            branch = branches.setdefault(
+                lane.recognizer.picture_key, _Branch(lane.recognizer.reduce, lane.rate)
+            )
             branch.rate = max(branch.rate, lane.rate)
             branch.deliver.append(deliver)
         self._branches = list(branches.values())
@@ -77,12 +79,6 @@ class FanOut:
             reduced = replace(frame, image=image)
             stored |= branch.hand_on(reduced)
         return stored
-
-
-def same_picture(lane: Lane) -> Hashable:
-    """Equal for lanes that reduce pictures in the same way."""
-    preprocessor = getattr(lane.recognizer, "preprocessor", None)
-    return getattr(preprocessor, "numbers", None) or id(lane.recognizer)
 
 
 def _whole(image: NDArray[Any]) -> NDArray[Any]:

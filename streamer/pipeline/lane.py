@@ -20,7 +20,7 @@ from streamer.events.tracker import EventTracker
 from streamer.labels.label_set import LabelSet
 from streamer.labels.model_labels import ModelLabels
 from streamer.recognition.inference_thread import InferenceThread
-from streamer.recognition.recognizer import Recognizer, words_of
+from streamer.recognition.recognizer import Recognizer
 from streamer.types import Event, Frame, Moment, Prediction
 from streamer.windows.windows import Windows
 
@@ -60,7 +60,7 @@ def tempered(scores: NDArray[Any], temperature: float, independent: bool) -> NDA
 
 def outcomes_of(recognizer: Recognizer, camera: str) -> ModelLabels:
     """A model's labels, or the words that a camera asks of it."""
-    spec, words = recognizer.spec, words_of(recognizer)
+    spec, words = recognizer.spec, recognizer.words
     if words is None:
         return ModelLabels(spec.labels, spec.thresholds, spec.ignored)
     return words.of(camera).outcomes
@@ -104,7 +104,7 @@ class Lane:
     @property
     def words(self) -> Words | None:
         """What its model is asked for; None for a model with labels of its own."""
-        return words_of(self.recognizer)
+        return self.recognizer.words
 
     def outcomes(self, camera: str) -> ModelLabels:
         """What a camera may be answered with now."""

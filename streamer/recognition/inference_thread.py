@@ -136,7 +136,7 @@ class InferenceThread(threading.Thread):
             return
         started = perf_counter()
         try:
-            results = self._recognizer.predict(batch)
+            found = self._recognizer.predict(batch)
         except ModelError as error:
             if len(batch) == 1:
                 self._count_failure(batch[0], error)
@@ -146,8 +146,8 @@ class InferenceThread(threading.Thread):
             return
         self._failures = 0
         elapsed = perf_counter() - started
-        spec, preprocess = self._recognizer.spec, self._recognizer.preprocess_s
-        for window, scores in zip(batch, results, strict=True):
+        spec = self._recognizer.spec
+        for window, scores in zip(batch, found, strict=True):
             self._scores[window.camera] = scores
             self._deliver(
                 Prediction(
@@ -156,8 +156,8 @@ class InferenceThread(threading.Thread):
                     window=window,
                     labels=self._labels.get(window.camera, spec.labels),
                     scores=scores,
-                    preprocess_s=preprocess,
-                    inference_s=max(0.0, elapsed - preprocess),
+                    preprocess_s=found.preprocess_s,
+                    inference_s=max(0.0, elapsed - found.preprocess_s),
                 )
             )
 

@@ -5,10 +5,10 @@ Importing this package imports no torch; `load_recognizer` does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from streamer.types import ModelSpec, Window
+from streamer.types import ModelSpec, Scores, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,20 +16,32 @@ if TYPE_CHECKING:
     from streamer.config import ModelConfig
     from streamer.recognition.words.word_recognizers import Words
 
-__all__ = ["Recognizer", "load_recognizer", "words_of"]
+__all__ = ["Recognizer", "load_recognizer"]
 
 
 class Recognizer(Protocol):
-    """A loaded checkpoint. `reduce` may be called from any thread, everything else from one thread."""
+    """A loaded checkpoint, and all that the rest of the program knows of it.
 
-    spec: ModelSpec
-    preprocess_s: float  # seconds of the last `predict` spent before the model
+    `reduce` may be called from any thread, everything else from one thread.
+    """
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What it is and what it needs."""
+
+    @property
+    def words(self) -> Words | None:
+        """What a model that reads words is asked for, by camera; None for models with labels of their own."""
+
+    @property
+    def picture_key(self) -> Hashable:
+        """Equal for recognizers whose `reduce` makes the same of a picture: it is then done once for all."""
 
     def reduce(self, image: NDArray[Any]) -> NDArray[Any]:
         """A camera's picture, uint8 BGR (H, W, 3) -> what the model needs of it, uint8 RGB (h, w, 3)."""
 
-    def predict(self, windows: Sequence[Window]) -> list[NDArray[Any]]:
-        """Scores of each window, float32 (L,) in [0, 1].
+    def predict(self, windows: Sequence[Window]) -> Scores:
+        """Scores of each window, and how long preparing them took.
 
         Raises:
             WindowShapeError: a window's number of frames or their size is not the checkpoint's.
@@ -48,12 +60,6 @@ class Recognizer(Protocol):
 
     def close(self) -> None:
         """Free the model."""
-
-
-def words_of(recognizer: Recognizer) -> Words | None:
-    """What a model that reads words is asked for, by camera; None for models with labels of their own."""
-    found: Words | None = getattr(recognizer, "words", None)
-    return found
 
 
 def load_recognizer(config: ModelConfig) -> Recognizer:

@@ -16,7 +16,7 @@ from streamer.events.rules import EventLabels
 from streamer.pipeline.pipeline import EXIT_MODEL, EXIT_SOURCE, Pipeline
 from streamer.recognition.recognizer import Recognizer
 from streamer.training.stream_scores import Found, Scored, Watched
-from streamer.types import ModelSpec, Window
+from streamer.types import ModelSpec, Scores, Window
 
 CAMERA = "video"
 MOST_LABELS = 1000  # what a prediction can list
@@ -28,15 +28,14 @@ class Shared:
     def __init__(self, recognizer: Recognizer) -> None:
         self._recognizer = recognizer
         self.spec: ModelSpec = recognizer.spec
-        self.preprocess_s = 0.0
+        self.words = recognizer.words
+        self.picture_key = recognizer.picture_key
 
     def reduce(self, image: NDArray[Any]) -> NDArray[Any]:
         return self._recognizer.reduce(image)
 
-    def predict(self, windows: Sequence[Window]) -> list[NDArray[Any]]:
-        scores = self._recognizer.predict(windows)
-        self.preprocess_s = self._recognizer.preprocess_s
-        return scores
+    def predict(self, windows: Sequence[Window]) -> Scores:
+        return self._recognizer.predict(windows)
 
     def warm_up(self) -> None:
         self._recognizer.warm_up()

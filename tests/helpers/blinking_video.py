@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streamer.types import ModelSpec
+from streamer.types import ModelSpec, Scores
 from tests.helpers.media import write_clip
 
 LABELS = ("idle", "wave", "walk")
@@ -17,15 +17,15 @@ class Bright:
     """A recognizer that says "wave" with the brightness of a window's last frame."""
 
     spec = ModelSpec("bright", "scripted", LABELS, 4, 0.2, (32, 32))
-    preprocess_s = 0.0
+    words, picture_key = None, "bright"
     closed = False
 
     def reduce(self, image: Any) -> Any:
         return np.ascontiguousarray(image[:32, :32, ::-1])
 
-    def predict(self, windows: Any) -> list[Any]:
+    def predict(self, windows: Any) -> Scores:
         light = [float(w.frames[-1].image.mean()) / 255 for w in windows]
-        return [np.array([1 - x, x * 0.99, x * 0.01], np.float32) for x in light]
+        return Scores([np.array([1 - x, x * 0.99, x * 0.01], np.float32) for x in light])
 
     def warm_up(self) -> None:
         return None

@@ -11,7 +11,7 @@ import numpy as np
 
 from streamer.config import BusConfig, CameraConfig, CaptureConfig, Config, JournalConfig, Pace
 from streamer.pipeline.pipeline import Pipeline
-from streamer.types import ModelSpec, Window
+from streamer.types import ModelSpec, Scores, Window
 
 QUIET: dict[str, Any] = {
     "bus": BusConfig(bind=""),
@@ -41,15 +41,15 @@ class Scripted:
 
     def __init__(self, score: Any, frames: int = 4, interval: float = 0.2) -> None:
         self.spec = ModelSpec("scripted", "scripted", ("calm", "busy"), frames, interval, (32, 32))
-        self.preprocess_s = 0.0
+        self.words, self.picture_key = None, "scripted"
         self._score = score
         self.closed = False
 
     def reduce(self, image: Any) -> Any:
         return np.ascontiguousarray(image[:32, :32, ::-1])
 
-    def predict(self, windows: Sequence[Window]) -> list[Any]:
-        return [np.asarray(self._score(window), np.float32) for window in windows]
+    def predict(self, windows: Sequence[Window]) -> Scores:
+        return Scores([np.asarray(self._score(window), np.float32) for window in windows])
 
     def warm_up(self) -> None:
         return None

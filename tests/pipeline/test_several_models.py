@@ -17,7 +17,7 @@ from streamer.errors import ConfigError
 from streamer.pipeline.fan_out import FanOut
 from streamer.pipeline.lane import Lane
 from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
-from streamer.types import Frame, ModelSpec, Window
+from streamer.types import Frame, ModelSpec, Scores, Window
 from tests.helpers import checkpoints
 from tests.helpers.pipelines import QUIET, Collect, running
 
@@ -30,7 +30,7 @@ class Fake:
 
     def __init__(self, name: str, gate: threading.Event | None = None, interval: float = 0.2, size: int = 32):
         self.spec = ModelSpec(name, "fake", ("waving", "still"), 4, interval, (size, size))
-        self.preprocess_s = 0.0
+        self.words, self.picture_key = None, name
         self.gate = gate
         self.reduced: list[int] = []
         self.seen: list[Window] = []
@@ -40,11 +40,11 @@ class Fake:
         side = self.spec.size[0]
         return np.ascontiguousarray(image[:side, :side, ::-1])
 
-    def predict(self, windows: Sequence[Window]) -> list[Any]:
+    def predict(self, windows: Sequence[Window]) -> Scores:
         if self.gate is not None:
             self.gate.wait(20)
         self.seen.extend(windows)
-        return [np.asarray((0.9, 0.1), np.float32) for _ in windows]
+        return Scores([np.asarray((0.9, 0.1), np.float32) for _ in windows])
 
     def warm_up(self) -> None:
         return None

@@ -14,7 +14,7 @@ import pytest
 
 from streamer.errors import ModelError
 from streamer.recognition.inference_thread import FAILURES_ALLOWED, InferenceThread
-from streamer.types import Frame, ModelSpec, Prediction, Window
+from streamer.types import Frame, ModelSpec, Prediction, Scores, Window
 from streamer.windows.windows import Windows
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -28,7 +28,7 @@ class Paced:
 
     def __init__(self) -> None:
         self.spec = ModelSpec("paced", "scripted", ("a", "b"), T, INTERVAL, (8, 8))
-        self.preprocess_s = 0.0
+        self.words, self.picture_key = None, "paced"
         self.asked: queue.Queue[list[Window]] = queue.Queue()
         self.allowed = threading.Semaphore(0)
         self.bad: set[str] = set()
@@ -36,12 +36,12 @@ class Paced:
     def reduce(self, image: Any) -> Any:
         return image
 
-    def predict(self, windows: Sequence[Window]) -> list[Any]:
+    def predict(self, windows: Sequence[Window]) -> Scores:
         self.asked.put(list(windows))
         assert self.allowed.acquire(timeout=PATIENCE)
         if any(window.camera in self.bad for window in windows):
             raise ModelError("bad window")
-        return [np.array([0.9, 0.1], np.float32) for _ in windows]
+        return Scores([np.array([0.9, 0.1], np.float32) for _ in windows])
 
     def warm_up(self) -> None:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,10 +21,12 @@ from streamer.errors import ModelError, ModelLoadError, WindowShapeError
 from streamer.recognition.device_frames import DevicePool, Key, key_of
 from streamer.recognition.engines.device import Place
 from streamer.recognition.preprocessing import Preprocessor, stack_frames
-from streamer.types import Frame, ModelSpec, Window
+from streamer.types import Frame, ModelSpec, Scores, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from streamer.recognition.words.word_recognizers import Words
 
 Forward = Callable[[Tensor], Tensor]  # (B, T, C, H, W), or (B, C, H, W) for single frames -> logits (B, L)
 Aggregate = Literal["mean", "max", "recent"]
@@ -55,13 +57,18 @@ class _Base(ABC):
         self.place = loaded.place
         self.model = loaded.model
         self.forward: Forward = loaded.forward
-        self.preprocess_s = 0.0
+        self.words: Words | None = None
         self._pool: DevicePool | None = None
 
     def use(self, forward: Forward, **changes: Any) -> None:
         """Compute with another forward from now on; `changes` are the spec's (engine="openvino", ...)."""
         self.forward = forward
         self.spec = dataclasses.replace(self.spec, **changes)
+
+    @property
+    def picture_key(self) -> Hashable:
+        """See `Recognizer.picture_key`."""
+        return self.preprocessor.numbers
 
     def reduce(self, image: NDArray[Any]) -> NDArray[Any]:
         """See `Recognizer.reduce`."""
@@ -163,17 +170,17 @@ class VideoRecognizer(_Base):
         if pool is None and loaded.place.device.type == "cuda":
             self._pool = DevicePool(loaded.place.device, loaded.spec.size)
 
-    def predict(self, windows: Sequence[Window]) -> list[NDArray[Any]]:
+    def predict(self, windows: Sequence[Window]) -> Scores:
         """See `Recognizer.predict`."""
         if not windows:
-            return []
+            return Scores(())
         self._check(windows)
         started = perf_counter()
         frames = [frame for window in windows for frame in window.frames]
         pixels = self._pixels(frames)
         pixel_values = pixels.view(len(windows), self.spec.frames, *pixels.shape[1:])
-        self.preprocess_s = perf_counter() - started
-        return self._scores(self._run(pixel_values))
+        preprocess_s = perf_counter() - started
+        return Scores(self._scores(self._run(pixel_values)), preprocess_s)
 
     def _shape_of(self, batch: int) -> tuple[int, ...]:
         return batch, self.spec.frames, 3, *self.spec.size
@@ -198,17 +205,17 @@ class FrameRecognizer(_Base):
         self._logits: OrderedDict[Key, Tensor] = OrderedDict()
         self.computed = 0  # frames through the model
 
-    def predict(self, windows: Sequence[Window]) -> list[NDArray[Any]]:
+    def predict(self, windows: Sequence[Window]) -> Scores:
         """See `Recognizer.predict`."""
         if not windows:
-            return []
+            return Scores(())
         self._check(windows)
-        logits = self._logits_of([frame for window in windows for frame in window.frames])
+        logits, preprocess_s = self._logits_of([frame for window in windows for frame in window.frames])
         joined = []
         for window in windows:
             stacked = torch.stack([logits[key_of(frame)] for frame in window.frames])  # (T, L)
             joined.append(self._join(stacked, window))
-        return self._scores(torch.stack(joined))
+        return Scores(self._scores(torch.stack(joined)), preprocess_s)
 
     def forget(self, camera: str) -> None:
         """See `Recognizer.forget`."""
@@ -216,13 +223,15 @@ class FrameRecognizer(_Base):
         for key in [key for key in self._logits if key[0] == camera]:
             del self._logits[key]
 
-    def _logits_of(self, frames: Sequence[Frame]) -> dict[Key, Tensor]:
-        """Logits (L,) of each frame, computing those that are not known yet in one batch."""
+    def _logits_of(self, frames: Sequence[Frame]) -> tuple[dict[Key, Tensor], float]:
+        """Logits (L,) of each frame, computing those that are not known yet in one batch; and the seconds
+        that preparing those took.
+        """
         started = perf_counter()
         wanted = {key_of(frame): frame for frame in frames}
         new = {key: frame for key, frame in wanted.items() if key not in self._logits}
         pixel_values = self._pixels(list(new.values())) if new else None
-        self.preprocess_s = perf_counter() - started
+        preprocess_s = perf_counter() - started
         if pixel_values is not None:
             self._logits.update(zip(new, self._run(pixel_values), strict=True))
             self.computed += len(new)
@@ -231,7 +240,7 @@ class FrameRecognizer(_Base):
             self._logits.move_to_end(key)
         while len(self._logits) > self._kept:
             self._logits.popitem(last=False)
-        return found
+        return found, preprocess_s
 
     def _join(self, logits: Tensor, window: Window) -> Tensor:
         """(T, L) -> (L,)."""

@@ -21,7 +21,7 @@ from streamer.recognition.words.prompts import WordSet
 from streamer.recognition.words.text_embeddings import Bank, make_bank, texts_of
 from streamer.recognition.words.text_encoder import TextEncoder
 from streamer.recognition.words.towers import WordsToVideo
-from streamer.types import Window
+from streamer.types import Scores, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,24 +94,24 @@ class FrameWords(FrameRecognizer):
         self, loaded: Loaded, words: Words, aggregate: Aggregate, *, scale: float, bias: float, width: int
     ) -> None:
         super().__init__(loaded, aggregate)
-        self.words = words
+        self.words: Words = words
         self._scale = scale
         self._bias = bias
         self._width = width
 
-    def predict(self, windows: Sequence[Window]) -> list[NDArray[Any]]:
+    def predict(self, windows: Sequence[Window]) -> Scores:
         """See `Recognizer.predict`; the labels are those of each window's camera."""
         if not windows:
-            return []
+            return Scores(())
         self._check(windows)
-        seen = self._logits_of([frame for window in windows for frame in window.frames])
+        seen, preprocess_s = self._logits_of([frame for window in windows for frame in window.frames])
         found = []
         for window in windows:
             bank = self.words.of(window.camera)
             frames = torch.stack([seen[key_of(frame)] for frame in window.frames])  # (T, D)
             logits = frames @ bank.text.T * self._scale + self._bias
             found.append(self.words.scores(self._join(logits, window), bank))
-        return found
+        return Scores(found, preprocess_s)
 
     def _outputs(self) -> int:
         return self._width
@@ -124,27 +124,27 @@ class WindowWords(VideoRecognizer):
         self, loaded: Loaded, words: Words, compare: WordsToVideo, *, width: int, patches: int
     ) -> None:
         super().__init__(loaded)
-        self.words = words
+        self.words: Words = words
         self._compare = compare
         self._width = width
         self._patches = patches
 
-    def predict(self, windows: Sequence[Window]) -> list[NDArray[Any]]:
+    def predict(self, windows: Sequence[Window]) -> Scores:
         """See `Recognizer.predict`; the labels are those of each window's camera."""
         if not windows:
-            return []
+            return Scores(())
         self._check(windows)
         started = perf_counter()
         pixels = self._pixels([frame for window in windows for frame in window.frames])
         pixel_values = pixels.view(len(windows), self.spec.frames, *pixels.shape[1:])
-        self.preprocess_s = perf_counter() - started
+        preprocess_s = perf_counter() - started
         seen = self._run(pixel_values).view(len(windows), 1 + self._patches, self._width)
         found = []
         with torch.inference_mode():
             for window, one in zip(windows, seen, strict=True):
                 bank = self.words.of(window.camera)
                 found.append(self.words.scores(self._compare(one[0], one[1:], bank.text), bank))
-        return found
+        return Scores(found, preprocess_s)
 
     def _outputs(self) -> int:
         return self._width * (1 + self._patches)
