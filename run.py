@@ -29,6 +29,7 @@ MARKER = VENV / "streamer-setup"  # written last: what is installed, and for whi
 CONSTRAINTS = ROOT / "configs" / "constraints.txt"
 # what each distribution of pyproject.toml is imported as
 MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic", "yaml"]
+MODULES += ["packaging", "platformdirs"]
 TEST_MODULES = ["av", "skimage", "pytest", "pytest_cov", "pytest_timeout", "hypothesis", "jsonschema"]
 TEST_MODULES += [
     "psutil",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from streamer.bus.security import NAME, checked_key, read_key
 from streamer.errors import BusError
+from streamer.system.user_folders import config_folder
 
 _FORMAT = """#   streamer: ZeroMQ CURVE {kind} key{advice}
 metadata
@@ -19,14 +19,7 @@ curve
 
 def default_folder() -> Path:
     """The keys' place where none is given: the user's configuration folder of this system."""
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("APPDATA") or home / "AppData" / "Roaming")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
-    return base / "streamer" / "keys"
+    return config_folder() / "keys"
 
 
 def new_pair(folder: Path, name: str) -> tuple[Path, Path]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.errors import BusError
+from streamer.system.private_files import private_folder
+from streamer.system.user_folders import state_folder
 
 SCHEMA_VERSION = 1
 APPLICATION = 0x73747231  # "str1", in the file's header
@@ -56,19 +57,12 @@ class Row:
 
 def default_path() -> Path:
     """The history's place where none is configured: the user's state folder of this system."""
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state")
-    return base / "streamer" / "events.db"
+    return state_folder() / "events.db"
 
 
 def prepare_file(path: Path) -> None:
     """Make the folder and an empty file that only the user can read: it tells what people did."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(path.parent)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 

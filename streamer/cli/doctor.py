@@ -251,7 +251,9 @@ def models() -> Iterator[Finding]:
 
 def disk() -> Iterator[Finding]:
     """Where models go and where the history is kept: room, and may it be written."""
-    cache = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(HF_HUB_CACHE)
     for subject, folder in (("model cache", cache), ("temporary files", Path(tempfile.gettempdir()))):
         there = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
         free = shutil.disk_usage(there).free / 1e9

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from streamer.errors import ConfigError
 from streamer.recording import files
+from streamer.system.user_folders import state_folder
 
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)  # of a disk, not of a name
 _NOT_HINDERING = ("lost+found",)  # what an empty disk holds
@@ -15,9 +16,7 @@ _NOT_HINDERING = ("lost+found",)  # what an empty disk holds
 
 def default_folder() -> Path:
     """Where pictures go when no folder is named: beside the event history."""
-    from streamer.bus.store import default_path
-
-    return default_path().with_name("recordings")
+    return state_folder() / "recordings"
 
 
 def prepare(folder: Path) -> str | None:

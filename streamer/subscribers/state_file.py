@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from streamer.bus.since import Since, check_since
-from streamer.bus.store import default_path
 from streamer.errors import BusError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.file_lock import FileLock
+from streamer.system.user_folders import state_folder
 
 VERSION = 1
 EVERY = 0.2  # least seconds between two writes while events flow; a kill repeats what lies between
@@ -32,7 +32,7 @@ def default_file(kind: str, *parts: str, private: str = "") -> Path:
     """
     told = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(parts)).strip("-")[:60]
     digest = hashlib.sha256("\0".join((*parts, private)).encode("utf-8", "replace")).hexdigest()[:8]
-    return default_path().parent / "bridges" / f"{kind}-{told}-{digest}.json"
+    return state_folder() / "bridges" / f"{kind}-{told}-{digest}.json"
 
 
 class Place:

@@ -15,7 +15,7 @@ from transformers import TimesformerConfig, TimesformerForVideoClassification
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
 from streamer.recognition.engines import tuning
-from streamer.recognition.engines.cache import KEPT, Cache, cache_root, key_of, weights_hash
+from streamer.recognition.engines.cache import KEPT, Cache, key_of, weights_hash
 from streamer.recognition.engines.calibration import clip_windows
 from streamer.recognition.engines.device import Place
 from streamer.recognition.engines.engine import Way, build, check
@@ -23,6 +23,7 @@ from streamer.recognition.engines.packing import PackedLinear, can_pack
 from streamer.recognition.engines.pytorch import Graphs
 from streamer.recognition.engines.tuning import REFERENCE, Trial, candidates, compare
 from streamer.recognition.families.timesformer import FastTimesformer
+from streamer.system.user_folders import cache_folder
 
 needs_packing = pytest.mark.skipif(not can_pack(torch.float32), reason="this torch has no packed kernels")
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
@@ -193,7 +194,7 @@ class TestOpenVino:
         for precision, limit in (("fp32", 1e-4), ("bf16", 0.05)):
             forward = build(Way("openvino", precision), FastTimesformer(model), SHAPE)
             assert error(forward(values), expected) < limit
-        assert len(list((cache_root() / "engines").glob("*/model.xml"))) == 1  # rounded when it is compiled
+        assert len(list((cache_folder() / "engines").glob("*/model.xml"))) == 1  # rounded when it is compiled
 
     @needs_openvino
     def test_int8_is_converted_once_and_a_changed_checkpoint_anew(
@@ -228,11 +229,11 @@ class TestOpenVino:
         model, values, way = make_model(), clips(1), Way("openvino", "fp32")
         expected = reference(model, values)
         build(way, FastTimesformer(model), SHAPE)
-        [weights] = (cache_root() / "engines").glob("*/model.bin")
+        [weights] = (cache_folder() / "engines").glob("*/model.bin")
         weights.write_bytes(weights.read_bytes()[:-100])
         assert error(build(way, FastTimesformer(model), SHAPE)(values), expected) < 1e-4
         assert "damaged" in caplog.text
-        assert len(list((cache_root() / "engines").glob("*/model.bin"))) == 1
+        assert len(list((cache_folder() / "engines").glob("*/model.bin"))) == 1
 
     @needs_openvino
     def test_without_room_on_the_disk_it_works_all_the_same(self, monkeypatch, caplog) -> None:

@@ -3,7 +3,7 @@
     <cache>/streamer/engines/<key>/   manifest.json: the digest of each file beside it
                                       the files
 
-`<cache>` is $XDG_CACHE_HOME, or the system's usual place. An entry is written whole or not at all: it is made
+`<cache>` is the user's cache folder of this system. An entry is written whole or not at all: it is made
 in a folder of another name and renamed. One that does not match its manifest is deleted and made again. Only
 the newest KEPT entries stay.
 """
@@ -15,11 +15,12 @@ import json
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from streamer.system.user_folders import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -28,17 +29,6 @@ ABANDONED = 24 * 3600.0  # seconds after which nobody writes any more
 MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"  # folders being written, or left by a crash
 _BLOCK = 1 << 20
-
-
-def cache_root() -> Path:
-    """Where this user's caches live on this system."""
-    if folder := os.environ.get("XDG_CACHE_HOME"):
-        return Path(folder) / "streamer"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "streamer"
-    if sys.platform == "win32" and (folder := os.environ.get("LOCALAPPDATA")):
-        return Path(folder) / "streamer" / "Cache"
-    return Path.home() / ".cache" / "streamer"
 
 
 def key_of(*parts: object) -> str:
@@ -62,11 +52,11 @@ class Cache:
     """Entries under one folder. Several processes may use it at once.
 
     Args:
-        folder: made when the first entry is written; None: `cache_root() / "engines"`.
+        folder: made when the first entry is written; None: `cache_folder() / "engines"`.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or cache_root() / "engines"
+        self.folder = folder or cache_folder() / "engines"
 
     def find(self, key: str) -> Path | None:
         """The entry's folder, whole and unchanged, or None. A damaged one is deleted."""

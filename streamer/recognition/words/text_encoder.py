@@ -23,7 +23,8 @@ from torch import Tensor
 
 from streamer.errors import ConfigError, ModelError, ModelLoadError
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
-from streamer.recognition.engines.cache import cache_root, weights_hash
+from streamer.recognition.engines.cache import weights_hash
+from streamer.system.user_folders import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class TextEncoder:
         self._tokenizer = _tokenizer(checkpoint)
         self._tokenizing = threading.Lock()
         self._known: OrderedDict[str, Tensor] = OrderedDict()  # digest of the text -> (D,) float32
-        self._file = cache_root() / "words" / f"{_digest(checkpoint, tower)}.safetensors"
+        self._file = cache_folder() / "words" / f"{_digest(checkpoint, tower)}.safetensors"
         self._read()
         self.computed = 0  # texts through the model
 
