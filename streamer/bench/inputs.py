@@ -50,12 +50,12 @@ def make_random(folder: Path, **changes: Any) -> None:
     import torch
     from transformers import TimesformerConfig, TimesformerForVideoClassification
 
-    from streamer.recognition.loading import _quiet as quiet
+    from streamer.recognition.loading import quiet_transformers
 
     torch.manual_seed(0)
     labels = {index: f"label {index}" for index in range(400)}
     config = TimesformerConfig(id2label=labels, streamer={"interval": _INTERVAL}, **changes)
-    with quiet():
+    with quiet_transformers():
         TimesformerForVideoClassification(config).save_pretrained(folder)
     size = config.image_size
     numbers = {"size": {"shortest_edge": size}, "crop_size": {"height": size, "width": size}}

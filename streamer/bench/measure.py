@@ -22,12 +22,11 @@ from streamer.errors import ConfigError, ModelError
 from streamer.recognition.checkpoints.checkpoint import open_checkpoint
 from streamer.recognition.engines.calibration import clip_windows
 from streamer.recognition.engines.device import DTYPES, has_bf16, set_threads
-from streamer.recognition.engines.engine import GPU_PRECISIONS, PRECISIONS, Way, build, has_openvino
+from streamer.recognition.engines.engine import GPU_PRECISIONS, PRECISIONS, EngineVariant, build, has_openvino
 from streamer.recognition.engines.machine import processor, versions
-from streamer.recognition.engines.tuning import Logits
-from streamer.recognition.families.timesformer import FastTimesformer
-from streamer.recognition.loading import _quiet as quiet
-from streamer.recognition.loading import load
+from streamer.recognition.engines.tuning import LogitsOnly
+from streamer.recognition.families.timesformer import FusedTimesformer
+from streamer.recognition.loading import load, quiet_transformers
 
 SATURATED = 1.05  # less gain than this from more cameras, and larger numbers are left out
 CALIBRATION = 12  # windows for int8
@@ -195,7 +194,7 @@ class _Stage:
 
         self._say("loading transformers' model")
         self._memory = Peak(self._device)
-        with quiet():
+        with quiet_transformers():
             model = AutoModelForVideoClassification.from_pretrained(self._folder, local_files_only=True)
         return model.to(self._device).eval().requires_grad_(False)
 
@@ -203,10 +202,10 @@ class _Stage:
         """The model without weights, for counting."""
         with torch.device("meta"):
             model = type(self._eager)(copy.deepcopy(self._eager.config)).eval()
-        return self._module(model) if fast else Logits(model)
+        return self._module(model) if fast else LogitsOnly(model)
 
     def _module(self, model: Any) -> Any:
-        return FastTimesformer(model) if self._spec.family == "timesformer" else Logits(model)
+        return FusedTimesformer(model) if self._spec.family == "timesformer" else LogitsOnly(model)
 
     def _baseline(self) -> Runner:
         """transformers' processor and eager model, window by window, as its users write it."""
@@ -243,7 +242,7 @@ class _Stage:
 
     def _ours(self) -> list[Runner]:
         runners = []
-        for way in self._ways():
+        for way in self._variants():
             self._say(f"building streamer {way}")
             try:
                 runners.append(self._our(way))
@@ -253,7 +252,7 @@ class _Stage:
             raise ConfigError("no engine and precision of those asked for is available here")
         return runners
 
-    def _our(self, way: Way) -> Runner:
+    def _our(self, way: EngineVariant) -> Runner:
         shape = (self._spec.frames, 3, *self._spec.size)
         if way.engine == "openvino":  # converted before, so that the memory is that of using it
             build(way, self._copy(way), shape, clips=self._calibration)
@@ -280,21 +279,21 @@ class _Stage:
         run([self._clip.pictures[: self._spec.frames]], [window])
         return Runner("streamer", way.engine, way.precision, run, peak.mb(), self._gflops[1])
 
-    def _copy(self, way: Way) -> Any:
+    def _copy(self, way: EngineVariant) -> Any:
         """The engine's own module; OpenVINO only reads it: that one shares transformers' weights."""
         if way.engine == "openvino":
             return self._module(self._eager)
         return self._module(copy.deepcopy(self._eager)).to(DTYPES[way.precision])
 
-    def _ways(self) -> list[Way]:
+    def _variants(self) -> list[EngineVariant]:
         """All that exist here, among those asked for."""
         asked, cpu = self._plan, self._device.type == "cpu"
-        ways = []
+        variants = []
         for engine, precisions in PRECISIONS.items():
             if engine not in asked.engines or (engine == "openvino" and not cpu):
                 continue
             for precision in precisions if cpu else GPU_PRECISIONS:
-                way = Way(engine, precision)  # type: ignore[arg-type]
+                way = EngineVariant(engine, precision)  # type: ignore[arg-type]
                 missing = engine == "openvino" and not has_openvino(precision)
                 slow = precision == "bf16" and not has_bf16(self._device)
                 if precision not in asked.precisions:
@@ -304,8 +303,8 @@ class _Stage:
                         f"{way} left out: " + ("not installed" if missing else "no such hardware")
                     )
                     continue
-                ways.append(way)
-        return ways
+                variants.append(way)
+        return variants
 
 
 def _bundled_clip() -> Path:

@@ -163,14 +163,14 @@ class LabelChanges:
     def _change(self, camera: str, wanted: _Wanted) -> None:
         if wanted.lane.words is None:
             return
-        bank = wanted.lane.words.prepare(wanted.words)
+        embeddings = wanted.lane.words.prepare(wanted.words)
         told = {
             "change": wanted.number,
             "model": wanted.lane.recognizer.spec.name,
-            "labels": list(bank.labels),
+            "labels": list(embeddings.labels),
         }
         wanted.lane.change_labels(
-            camera, bank, lambda: self._changed(camera, {"at": round(self._wall(), 3), **told})
+            camera, embeddings, lambda: self._changed(camera, {"at": round(self._wall(), 3), **told})
         )
 
 
@@ -196,7 +196,7 @@ class LabelEdits:
         self._watch = FileWatch(self._files(config))
         self._read = self._words(config)  # (camera, model id) -> what the files say
 
-    def look(
+    def observe(
         self,
         lanes_of: Mapping[str, tuple[Lane, ...]],
         changes: LabelChanges,

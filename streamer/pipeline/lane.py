@@ -25,8 +25,8 @@ from streamer.types import Event, Frame, Moment, Prediction
 from streamer.windows.windows import Windows
 
 if TYPE_CHECKING:
-    from streamer.recognition.words.text_embeddings import Bank
-    from streamer.recognition.words.word_recognizers import Words
+    from streamer.recognition.words.text_embeddings import TextEmbeddings
+    from streamer.recognition.words.word_recognizers import CameraWords
 
 NO_NAMES = LabelSet()
 FRAMES_PER_INTERVAL = 8  # kept: the frame nearest to a wanted time is then at most interval/16 away
@@ -102,7 +102,7 @@ class Lane:
         return max(LEAST_RATE, FRAMES_PER_INTERVAL / self.recognizer.spec.interval)
 
     @property
-    def words(self) -> Words | None:
+    def words(self) -> CameraWords | None:
         """What its model is asked for; None for a model with labels of its own."""
         return self.recognizer.words
 
@@ -122,11 +122,11 @@ class Lane:
         if self.words is not None and self.words.of(camera).words != words:
             self.ask(camera, self.words.prepare(words))
 
-    def ask(self, camera: str, bank: Bank) -> None:
+    def ask(self, camera: str, embeddings: TextEmbeddings) -> None:
         """Use other words for a camera; before `add`, or on the lane's thread."""
         if self.words is not None:
-            self.words.use(camera, bank)
-            self._labels[camera] = bank.labels
+            self.words.use(camera, embeddings)
+            self._labels[camera] = embeddings.labels
 
     def add(
         self,
@@ -157,14 +157,14 @@ class Lane:
         self.windows[camera.name] = windows
         return windows.add
 
-    def change_labels(self, camera: str, bank: Bank, done: Callable[[], None]) -> None:
+    def change_labels(self, camera: str, embeddings: TextEmbeddings, done: Callable[[], None]) -> None:
         """Ask for other words from the next window on; any thread. `done` is called on the lane's thread.
 
         Events of words that are gone end, the others go on; no window is dropped.
         """
 
         def change() -> None:
-            self.ask(camera, bank)
+            self.ask(camera, embeddings)
             self.thread.forget_scores(camera)
             own = self.outcomes(camera)
             events, names = self._events[camera]

@@ -23,7 +23,7 @@ from streamer.labels.label_set import LabelSet
 from streamer.metrics.counters import Metrics
 from streamer.pipeline.label_changes import LabelChanges, LabelEdits
 from streamer.pipeline.lane_pool import Lanes
-from streamer.recording.event_pictures import Pictures
+from streamer.recording.event_pictures import EventPictures
 from streamer.system import memory, threads
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import CameraState, CameraStatus, Event, Prediction, Stats
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from streamer.events.tracker import EventTracker
     from streamer.metrics.vitals import Vitals
     from streamer.recognition.recognizer import Recognizer
-    from streamer.recording.uncertain import Uncertain
+    from streamer.recording.uncertain import UncertainWindows
 
 log = logging.getLogger(__name__)
 
@@ -89,18 +89,20 @@ class Pipeline:
         self.metrics = Metrics(clock=clock)
         self.problems: list[StreamerError] = []  # why it ended, where it was not asked to
         self._changes = LabelChanges(self._lanes.of, self._words_changed, self.note, clock.wall)
-        self._uncertain: Uncertain | None = None
+        self._uncertain: UncertainWindows | None = None
         if config.uncertain.folder:
-            from streamer.recording.uncertain import Uncertain
+            from streamer.recording.uncertain import UncertainWindows
 
-            self._uncertain = Uncertain(config.uncertain, note=self.note, clock=clock)
+            self._uncertain = UncertainWindows(config.uncertain, note=self.note, clock=clock)
 
     def __enter__(self) -> Pipeline:
         from streamer.bus import Publisher
 
         memory.prepare()
         threads.prepare()
-        self._pictures = Pictures(self._config, name=self._names.display, note=self.note, clock=self._clock)
+        self._pictures = EventPictures(
+            self._config, name=self._names.display, note=self.note, clock=self._clock
+        )
         self._publisher: Publisher = Publisher(
             self._config.bus,
             self._config.journal,
@@ -287,7 +289,7 @@ class Pipeline:
             if self._clock.monotonic() - trimmed >= memory.TRIM_EVERY:
                 memory.trim()
                 trimmed = self._clock.monotonic()
-            self._edits.look(self._lanes.of, self._changes, self.note)
+            self._edits.observe(self._lanes.of, self._changes, self.note)
             for lane in self._lanes.all():
                 if lane.thread.error is not None:
                     raise lane.thread.error
@@ -323,7 +325,7 @@ class Pipeline:
         """Send a window's scores on; the lane's thread."""
         newest = prediction.window.frames[-1]
         if self._uncertain is not None:
-            self._uncertain.look(prediction, tracker)
+            self._uncertain.observe(prediction, tracker)
         self._pictures.scored(prediction, tracker)
         self._publisher.prediction(prediction, tracker.stable, top)
         self.metrics.prediction(

@@ -13,10 +13,10 @@ from streamer.types import Frame
 
 POOL_BYTES = 128_000_000  # uint8 frames kept on the device: 850 of 224 x 224
 
-Key = tuple[str, int, int]  # camera, epoch, index
+FrameKey = tuple[str, int, int]  # camera, epoch, index
 
 
-def key_of(frame: Frame) -> Key:
+def frame_key(frame: Frame) -> FrameKey:
     """What makes a frame the same frame."""
     return frame.camera, frame.epoch, frame.index
 
@@ -36,13 +36,13 @@ class DevicePool:
         self.device = device
         self.capacity = capacity or max(1, POOL_BYTES // (size[0] * size[1] * 3))
         self._block = torch.empty((self.capacity, *size, 3), dtype=torch.uint8, device=device)
-        self._slots: OrderedDict[Key, int] = OrderedDict()
+        self._slots: OrderedDict[FrameKey, int] = OrderedDict()
         self._free = list(range(self.capacity - 1, -1, -1))
         self.uploaded = 0  # frames that travelled
 
     def gather(self, frames: Sequence[Frame]) -> Tensor:
         """uint8 (N, H, W, 3) on the device, in order; only frames that are not there yet are sent."""
-        wanted = {key_of(frame): frame for frame in frames}
+        wanted = {frame_key(frame): frame for frame in frames}
         if len(wanted) > self.capacity:  # one huge batch: past the pool, so that nothing is replaced in use
             self.uploaded += len(frames)
             return self._send(frames)
@@ -54,14 +54,16 @@ class DevicePool:
             slots = [self._slot(key) for key in new]
             self._block[torch.tensor(slots, device=self.device)] = self._send(list(new.values()))
             self.uploaded += len(new)
-        return self._block[torch.tensor([self._slots[key_of(frame)] for frame in frames], device=self.device)]
+        return self._block[
+            torch.tensor([self._slots[frame_key(frame)] for frame in frames], device=self.device)
+        ]
 
     def forget(self, camera: str) -> None:
         """Free the slots of a camera's frames."""
         for key in [key for key in self._slots if key[0] == camera]:
             self._free.append(self._slots.pop(key))
 
-    def _slot(self, key: Key) -> int:
+    def _slot(self, key: FrameKey) -> int:
         """A slot for a new frame; frames of the batch in hand stand at the end and so are never replaced."""
         slot = self._free.pop() if self._free else self._slots.popitem(last=False)[1]
         self._slots[key] = slot

@@ -18,9 +18,9 @@ from streamer.recognition.checkpoints import checkpoint as ck
 from streamer.recognition.checkpoints import metadata
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
 from streamer.recognition.checkpoints.processor import from_json
-from streamer.recognition.engines.device import Place, choose_device, choose_precision, set_threads
-from streamer.recognition.engines.tuning import equip
-from streamer.recognition.families.recognizers import Forward, FrameRecognizer, Loaded, VideoRecognizer
+from streamer.recognition.engines.device import Placement, choose_device, choose_precision, set_threads
+from streamer.recognition.engines.tuning import choose_engine
+from streamer.recognition.families.recognizers import Forward, FrameRecognizer, LoadedModel, VideoRecognizer
 from streamer.recognition.preprocessing import Preprocessor
 from streamer.recognition.recognizer import Recognizer
 from streamer.recognition.words import word_loading as words
@@ -41,22 +41,22 @@ def load(config: ModelConfig) -> Recognizer:
     metadata.labels_of(checkpoint)  # now, because its message is better than transformers'
     if metadata.compares_words(checkpoint):
         return _load_words(checkpoint, config, device)
-    with _quiet():
+    with quiet_transformers():
         model_config = _model_config(checkpoint)
         auto_class, frames = _auto_class(checkpoint, model_config)
-        settled = _settle(checkpoint, config, frames=frames)
-        place = Place(device, _loading_precision(config.precision, device, checkpoint.folder))
-        model = _load_weights(checkpoint, auto_class, model_config, place)
+        settings = _read_settings(checkpoint, config, frames=frames)
+        placement = Placement(device, _loading_precision(config.precision, device, checkpoint.folder))
+        model = _load_weights(checkpoint, auto_class, model_config, placement)
     spec = dataclasses.replace(
-        settled.spec,
+        settings.spec,
         device=device.type,
-        precision=place.precision,
-        notes=settled.notes,
+        precision=placement.precision,
+        notes=settings.notes,
         independent=model_config.problem_type == "multi_label_classification",
     )
-    loaded = Loaded(spec, settled.preprocessor, place, _forward(model, spec), model)
+    loaded = LoadedModel(spec, settings.preprocessor, placement, _forward(model, spec), model)
     recognizer = FrameRecognizer(loaded, config.aggregate) if frames else VideoRecognizer(loaded)
-    equip(recognizer, config)
+    choose_engine(recognizer, config)
     return recognizer
 
 
@@ -64,15 +64,15 @@ def _load_words(checkpoint: Checkpoint, config: ModelConfig, device: torch.devic
     """A model that compares pictures with words: see `streamer.recognition.words`."""
     from transformers import AutoModel
 
-    with _quiet():
+    with quiet_transformers():
         model_config = _model_config(checkpoint)
-        place = Place(device, _loading_precision(config.precision, device, checkpoint.folder))
+        placement = Placement(device, _loading_precision(config.precision, device, checkpoint.folder))
         return words.load(
             checkpoint,
             config,
-            place,
+            placement,
             model_config,
-            lambda: _load_weights(checkpoint, AutoModel, model_config, place),
+            lambda: _load_weights(checkpoint, AutoModel, model_config, placement),
         )
 
 
@@ -86,7 +86,7 @@ def _loading_precision(asked: str, device: torch.device, folder: Path) -> str:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Settled:
+class _CheckpointSettings:
     """What the checkpoint's JSON files decide, before any weight is read."""
 
     spec: ModelSpec
@@ -94,7 +94,7 @@ class _Settled:
     notes: tuple[str, ...]
 
 
-def _settle(checkpoint: Checkpoint, config: ModelConfig, *, frames: bool) -> _Settled:
+def _read_settings(checkpoint: Checkpoint, config: ModelConfig, *, frames: bool) -> _CheckpointSettings:
     labels, notes = metadata.labels_of(checkpoint)
     processor, file = metadata.read_processor(checkpoint, frames=frames)
     numbers = from_json(processor, metadata.model_size(checkpoint.config), str(file))
@@ -110,7 +110,7 @@ def _settle(checkpoint: Checkpoint, config: ModelConfig, *, frames: bool) -> _Se
         licence=metadata.licence_of(checkpoint),
         lag=metadata.lag_of(checkpoint, (count - 1) * interval),
     )
-    return _Settled(spec, Preprocessor(numbers), (*notes, *more))
+    return _CheckpointSettings(spec, Preprocessor(numbers), (*notes, *more))
 
 
 def _config_errors() -> tuple[type[Exception], ...]:
@@ -156,7 +156,7 @@ def _auto_class(checkpoint: Checkpoint, model_config: Any) -> tuple[Any, bool]:
     )
 
 
-def _load_weights(checkpoint: Checkpoint, auto_class: Any, model_config: Any, place: Place) -> Any:
+def _load_weights(checkpoint: Checkpoint, auto_class: Any, model_config: Any, placement: Placement) -> Any:
     """The model in its precision on its device, every weight from the checkpoint."""
     from safetensors import SafetensorError
 
@@ -169,7 +169,7 @@ def _load_weights(checkpoint: Checkpoint, auto_class: Any, model_config: Any, pl
         model, report = auto_class.from_pretrained(
             checkpoint.folder,
             config=model_config,
-            dtype=place.dtype,  # converted while loading: one copy of the weights
+            dtype=placement.dtype,  # converted while loading: one copy of the weights
             trust_remote_code=False,
             local_files_only=True,
             weights_only=True,
@@ -184,10 +184,10 @@ def _load_weights(checkpoint: Checkpoint, auto_class: Any, model_config: Any, pl
         raise ModelLoadError(f"{checkpoint.name} cannot be loaded: {_one_line(error)}") from error
     _check_report(checkpoint, report)
     try:
-        return model.to(place.device).eval().requires_grad_(False)
+        return model.to(placement.device).eval().requires_grad_(False)
     except torch.OutOfMemoryError as error:
         raise ModelLoadError(
-            f"{checkpoint.name} does not fit into the memory of {place.device}: use --precision bf16, a "
+            f"{checkpoint.name} does not fit into the memory of {placement.device}: use --precision bf16, a "
             "smaller model or --device cpu"
         ) from error
 
@@ -232,9 +232,9 @@ def _forward(model: Any, spec: ModelSpec) -> Forward:
     transformers chooses scaled-dot-product attention by itself for families that have it.
     """
     if spec.family == "timesformer":
-        from streamer.recognition.families.timesformer import FastTimesformer
+        from streamer.recognition.families.timesformer import FusedTimesformer
 
-        fast: Forward = FastTimesformer(model)
+        fast: Forward = FusedTimesformer(model)
         return fast
 
     def forward(pixel_values: Tensor) -> Tensor:
@@ -251,7 +251,7 @@ def _parameters(folder: Path) -> int:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """transformers reports and progress bars on stderr say nothing that our errors do not say better."""
     from transformers.utils import logging as theirs
 

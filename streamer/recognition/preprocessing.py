@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from streamer.recognition.checkpoints.processor import BICUBIC, BILINEAR, Numbers
+from streamer.recognition.checkpoints.processor import BICUBIC, BILINEAR, ProcessorSettings
 from streamer.types import Frame
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Preprocessor:
-    """Applies a checkpoint's `Numbers`. Has no state that changes: any thread may call it."""
+    """Applies a checkpoint's `ProcessorSettings`. Has no state that changes: any thread may call it."""
 
-    def __init__(self, numbers: Numbers) -> None:
+    def __init__(self, numbers: ProcessorSettings) -> None:
         self.numbers = numbers
         self._affine: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 

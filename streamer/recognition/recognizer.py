@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamer.config import ModelConfig
-    from streamer.recognition.words.word_recognizers import Words
+    from streamer.recognition.words.word_recognizers import CameraWords
 
 __all__ = ["Recognizer", "load_recognizer"]
 
@@ -30,7 +30,7 @@ class Recognizer(Protocol):
         """What it is and what it needs."""
 
     @property
-    def words(self) -> Words | None:
+    def words(self) -> CameraWords | None:
         """What a model that reads words is asked for, by camera; None for models with labels of their own."""
 
     @property

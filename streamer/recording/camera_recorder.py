@@ -12,10 +12,10 @@ from pathlib import Path
 
 from streamer.config import RecordingConfig
 from streamer.recording import files, pixels
-from streamer.recording.h264_encoder import Film, Reel, Shape, fitted
+from streamer.recording.h264_encoder import EncodedClip, H264Encoder, Shape, fitted
 from streamer.recording.overlay import draw
 from streamer.recording.pixels import Image
-from streamer.recording.recent_pictures import Still, Stills
+from streamer.recording.recent_pictures import KeptPicture, RecentPictures
 from streamer.types import Event
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,11 @@ SNAPSHOT_EVERY = 1.0  # least seconds between two writes of one event's snapshot
 FARTHEST = 2.0  # seconds between the peak and the picture that stands for it
 MB = 1_000_000
 
-Put = Callable[[Path, bytes | Reel], bool]
+WriteFile = Callable[[Path, bytes | EncodedClip], bool]
 
 
 @dataclass(slots=True)
-class Take:
+class EventRecording:
     """What is recorded of one event. Times are the camera's time line, deadlines monotonic seconds."""
 
     event: Event
@@ -40,13 +40,13 @@ class Take:
     limit: float  # the clip ends here at the latest
     end: float = math.inf  # of the clip, once known
     patience: float = math.inf  # monotonic: no longer is waited for pictures
-    best: Still | None = None  # at the peak so far
+    best: KeptPicture | None = None  # at the peak so far
     unwritten: bool = False  # `best` is newer than the file
     written: float = -math.inf  # monotonic: when the snapshot was last handed to the disk
-    filming: bool = False  # its clip is not finished
+    clip_open: bool = False  # its clip is not finished
 
 
-class Studio:
+class CameraRecorder:
     """Keeps a camera's newest pictures, encodes them while events are recorded, and hands on what is done.
 
     `name`: label -> what people call it. `counts` is the recorder's.
@@ -57,32 +57,33 @@ class Studio:
         camera: str,
         folder: Path,
         config: RecordingConfig,
-        put: Put,
+        write_file: WriteFile,
         counts: Counter[str],
         name: Callable[[str], str],
     ) -> None:
         self.camera = camera
-        self._folder, self._config, self._put, self._counts, self._name = folder, config, put, counts, name
-        self._stills = Stills(config.pre_roll + LAG)
-        self._film: Film | None = None
-        self._next = 0  # number of the still that is encoded next
-        self._filmed = -math.inf  # time of the last encoded one
-        self._takes: dict[str, Take] = {}
+        self._folder, self._config, self._counts, self._name = folder, config, counts, name
+        self._write_file = write_file
+        self._pictures = RecentPictures(config.pre_roll + LAG)
+        self._encoder: H264Encoder | None = None
+        self._next = 0  # number of the picture that is encoded next
+        self._encoded_until = -math.inf  # time of the last encoded one
+        self._recordings: dict[str, EventRecording] = {}
         self._most = int(config.memory_mb * MB)
 
     @property
     def bytes(self) -> int:
         """Of compressed pictures in memory."""
-        return self._stills.bytes + (self._film.bytes if self._film else 0)
+        return self._pictures.bytes + (self._encoder.bytes if self._encoder else 0)
 
     @property
     def behind(self) -> bool:
         """Pictures wait to be encoded."""
-        return self._filming and bool(self._stills.since(self._next, 1))
+        return self._is_encoding and bool(self._pictures.since(self._next, 1))
 
     @property
-    def _filming(self) -> bool:
-        return any(take.filming for take in self._takes.values())
+    def _is_encoding(self) -> bool:
+        return any(recording.clip_open for recording in self._recordings.values())
 
     # ---- what comes in
 
@@ -90,147 +91,157 @@ class Studio:
         """A new picture, uint8 BGR (H, W, 3), at `time` of the time line."""
         if not self._config.snapshots:
             image = pixels.scaled(image, self._config.max_height)
-        self._stills.add(time, pixels.encode_jpeg(image, self._config.quality))
-        held = sum(len(take.best.jpeg) for take in self._takes.values() if take.best)
-        room = self._most - held - (self._film.bytes if self._film else 0)
-        self._counts["memory"] += self._stills.shrink(max(room, self._most // 4))
+        self._pictures.add(time, pixels.encode_jpeg(image, self._config.quality))
+        held = sum(len(recording.best.jpeg) for recording in self._recordings.values() if recording.best)
+        room = self._most - held - (self._encoder.bytes if self._encoder else 0)
+        self._counts["memory"] += self._pictures.shrink(max(room, self._most // 4))
 
     def begin(self, event: Event) -> None:
         """An event has started."""
         at = event.started.wall
         start = event.started.time - self._config.pre_roll
-        take = Take(
+        recording = EventRecording(
             event,
             files.place(self._folder, self.camera, event.id, at, files.SNAPSHOT),
             files.place(self._folder, self.camera, event.id, at, files.CLIP),
             start,
             start + self._config.max_clip,
-            filming=self._config.clips,
+            clip_open=self._config.clips,
         )
-        if take.filming and not self._filming:
-            self._next = self._stills.first_at(start)
-            self._filmed = -math.inf
-        self._takes[event.id] = take
+        if recording.clip_open and not self._is_encoding:
+            self._next = self._pictures.first_at(start)
+            self._encoded_until = -math.inf
+        self._recordings[event.id] = recording
 
     def peak(self, event_id: str, time: float) -> None:
         """An event has never had a higher score than at `time`."""
-        take, still = self._takes.get(event_id), self._stills.nearest(time)
-        if take is None or not self._config.snapshots:
+        recording, kept = self._recordings.get(event_id), self._pictures.nearest(time)
+        if recording is None or not self._config.snapshots:
             return
-        if still is None or abs(still.time - time) > FARTHEST:
+        if kept is None or abs(kept.time - time) > FARTHEST:
             self._counts["late"] += 1
-        elif still is not take.best:
-            take.best, take.unwritten = still, True
+        elif kept is not recording.best:
+            recording.best, recording.unwritten = kept, True
 
     def end(self, event: Event, now: float) -> None:
         """An event has ended; `now` is monotonic seconds."""
-        if (take := self._takes.get(event.id)) is None:
+        if (recording := self._recordings.get(event.id)) is None:
             return
         ended = event.ended or event.decided
-        take.event = event
-        take.end = min(take.limit, ended.time + self._config.post_roll)
-        take.patience = now + self._config.post_roll + PATIENCE
+        recording.event = event
+        recording.end = min(recording.limit, ended.time + self._config.post_roll)
+        recording.patience = now + self._config.post_roll + PATIENCE
 
     # ---- what is done
 
     def work(self, now: float, pictures: int) -> None:
         """Encode up to `pictures` pictures, and hand on what is finished."""
-        if self._filming:
-            for still in self._stills.since(self._next, pictures):
-                self._encode(still)
-        for take in list(self._takes.values()):
-            self._snapshot(take, now)
-            if take.filming and self._over(take, now):
-                self._finish(take)
-            if take.end < math.inf and not take.filming:
-                del self._takes[take.event.id]
+        if self._is_encoding:
+            for kept in self._pictures.since(self._next, pictures):
+                self._encode(kept)
+        for recording in list(self._recordings.values()):
+            self._snapshot(recording, now)
+            if recording.clip_open and self._over(recording, now):
+                self._finish(recording)
+            if recording.end < math.inf and not recording.clip_open:
+                del self._recordings[recording.event.id]
         self._forget()
 
     def close(self, until: Callable[[], bool]) -> None:
         """Finish everything with what there is; encode what waits until `until()` is true."""
         while self.behind and not until():
             self.work(-math.inf, 1)
-        for take in list(self._takes.values()):
-            take.written = -math.inf
-            self._snapshot(take, 0.0)
-            if take.filming:
-                self._finish(take)
-        self._takes.clear()
-        self._film = None
+        for recording in list(self._recordings.values()):
+            recording.written = -math.inf
+            self._snapshot(recording, 0.0)
+            if recording.clip_open:
+                self._finish(recording)
+        self._recordings.clear()
+        self._encoder = None
 
-    def _snapshot(self, take: Take, now: float) -> None:
-        due = take.end < math.inf or now - take.written >= SNAPSHOT_EVERY
-        if take.best is None or not take.unwritten or not due:
+    def _snapshot(self, recording: EventRecording, now: float) -> None:
+        due = recording.end < math.inf or now - recording.written >= SNAPSHOT_EVERY
+        if recording.best is None or not recording.unwritten or not due:
             return
-        jpeg = take.best.jpeg
+        jpeg = recording.best.jpeg
         if self._config.overlay:
             image = pixels.decode_jpeg(jpeg)
-            draw(image, [self._names_of(take)])
+            draw(image, [self._names_of(recording)])
             jpeg = pixels.encode_jpeg(image, self._config.quality)
-        take.unwritten, take.written = False, now
-        self._put(take.snapshot, jpeg)
+        recording.unwritten, recording.written = False, now
+        self._write_file(recording.snapshot, jpeg)
 
-    def _over(self, take: Take, now: float) -> bool:
+    def _over(self, recording: EventRecording, now: float) -> bool:
         """A clip has all it can have."""
-        if self._filmed >= min(take.end, take.limit):
+        if self._encoded_until >= min(recording.end, recording.limit):
             return True
-        if now >= take.patience:  # the camera gives nothing more
+        if now >= recording.patience:  # the camera gives nothing more
             return not self.behind
-        return self._film is not None and self._film.bytes > self._most // 2 and take is self._eldest()
+        return (
+            self._encoder is not None
+            and self._encoder.bytes > self._most // 2
+            and recording is self._eldest()
+        )
 
-    def _eldest(self) -> Take:
-        return min((take for take in self._takes.values() if take.filming), key=lambda take: take.start)
+    def _eldest(self) -> EventRecording:
+        return min(
+            (recording for recording in self._recordings.values() if recording.clip_open),
+            key=lambda recording: recording.start,
+        )
 
-    def _finish(self, take: Take) -> None:
-        take.filming = False
-        stop = min(take.end, take.limit)
-        pieces = self._film.between(take.start, stop) if self._film else []
-        if self._film is None or not pieces:
+    def _finish(self, recording: EventRecording) -> None:
+        recording.clip_open = False
+        stop = min(recording.end, recording.limit)
+        packets = self._encoder.between(recording.start, stop) if self._encoder else []
+        if self._encoder is None or not packets:
             self._counts["empty"] += 1
-            log.info("recording: no picture of camera %s for event %s", self.camera, take.event.id)
+            log.info("recording: no picture of camera %s for event %s", self.camera, recording.event.id)
             return
-        cut = self._filmed < take.end or take.end == take.limit
+        cut = self._encoded_until < recording.end or recording.end == recording.limit
         if cut:
             self._counts["cut"] += 1
-            log.info("recording: the clip of event %s of %s is cut", take.event.id, self.camera)
-        self._put(take.clip, Reel(self._film.shape, pieces, self._title(take), "cut short" if cut else ""))
+            log.info("recording: the clip of event %s of %s is cut", recording.event.id, self.camera)
+        self._write_file(
+            recording.clip,
+            EncodedClip(self._encoder.shape, packets, self._title(recording), "cut short" if cut else ""),
+        )
 
-    def _title(self, take: Take) -> str:
-        at = datetime.fromtimestamp(take.event.started.wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        title = f"{self._name(take.event.label)}, {self.camera}, {at}"
+    def _title(self, recording: EventRecording) -> str:
+        at = datetime.fromtimestamp(recording.event.started.wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        title = f"{self._name(recording.event.label)}, {self.camera}, {at}"
         return "".join(c if c.isprintable() else "?" for c in title)  # what a file's header can hold
 
-    def _encode(self, still: Still) -> None:
-        self._counts["skipped"] += max(0, still.index - self._next) if self._film else 0
-        self._next, self._filmed = still.index + 1, still.time
-        image = pixels.decode_jpeg(still.jpeg)
-        if self._film is None:
+    def _encode(self, kept: KeptPicture) -> None:
+        self._counts["skipped"] += max(0, kept.index - self._next) if self._encoder else 0
+        self._next, self._encoded_until = kept.index + 1, kept.time
+        image = pixels.decode_jpeg(kept.jpeg)
+        if self._encoder is None:
             width, height = fitted(image.shape[1], image.shape[0], self._config.max_height)
-            self._film = Film(Shape(width, height, self._config.fps))
-        image = pixels.resized(image, self._film.shape.width, self._film.shape.height)
+            self._encoder = H264Encoder(Shape(width, height, self._config.fps))
+        image = pixels.resized(image, self._encoder.shape.width, self._encoder.shape.height)
         if self._config.overlay:
             image = image if image.flags.writeable else image.copy()
-            draw(image, self._names_at(still.time))
-        self._film.add(pixels.to_i420(image), still.time)
+            draw(image, self._names_at(kept.time))
+        self._encoder.add(pixels.to_i420(image), kept.time)
 
     def _names_at(self, time: float) -> Sequence[tuple[str, str]]:
         """The labels of the events that go on at a time."""
         found = []
-        for take in self._takes.values():
-            ended = take.event.ended
-            if take.event.started.time <= time and (ended is None or time <= ended.time):
-                found.append(self._names_of(take))
+        for recording in self._recordings.values():
+            ended = recording.event.ended
+            if recording.event.started.time <= time and (ended is None or time <= ended.time):
+                found.append(self._names_of(recording))
         return found
 
-    def _names_of(self, take: Take) -> tuple[str, str]:
-        return self._name(take.event.label), take.event.label
+    def _names_of(self, recording: EventRecording) -> tuple[str, str]:
+        return self._name(recording.event.label), recording.event.label
 
     def _forget(self) -> None:
-        """Let go of film that no clip needs."""
-        if self._film is None:
+        """Drop encoded pictures that no clip needs."""
+        if self._encoder is None:
             return
-        starts = [take.start for take in self._takes.values() if take.filming]
+        starts = [recording.start for recording in self._recordings.values() if recording.clip_open]
         if not starts:
-            self._film = None
+            self._encoder = None
         else:
-            self._film.forget(min([*starts, self._filmed - self._config.pre_roll - LAG]))
+            self._encoder.forget(min([*starts, self._encoded_until - self._config.pre_roll - LAG]))

@@ -13,7 +13,7 @@ from pathlib import Path
 from streamer.config import RecordingConfig
 from streamer.errors import BusError, ConfigError
 from streamer.recording import files, retention
-from streamer.recording.h264_encoder import Reel, write_clip
+from streamer.recording.h264_encoder import EncodedClip, write_clip
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.file_lock import FileLock
 
@@ -24,7 +24,7 @@ TIDY = 60.0  # seconds between two looks at age and size
 DAY = 86400.0
 MB = 1_000_000
 
-Job = bytes | Reel  # a snapshot's JPEG, or a clip
+Job = bytes | EncodedClip  # a snapshot's JPEG, or a clip
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -38,13 +38,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write(path: Path, job: Job) -> None:
     """Write a picture or a clip. Raises OSError where it cannot be written whole."""
-    if isinstance(job, Reel):
+    if isinstance(job, EncodedClip):
         write_clip(path, job)
     else:
         write_bytes(path, job)
 
 
-class Disk:
+class DiskWriter:
     """Writes what it is given, one after the other, on a thread of its own.
 
     `put` never blocks: what does not fit is counted in `counts["lost"]` and told to `note`, once until it
@@ -171,7 +171,7 @@ class Disk:
                     " they are lost until it works again, everything else goes on"
                 )
             return
-        self.counts["clips" if isinstance(job, Reel) else "snapshots"] += 1
+        self.counts["clips" if isinstance(job, EncodedClip) else "snapshots"] += 1
         self._kept += size
         if self._failing:
             self._failing = False
@@ -193,4 +193,4 @@ class Disk:
 
 
 def _size(job: Job) -> int:
-    return job.size if isinstance(job, Reel) else len(job)
+    return job.size if isinstance(job, EncodedClip) else len(job)

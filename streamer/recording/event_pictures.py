@@ -13,7 +13,7 @@ from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
     from streamer.events.tracker import EventTracker
-    from streamer.recording.preview import Newest, Previews, Publish
+    from streamer.recording.preview import NewestPicture, Previews, Publish
     from streamer.recording.recorder import Recorder, Tap
     from streamer.types import Event, Prediction
 
@@ -23,7 +23,7 @@ _STOP = 1.0  # seconds for what is being recorded at the end
 _STOP_PREVIEWS = 0.3
 
 
-class Pictures:
+class EventPictures:
     """Made with the pipeline, before anything runs.
 
     Raises:
@@ -54,7 +54,7 @@ class Pictures:
             return None
         return self._recorder.tap(camera)
 
-    def start(self, cameras: Sequence[str], newest: Newest, publish: Publish) -> None:
+    def start(self, cameras: Sequence[str], newest: NewestPicture, publish: Publish) -> None:
         """Begin; `newest` gives a camera's newest picture, `publish` sends a preview."""
         if self._recorder is not None:
             self._recorder.start()
@@ -90,7 +90,7 @@ class Pictures:
         return ended
 
     def _made(self, name: Callable[[str], str]) -> Recorder:
-        from streamer.recording.disk_thread import Disk
+        from streamer.recording.disk_thread import DiskWriter
         from streamer.recording.recorder import Recorder
         from streamer.recording.retention import default_folder, prepare
 
@@ -116,7 +116,7 @@ class Pictures:
         )
         return Recorder(
             recording,
-            Disk(folder, recording, self._note, self._clock),
+            DiskWriter(folder, recording, self._note, self._clock),
             folder,
             complete=self._config.pace is Pace.FAST,
             name=name,

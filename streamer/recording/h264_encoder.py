@@ -33,7 +33,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Packet:
     """One encoded picture."""
 
     time: float  # the camera's time line, seconds
@@ -43,22 +43,22 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Reel:
-    """A finished clip that is to be written. `pieces` begin with a key frame."""
+class EncodedClip:
+    """A finished clip that is to be written. `packets` begin with a key frame."""
 
     shape: Shape
-    pieces: Sequence[Piece] = field(repr=False)
+    packets: Sequence[Packet] = field(repr=False)
     title: str = ""
     comment: str = ""
 
     @property
     def size(self) -> int:
         """Bytes of its pictures."""
-        return sum(len(piece.data) for piece in self.pieces)
+        return sum(len(packet.data) for packet in self.packets)
 
     @property
     def seconds(self) -> float:
-        return self.pieces[-1].time - self.pieces[0].time if self.pieces else 0.0
+        return self.packets[-1].time - self.packets[0].time if self.packets else 0.0
 
 
 def fitted(width: int, height: int, max_height: int) -> tuple[int, int]:
@@ -67,7 +67,7 @@ def fitted(width: int, height: int, max_height: int) -> tuple[int, int]:
     return max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2)
 
 
-class Film:
+class H264Encoder:
     """An encoder and what came out of it. For one thread at a time.
 
     Raises ModuleNotFoundError without PyAV.
@@ -81,42 +81,42 @@ class Film:
         # A stream belongs to a container; nothing is written to this one.
         self._host = av.open(io.BytesIO(), "w", format="mp4")
         self._stream = _stream(self._host, shape)
-        self._pieces: deque[Piece] = deque()
+        self._packets: deque[Packet] = deque()
         self._times: deque[float] = deque()
         self._first: float | None = None
         self._ticks = -1
         self.bytes = 0
 
     def add(self, image: NDArray[Any], time: float) -> None:
-        """Encode a picture: uint8 I420 (H * 3 / 2, W) of the film's shape, at `time` of the time line."""
+        """Encode a picture: uint8 I420 (H * 3 / 2, W) of the encoder's shape, at `time` of the time line."""
         self._first = time if self._first is None else self._first
         self._ticks = max(self._ticks + 1, round((time - self._first) * TICKS))
         frame = self._av.VideoFrame.from_ndarray(image, format="yuv420p")
         frame.pts, frame.time_base = self._ticks, Fraction(1, TICKS)
         self._times.append(time)
         for packet in self._stream.encode(frame):
-            piece = Piece(self._times.popleft(), int(packet.pts), bool(packet.is_keyframe), bytes(packet))
-            self._pieces.append(piece)
-            self.bytes += len(piece.data)
+            packet = Packet(self._times.popleft(), int(packet.pts), bool(packet.is_keyframe), bytes(packet))
+            self._packets.append(packet)
+            self.bytes += len(packet.data)
 
-    def between(self, start: float, end: float) -> list[Piece]:
-        """The pieces from the last key frame at or before `start` (else the first) up to `end`."""
-        found: list[Piece] = []
-        for piece in self._pieces:
-            if piece.key and piece.time <= start:
+    def between(self, start: float, end: float) -> list[Packet]:
+        """The packets from the last key frame at or before `start` (else the first) up to `end`."""
+        found: list[Packet] = []
+        for packet in self._packets:
+            if packet.key and packet.time <= start:
                 found.clear()
-            if piece.time <= end:
-                found.append(piece)
+            if packet.time <= end:
+                found.append(packet)
         return found
 
     def forget(self, before: float) -> None:
         """Let go of what only clips that begin before `before` would need."""
-        keys = [piece.ticks for piece in self._pieces if piece.key and piece.time <= before]
-        while keys and self._pieces[0].ticks < keys[-1]:
-            self.bytes -= len(self._pieces.popleft().data)
+        keys = [packet.ticks for packet in self._packets if packet.key and packet.time <= before]
+        while keys and self._packets[0].ticks < keys[-1]:
+            self.bytes -= len(self._packets.popleft().data)
 
 
-def write_clip(path: Path, reel: Reel) -> None:
+def write_clip(path: Path, clip: EncodedClip) -> None:
     """Write an MP4 that browsers play while it is still loading. `path` is overwritten.
 
     Raises OSError where it cannot be written whole.
@@ -126,11 +126,11 @@ def write_clip(path: Path, reel: Reel) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            stream = _stream(container, reel.shape)
-            container.metadata.update({"title": reel.title, "comment": reel.comment})
-            _mux(container, stream, reel)
+            stream = _stream(container, clip.shape)
+            container.metadata.update({"title": clip.title, "comment": clip.comment})
+            _mux(container, stream, clip)
         os.fsync(descriptor)  # a full disk may say so only now
-        _check(path, reel)
+        _check(path, clip)
     except av.error.FFmpegError as error:
         number = error.errno if isinstance(error, OSError) else None
         raise OSError(number, os.strerror(number) if number else str(error)) from error
@@ -138,21 +138,21 @@ def write_clip(path: Path, reel: Reel) -> None:
         os.close(descriptor)
 
 
-def _mux(container: Any, stream: Any, reel: Reel) -> None:
+def _mux(container: Any, stream: Any, clip: EncodedClip) -> None:
     import av
 
-    lasting = max(1, round(TICKS / reel.shape.fps))
-    begin = reel.pieces[0].ticks
-    for piece in reel.pieces:
-        packet = av.Packet(piece.data)
+    lasting = max(1, round(TICKS / clip.shape.fps))
+    begin = clip.packets[0].ticks
+    for packet in clip.packets:
+        packet = av.Packet(packet.data)
         packet.stream, packet.time_base = stream, Fraction(1, TICKS)
-        packet.pts = packet.dts = piece.ticks - begin
-        packet.duration, packet.is_keyframe = lasting, piece.key
+        packet.pts = packet.dts = packet.ticks - begin
+        packet.duration, packet.is_keyframe = lasting, packet.key
         container.mux(packet)
 
 
 def _stream(container: Any, shape: Shape) -> Any:
-    """The same in a film and in a file, so that the file's header fits the film's pictures."""
+    """The same while encoding and in the file, so that the file's header fits the pictures."""
     stream = container.add_stream("libx264", rate=max(1, round(shape.fps)))
     stream.width, stream.height, stream.pix_fmt = shape.width, shape.height, "yuv420p"
     stream.codec_context.time_base = Fraction(1, TICKS)
@@ -171,7 +171,7 @@ def _stream(container: Any, shape: Shape) -> Any:
     return stream
 
 
-def _check(path: Path, reel: Reel) -> None:
+def _check(path: Path, clip: EncodedClip) -> None:
     """FFmpeg keeps some write errors to itself, so see that everything is there, and in its order."""
     boxes, place, size = [], 0, path.stat().st_size
     with path.open("rb") as file:
@@ -187,5 +187,5 @@ def _check(path: Path, reel: Reel) -> None:
             place += length
     kinds = [kind for kind, _ in boxes]
     whole = place == size and kinds[:1] == [b"ftyp"] and b"moov" in kinds and b"mdat" in kinds
-    if not whole or kinds.index(b"moov") > kinds.index(b"mdat") or dict(boxes)[b"mdat"] < reel.size:
+    if not whole or kinds.index(b"moov") > kinds.index(b"mdat") or dict(boxes)[b"mdat"] < clip.size:
         raise OSError("the file is not whole")

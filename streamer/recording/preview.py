@@ -15,7 +15,9 @@ from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 log = logging.getLogger(__name__)
 
-Newest = Callable[[str], NDArray[Any] | None]  # camera -> newest full-size picture, uint8 BGR (H, W, 3)
+NewestPicture = Callable[
+    [str], NDArray[Any] | None
+]  # camera -> newest full-size picture, uint8 BGR (H, W, 3)
 Publish = Callable[[str, bytes, int, int], None]  # camera, JPEG, width, height
 
 
@@ -26,7 +28,7 @@ class Previews:
         self,
         config: PreviewConfig,
         cameras: tuple[str, ...],
-        newest: Newest,
+        newest: NewestPicture,
         publish: Publish,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -52,13 +54,13 @@ class Previews:
         while not self._clock.wait(self._stop, 1.0 / self._config.fps):
             try:
                 for camera in self._cameras:
-                    self._look(camera)
+                    self._send_if_new(camera)
             except Exception:  # the thread's top: said once, and tried again
                 if not self._failed:
                     log.exception("a preview could not be made")
                 self._failed = True
 
-    def _look(self, camera: str) -> None:
+    def _send_if_new(self, camera: str) -> None:
         image = self._newest(camera)
         if image is None or image is self._sent.get(camera) or self._stop.is_set():
             return

@@ -14,7 +14,7 @@ BACKWARDS = 1.0  # seconds: a time line that goes back further than this begins 
 
 
 @dataclass(frozen=True, slots=True)
-class Still:
+class KeptPicture:
     """One picture."""
 
     index: int  # counts a camera's pictures
@@ -22,12 +22,12 @@ class Still:
     jpeg: bytes = field(repr=False)
 
 
-class Stills:
+class RecentPictures:
     """Pictures of one camera, oldest first, bounded in seconds and in bytes. For one thread at a time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._kept: deque[Still] = deque()
+        self._kept: deque[KeptPicture] = deque()
         self._count = 0
         self.bytes = 0
 
@@ -38,7 +38,7 @@ class Stills:
                 return
             self._kept.clear()
             self.bytes = 0
-        self._kept.append(Still(self._count, time, jpeg))
+        self._kept.append(KeptPicture(self._count, time, jpeg))
         self._count += 1
         self.bytes += len(jpeg)
         while self._kept[0].time < time - self._seconds:
@@ -51,7 +51,7 @@ class Stills:
             self._drop()
         return before - len(self._kept)
 
-    def since(self, index: int, limit: int) -> list[Still]:
+    def since(self, index: int, limit: int) -> list[KeptPicture]:
         """Up to `limit` pictures from number `index` on."""
         if not self._kept:
             return []
@@ -60,15 +60,15 @@ class Stills:
 
     def first_at(self, time: float) -> int:
         """The number of the first picture at `time` or later; of the next one to come if there is none."""
-        later = dropwhile(lambda still: still.time < time, self._kept)
-        return next((still.index for still in later), self._count)
+        later = dropwhile(lambda picture: picture.time < time, self._kept)
+        return next((picture.index for picture in later), self._count)
 
-    def nearest(self, time: float) -> Still | None:
+    def nearest(self, time: float) -> KeptPicture | None:
         """The picture nearest to `time`; None without any."""
-        return min(self._kept, key=lambda still: abs(still.time - time), default=None)
+        return min(self._kept, key=lambda picture: abs(picture.time - time), default=None)
 
     @property
-    def newest(self) -> Still | None:
+    def newest(self) -> KeptPicture | None:
         return self._kept[-1] if self._kept else None
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """The recorder: takes pictures and events from the pipeline, and never makes it wait.
 
     reader's thread ── tap ──> [a few raw pictures] ──> recorder's thread: JPEG, H.264 ──> disk's thread
-    lane's thread ── event, scored ──> [notices] ──────┘
+    lane's thread ── event, scored ──> [calls] ────────┘
 
 Pictures that come while the recorder is busy push out older ones and are counted (`dropped`); with files
 played fast the reader waits instead, as it does for the models.
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from streamer.capture.timing import RateChoice
 from streamer.config import RecordingConfig
-from streamer.recording.camera_recorder import Studio
-from streamer.recording.disk_thread import Disk
+from streamer.recording.camera_recorder import CameraRecorder
+from streamer.recording.disk_thread import DiskWriter
 from streamer.recording.pixels import Image
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import Event, Phase
@@ -35,16 +35,16 @@ log = logging.getLogger(__name__)
 
 MOST_WAITING = 6  # raw pictures of one camera on their way to the recorder
 BATCH = 2  # pictures that are encoded before new ones are looked at
-LOOK = 0.5  # seconds between two looks at the clock
+CHECK_EVERY = 0.5  # seconds between two looks at the clock
 NICE = 5  # less urgent than the model (Linux)
 ENCODING_LEFT = 0.3  # seconds for pictures that wait at the end
 REMEMBERED = 16  # windows whose scores tell where an event had its peak before it was decided
 
 Tap = Callable[[Image, float], None]
-Notice = tuple[str, Callable[[], None]]  # camera, what is to be done
+QueuedCall = tuple[str, Callable[[], None]]  # camera, what is to be done
 
 
-class _Line:
+class _PictureQueue:
     """One camera's pictures on their way."""
 
     def __init__(self, rate: float) -> None:
@@ -66,7 +66,7 @@ class Recorder:
     def __init__(
         self,
         config: RecordingConfig,
-        disk: Disk,
+        disk: DiskWriter,
         folder: Path,
         *,
         complete: bool = False,
@@ -77,11 +77,11 @@ class Recorder:
         self._config, self._disk, self._folder, self._clock = config, disk, folder, clock
         self._complete, self._name, self._note = complete, name, note
         self._changed = threading.Condition()
-        self._lines: dict[str, _Line] = {}
-        self._notices: deque[Notice] = deque()
+        self._queues: dict[str, _PictureQueue] = {}
+        self._calls: deque[QueuedCall] = deque()
         self._closing = False
         self._counts: Counter[str] = Counter()
-        self._studios: dict[str, Studio] = {}
+        self._camera_recorders: dict[str, CameraRecorder] = {}
         self._peaks: dict[str, float] = {}  # event that is recorded -> its peak
         self._scores: dict[tuple[str, str], deque[tuple[float, Mapping[str, float]]]] = {}
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
@@ -95,17 +95,17 @@ class Recorder:
         """What takes a camera's full-size pictures, uint8 BGR (H, W, 3), with their time on the time line;
         they must not be changed afterwards. Before `start`.
         """
-        line = self._lines.setdefault(camera, _Line(self._config.fps))
-        self._studios[camera] = Studio(
+        queue = self._queues.setdefault(camera, _PictureQueue(self._config.fps))
+        self._camera_recorders[camera] = CameraRecorder(
             camera, self._folder, self._config, self._disk.put, self._counts, self._name
         )
 
         def take(image: Image, time: float) -> None:
-            if time < line.last:
-                line.choice.reset()
-            line.last = time
-            if line.choice.keeps(time):
-                self._take(line, image, time)
+            if time < queue.last:
+                queue.choice.reset()
+            queue.last = time
+            if queue.choice.keeps(time):
+                self._enqueue_picture(queue, image, time)
 
         return take
 
@@ -115,24 +115,24 @@ class Recorder:
 
     def event(self, event: Event) -> None:
         """One phase of an event."""
-        studio = self._studios.get(event.camera)
+        camera_recorder = self._camera_recorders.get(event.camera)
         wanted = self._config.labels is None or event.label in self._config.labels
-        if studio is None or not wanted or event.phase is Phase.UPDATE:
+        if camera_recorder is None or not wanted or event.phase is Phase.UPDATE:
             return
         now = self._clock.monotonic()
         if event.phase is Phase.START:
             self._peaks[event.id] = event.peak
             at = self._peak_before(event)
-            self._tell(event.camera, lambda: studio.begin(event))
-            self._tell(event.camera, lambda: studio.peak(event.id, at))
+            self._enqueue_call(event.camera, lambda: camera_recorder.begin(event))
+            self._enqueue_call(event.camera, lambda: camera_recorder.peak(event.id, at))
         else:
             self._peaks.pop(event.id, None)
-            self._tell(event.camera, lambda: studio.end(event, now))
+            self._enqueue_call(event.camera, lambda: camera_recorder.end(event, now))
 
     def scored(self, prediction: Prediction, tracker: EventTracker) -> None:
         """A window's scores, before the events that come of it."""
-        studio = self._studios.get(prediction.camera)
-        if studio is None or not self._config.snapshots:
+        camera_recorder = self._camera_recorders.get(prediction.camera)
+        if camera_recorder is None or not self._config.snapshots:
             return
         time = prediction.window.frames[-1].time
         past = self._scores.setdefault((prediction.camera, prediction.model), deque(maxlen=REMEMBERED))
@@ -140,7 +140,7 @@ class Recorder:
         for event in tracker.open:
             if event.peak > self._peaks.get(event.id, math.inf):
                 self._peaks[event.id] = event.peak
-                self._tell(prediction.camera, partial(studio.peak, event.id, time))
+                self._enqueue_call(prediction.camera, partial(camera_recorder.peak, event.id, time))
 
     def close(self, timeout: float) -> bool:
         """Finish clips with what there is and write them, in `timeout` seconds; False if a thread hangs."""
@@ -163,22 +163,22 @@ class Recorder:
 
     # ---- inside
 
-    def _take(self, line: _Line, image: Image, time: float) -> None:
+    def _enqueue_picture(self, queue: _PictureQueue, image: Image, time: float) -> None:
         with self._changed:
-            while self._complete and len(line.waiting) >= MOST_WAITING and not (self._closing or line.left):
-                self._changed.wait(LOOK)
-            if self._closing or line.left:
+            while self._complete and len(queue.waiting) >= MOST_WAITING and not (self._closing or queue.left):
+                self._changed.wait(CHECK_EVERY)
+            if self._closing or queue.left:
                 return
-            if len(line.waiting) >= MOST_WAITING:
-                line.waiting.popleft()
+            if len(queue.waiting) >= MOST_WAITING:
+                queue.waiting.popleft()
                 self._counts["dropped"] += 1
-            line.waiting.append((image, time))
+            queue.waiting.append((image, time))
             self._changed.notify_all()
 
-    def _tell(self, camera: str, what: Callable[[], None]) -> None:
+    def _enqueue_call(self, camera: str, call: Callable[[], None]) -> None:
         with self._changed:
             if not self._closing:
-                self._notices.append((camera, what))
+                self._calls.append((camera, call))
                 self._changed.notify_all()
 
     def _peak_before(self, event: Event) -> float:
@@ -188,9 +188,9 @@ class Recorder:
         return max(begun, default=(0.0, event.decided.time))[1]
 
     def _run(self) -> None:
-        _step_back()
+        _lower_priority()
         try:
-            while not self._round():
+            while not self._process_queues():
                 pass
         except Exception as error:  # the thread's top
             log.exception("recording failed")
@@ -199,52 +199,52 @@ class Recorder:
             self._closing = True
             self._changed.notify_all()
 
-    def _round(self) -> bool:
+    def _process_queues(self) -> bool:
         """Take what came, work on it; True at the end."""
-        behind = any(studio.behind for studio in self._studios.values())
+        behind = any(camera_recorder.behind for camera_recorder in self._camera_recorders.values())
         with self._changed:
-            if not (behind or self._closing or self._notices or any(x.waiting for x in self._lines.values())):
-                self._changed.wait(LOOK)
-            notices, closing = list(self._notices), self._closing
-            self._notices.clear()
-            # After the notices, so that every picture that a notice speaks of is among these.
-            pictures = {camera: list(line.waiting) for camera, line in self._lines.items()}
-            for line in self._lines.values():
-                line.waiting.clear()
+            if not (behind or self._closing or self._calls or any(x.waiting for x in self._queues.values())):
+                self._changed.wait(CHECK_EVERY)
+            calls, closing = list(self._calls), self._closing
+            self._calls.clear()
+            # After the calls, so that every picture that a call speaks of is among these.
+            pictures = {camera: list(queue.waiting) for camera, queue in self._queues.items()}
+            for queue in self._queues.values():
+                queue.waiting.clear()
             self._changed.notify_all()
         until = self._clock.monotonic() + ENCODING_LEFT
-        for camera, studio in list(self._studios.items()):
+        for camera, camera_recorder in list(self._camera_recorders.items()):
             try:
                 for image, time in pictures[camera]:
-                    studio.picture(image, time)
-                for _, what in (notice for notice in notices if notice[0] == camera):
-                    what()
-                self._work(studio)
+                    camera_recorder.picture(image, time)
+                for _, call in (queued for queued in calls if queued[0] == camera):
+                    call()
+                self._work(camera_recorder)
                 if closing:
-                    studio.close(partial(self._later, until))
+                    camera_recorder.close(partial(self._is_past, until))
             except Exception as error:  # one camera's edge: reported, and the others go on
                 log.exception("recording of camera %s failed", camera)
                 self._note(f"events of {camera} are no longer recorded: {type(error).__name__}: {error}")
-                self._leave(camera)
+                self._give_up(camera)
         return closing
 
-    def _later(self, until: float) -> bool:
+    def _is_past(self, until: float) -> bool:
         return self._clock.monotonic() >= until
 
-    def _leave(self, camera: str) -> None:
+    def _give_up(self, camera: str) -> None:
         """Take no more pictures of a camera."""
-        del self._studios[camera]
+        del self._camera_recorders[camera]
         with self._changed:
-            self._lines.pop(camera).left = True
+            self._queues.pop(camera).left = True
             self._changed.notify_all()
 
-    def _work(self, studio: Studio) -> None:
-        studio.work(self._clock.monotonic(), BATCH)
-        while self._complete and studio.behind and not self._closing:
-            studio.work(self._clock.monotonic(), BATCH)
+    def _work(self, camera_recorder: CameraRecorder) -> None:
+        camera_recorder.work(self._clock.monotonic(), BATCH)
+        while self._complete and camera_recorder.behind and not self._closing:
+            camera_recorder.work(self._clock.monotonic(), BATCH)
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Give way to the model's threads, where one thread's priority can be lowered alone."""
     if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
         try:

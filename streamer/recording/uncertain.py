@@ -40,7 +40,7 @@ CLOSE, MARKED = "close", "marked"  # why a clip was saved
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
+class SelectedWindow:
     """A window worth keeping, and what the model thought of it."""
 
     window: Window
@@ -53,15 +53,15 @@ class Pick:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _PairState:
     """What is known of one camera and model."""
 
     pair: frozenset[str] = frozenset()  # the labels that are close, or have not been apart since
     saved_at: float | None = None  # time line of the last clip
 
 
-class Uncertain:
-    """Decides what is saved, and has it saved. `look` is for the lanes' threads, `mark` for any.
+class UncertainWindows:
+    """Decides what is saved, and has it saved. `observe` is for the lanes' threads, `mark` for any.
 
     Args:
         config: `folder` is not empty.
@@ -74,17 +74,19 @@ class Uncertain:
     def __init__(
         self, config: UncertainConfig, *, note: Callable[[str], None], clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        from streamer.recording.uncertain_files import Folder
+        from streamer.recording.uncertain_files import UncertainFolder
 
         self._config, self._note, self._clock = config, note, clock
-        self._folder = Folder(Path(config.folder).expanduser(), config.max_mb)
+        self._folder = UncertainFolder(Path(config.folder).expanduser(), config.max_mb)
         self._lock = threading.Lock()
-        self._seen: dict[tuple[str, str], _Seen] = {}
-        self._peaks: dict[str, OrderedDict[str, Pick]] = {}  # camera -> event id -> its best window so far
+        self._pairs: dict[tuple[str, str], _PairState] = {}
+        self._peaks: dict[
+            str, OrderedDict[str, SelectedWindow]
+        ] = {}  # camera -> event id -> its best window so far
         self._day, self._today = "", 0
         self._saved: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
-        self._jobs: queue.Queue[Pick | None] = queue.Queue(MOST_WAITING)
+        self._jobs: queue.Queue[SelectedWindow | None] = queue.Queue(MOST_WAITING)
         self._failing = False
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="uncertain", daemon=True)
@@ -116,17 +118,17 @@ class Uncertain:
 
     # --- what is worth it ---
 
-    def look(self, prediction: Prediction, tracker: EventTracker) -> None:
+    def observe(self, prediction: Prediction, tracker: EventTracker) -> None:
         """One window was recognised, and the tracker has seen it."""
-        pick = self._pick(prediction, tracker.smoothed)
-        if pick is None:
+        selected = self._select(prediction, tracker.smoothed)
+        if selected is None:
             return
         with self._lock:
-            self._remember_peaks(pick, tracker)
-            if self._is_worth_it(pick, prediction):
-                self._put(pick)
+            self._remember_peaks(selected, tracker)
+            if self._is_worth_it(selected, prediction):
+                self._put(selected)
 
-    def _pick(self, prediction: Prediction, smoothed: Mapping[str, float]) -> Pick | None:
+    def _select(self, prediction: Prediction, smoothed: Mapping[str, float]) -> SelectedWindow | None:
         if self._config.scores == "smoothed" and smoothed:
             best = nlargest(2, smoothed.items(), key=lambda pair: pair[1])
             top = [LabelScore(label, score) for label, score in best]
@@ -135,45 +137,45 @@ class Uncertain:
         if not top:
             return None
         second = top[1] if len(top) > 1 else None
-        return Pick(prediction.window, prediction.model, top[0], second)
+        return SelectedWindow(prediction.window, prediction.model, top[0], second)
 
-    def _remember_peaks(self, pick: Pick, tracker: EventTracker) -> None:
+    def _remember_peaks(self, selected: SelectedWindow, tracker: EventTracker) -> None:
         """Hold the best window of each open event; the oldest events are forgotten."""
         if not self._config.events:
             return
-        peaks = self._peaks.setdefault(pick.window.camera, OrderedDict())
+        peaks = self._peaks.setdefault(selected.window.camera, OrderedDict())
         for event in tracker.open:
             held = peaks.get(event.id)
             if held is None or event.score >= event.peak:
                 believed = LabelScore(event.label, event.score)
-                peaks[event.id] = replace(pick, best=believed, second=None, event=event.id, reason=MARKED)
+                peaks[event.id] = replace(selected, best=believed, second=None, event=event.id, reason=MARKED)
         while len(peaks) > self._config.events:
             peaks.popitem(last=False)
 
-    def _is_worth_it(self, pick: Pick, prediction: Prediction) -> bool:
+    def _is_worth_it(self, selected: SelectedWindow, prediction: Prediction) -> bool:
         """Whether two labels compete, for the first time since they were apart, and no bound is reached."""
-        config, window = self._config, pick.window
-        seen = self._seen.setdefault((window.camera, pick.model), _Seen())
-        if pick.second is None or prediction.held:
+        config, window = self._config, selected.window
+        state = self._pairs.setdefault((window.camera, selected.model), _PairState())
+        if selected.second is None or prediction.held:
             return False
-        difference = pick.best.score - pick.second.score
-        pair = frozenset((pick.best.label, pick.second.label))
-        close = difference < config.margin and pick.second.score >= config.least
+        difference = selected.best.score - selected.second.score
+        pair = frozenset((selected.best.label, selected.second.label))
+        close = difference < config.margin and selected.second.score >= config.least
         if not close:
             if difference >= APART * config.margin:
-                seen.pair = frozenset()
+                state.pair = frozenset()
             return False
-        if pair == seen.pair:
+        if pair == state.pair:
             return False
         # the camera's own time line, so that files played fast are treated as live video is; it begins anew
         # with each loop of a file
         now = window.end
-        if seen.saved_at is not None and 0.0 <= now - seen.saved_at < config.every:
+        if state.saved_at is not None and 0.0 <= now - state.saved_at < config.every:
             return False
         if not self._today_has_room():
             self._dropped["daily bound"] += 1
             return False
-        seen.pair, seen.saved_at = pair, now
+        state.pair, state.saved_at = pair, now
         self._today += 1
         return True
 
@@ -193,21 +195,21 @@ class Uncertain:
         from streamer.bus.requests import RequestError
 
         with self._lock:
-            pick = self._peaks.get(camera, OrderedDict()).get(event)
-            if pick is None:
+            selected = self._peaks.get(camera, OrderedDict()).get(event)
+            if selected is None:
                 raise RequestError(
                     "unknown_event",
                     f"no window of event {event[:60]!r} is held, only of the last {self._config.events}",
                 )
             if self._folder.full:
                 raise RequestError("full", self._folder.full_text)
-            if self._stopped or not self._put(replace(pick, label=label or "")):
+            if self._stopped or not self._put(replace(selected, label=label or "")):
                 raise RequestError("busy", "the disk is behind; try again in a moment")
         return {"type": "marked", "camera": camera, "event": event, "label": label}
 
-    def _put(self, pick: Pick) -> bool:
+    def _put(self, selected: SelectedWindow) -> bool:
         try:
-            self._jobs.put_nowait(pick)
+            self._jobs.put_nowait(selected)
         except queue.Full:
             self._dropped["queue full"] += 1
             return False
@@ -216,14 +218,14 @@ class Uncertain:
     # --- the thread that writes ---
 
     def _run(self) -> None:
-        while (pick := self._jobs.get()) is not None:
+        while (selected := self._jobs.get()) is not None:
             try:
-                self._count(pick.reason, self._folder.save(pick))
+                self._count(selected.reason, self._folder.save(selected))
             except (OSError, DatasetError) as error:
-                self._failed(str(error))
+                self._report_failure(str(error))
             except Exception as error:  # the thread's top: a clip is lost, the next one has its chance
                 log.exception("an uncertain window could not be saved")
-                self._failed(f"{type(error).__name__}: {error}")
+                self._report_failure(f"{type(error).__name__}: {error}")
 
     def _count(self, reason: str, refused: str | None) -> None:
         with self._lock:
@@ -236,7 +238,7 @@ class Uncertain:
         if first:
             self._note(f"uncertain: {refused}")
 
-    def _failed(self, why: str) -> None:
+    def _report_failure(self, why: str) -> None:
         with self._lock:
             self._dropped["disk"] += 1
             first, self._failing = not self._failing, True
@@ -244,7 +246,7 @@ class Uncertain:
             self._note(f"uncertain: a clip could not be saved in {self._config.folder}: {why}")
 
 
-def answer(uncertain: Uncertain | None, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+def answer(uncertain: UncertainWindows | None, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
     """`op: mark`: `camera`, `event` (its id), `label` (what it was; null or absent: not that).
 
     Raises RequestError.

@@ -16,7 +16,7 @@ from streamer.training.dataset_layout import LABELS_FILE
 from streamer.training.truth import read_rows
 
 if TYPE_CHECKING:
-    from streamer.recording.uncertain import Pick
+    from streamer.recording.uncertain import SelectedWindow
     from streamer.types import Window
 
 COLUMNS = ("path", "label", "camera", "model", "time", "reason", "guess", "score", "second", "second_score",
@@ -25,7 +25,7 @@ CLOCK_RATE = 90_000  # ticks a second of the files' time stamps
 MEGABYTE = 1_000_000
 
 
-class Folder:
+class UncertainFolder:
     """Where clips go. Used by one thread; `close_of` by any.
 
     Raises:
@@ -67,37 +67,39 @@ class Folder:
             "this is raised, or clips are removed and the program is started again"
         )
 
-    def save(self, pick: Pick) -> str | None:
+    def save(self, selected: SelectedWindow) -> str | None:
         """Write the clip and its row. A second mark of an event changes its label. Why not, or None.
 
         Raises:
             OSError: the disk.
             DatasetError: the CSV file cannot be read.
         """
-        if pick.event and (known := self._marked.get(pick.event)) is not None:
-            self._relabel(known, pick.label)
+        if selected.event and (known := self._marked.get(selected.event)) is not None:
+            self._relabel(known, selected.label)
             return None
         if self.full:
             return self.full_text
         columns = self._columns()
-        when = datetime.fromtimestamp(pick.window.frames[-1].wall, UTC)
-        file = self._free(self.path / safe_name(pick.window.camera) / f"{when:%Y-%m-%d}", when, pick.reason)
+        when = datetime.fromtimestamp(selected.window.frames[-1].wall, UTC)
+        file = self._free(
+            self.path / safe_name(selected.window.camera) / f"{when:%Y-%m-%d}", when, selected.reason
+        )
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.stem}.part.mp4")
         try:
-            write_window(part, pick.window)
+            write_window(part, selected.window)
             size = part.stat().st_size
             part.replace(file)
         finally:
             part.unlink(missing_ok=True)
         try:
-            self._append(columns, _row(file.relative_to(self.path), when, pick))
+            self._append(columns, _row(file.relative_to(self.path), when, selected))
         except OSError:  # a clip that no row names would never be looked at
             file.unlink(missing_ok=True)
             raise
         self._bytes += size
-        if pick.event:
-            self._marked[pick.event] = file.relative_to(self.path).as_posix()
+        if selected.event:
+            self._marked[selected.event] = file.relative_to(self.path).as_posix()
         return None
 
     def _free(self, folder: Path, when: datetime, reason: str) -> Path:
@@ -147,20 +149,20 @@ class Folder:
         part.replace(self._table)
 
 
-def _row(path: Path, when: datetime, pick: Pick) -> dict[str, str]:
-    second = pick.second
+def _row(path: Path, when: datetime, selected: SelectedWindow) -> dict[str, str]:
+    second = selected.second
     return {
         "path": path.as_posix(),
-        "label": pick.label,
-        "camera": pick.window.camera,
-        "model": pick.model,
+        "label": selected.label,
+        "camera": selected.window.camera,
+        "model": selected.model,
         "time": when.isoformat(timespec="milliseconds"),
-        "reason": pick.reason,
-        "guess": pick.best.label,
-        "score": f"{pick.best.score:.3f}",
+        "reason": selected.reason,
+        "guess": selected.best.label,
+        "score": f"{selected.best.score:.3f}",
         "second": "" if second is None else second.label,
         "second_score": "" if second is None else f"{second.score:.3f}",
-        "event": pick.event,
+        "event": selected.event,
     }
 
 

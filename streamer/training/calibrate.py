@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from streamer.config import Config, EventsConfig, LabelRule
     from streamer.recognition.recognizer import Recognizer
-    from streamer.training.stream_scores import Watched
+    from streamer.training.stream_scores import VideoResult
 
 STEP, HIGHEST = 0.01, 0.99  # of `enter`
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures looked at
@@ -104,7 +104,9 @@ def _tell(
         )
 
 
-def count_false(watched: Sequence[Watched], events: EventsConfig, background: Sequence[str]) -> Counter[str]:
+def count_false(
+    watched: Sequence[VideoResult], events: EventsConfig, background: Sequence[str]
+) -> Counter[str]:
     """label -> events that these scores would publish under these settings."""
     from streamer.events.tracker import EventTracker
     from streamer.types import Frame, Prediction, Window
@@ -133,7 +135,7 @@ def _own(events: EventsConfig, labels: Sequence[str]) -> EventsConfig:
 
 
 def fit_thresholds(
-    watched: Sequence[Watched], events: EventsConfig, background: Sequence[str], allowed: int
+    watched: Sequence[VideoResult], events: EventsConfig, background: Sequence[str], allowed: int
 ) -> tuple[int, dict[str, Any], int]:
     """(false events before, label -> LabelRule, false events then): at most `allowed` of them.
 
@@ -157,7 +159,7 @@ def fit_thresholds(
 
 
 def _raised(
-    watched: Sequence[Watched], events: EventsConfig, old: LabelRule, label: str, aim: int
+    watched: Sequence[VideoResult], events: EventsConfig, old: LabelRule, label: str, aim: int
 ) -> LabelRule:
     """The rule with the lowest `enter` (in STEPs) under which a label has at most `aim` events, or none."""
     enter = events.enter if old.enter is None else old.enter
@@ -184,7 +186,7 @@ def _raised(
     return rule(high)
 
 
-def _count_one(watched: Sequence[Watched], events: EventsConfig, label: str, rule: LabelRule) -> int:
+def _count_one(watched: Sequence[VideoResult], events: EventsConfig, label: str, rule: LabelRule) -> int:
     """`count_false` of one label, which no other one influences."""
     alone = [
         replace(
@@ -233,12 +235,12 @@ def _least(function: Callable[[float], float], low: float, high: float) -> float
 def _temperature(recognizer: Recognizer, path: Path, config: Config) -> float:
     import numpy as np
 
-    from streamer.training.clips import pieces_of, scores_of
+    from streamer.training.clips import scores_of, timed_clips_of
 
     if recognizer.spec.independent:
         raise DatasetError("--clips: this model's scores are independent; a temperature is for the others")
-    pieces = pieces_of(recognizer.spec.labels, [path], "val", say)
-    scores, truth = scores_of(recognizer, pieces, 1)
+    timed_clips = timed_clips_of(recognizer.spec.labels, [path], "val", say)
+    scores, truth = scores_of(recognizer, timed_clips, 1)
     if len(set(truth.tolist())) < 2:
         raise DatasetError(f"{path}: clips of one label alone cannot give a temperature")
     return fit_temperature(np.log(np.clip(scores, 1e-7, 1.0)), truth)
@@ -267,7 +269,7 @@ def _changed(section: Any) -> dict[str, Any]:
     return changed
 
 
-def _how(watched: Sequence[Watched], target: float, before: int, left: int) -> str:
+def _how(watched: Sequence[VideoResult], target: float, before: int, left: int) -> str:
     minutes = sum(w.seconds for w in watched) / 60
     names = ", ".join(w.name for w in watched[:5]) + (", ..." if len(watched) > 5 else "")
     return (

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from streamer.recognition.preprocessing import Preprocessor
-from streamer.training.clips import Augmentation, Piece, Sampling, load_clip, starts
+from streamer.training.clips import Augmentation, Sampling, TimedClip, load_clip, starts
 
 Index = tuple[int, int] | int  # (epoch, clip), or a clip for checking
 TRAINING = 7001  # keeps training's random numbers apart from others of the same seed
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ClipSettings:
     """How clips are looked at."""
 
     sampling: Sampling
@@ -30,33 +30,33 @@ class View:
     change: Augmentation | None = None  # None: the clip's middle, unchanged
 
 
-class Clips(Dataset[dict[str, Any]]):
+class ClipDataset(Dataset[dict[str, Any]]):
     """(epoch, index) or index -> {"clip": uint8 RGB (T, h, w, 3), "label": int}."""
 
-    def __init__(self, pieces: Sequence[Piece], view: View) -> None:
-        self.pieces = list(pieces)
+    def __init__(self, timed_clips: Sequence[TimedClip], view: ClipSettings) -> None:
+        self.timed_clips = list(timed_clips)
         self.view = view
 
     def __len__(self) -> int:
-        return len(self.pieces)
+        return len(self.timed_clips)
 
     def __getitem__(self, index: Index) -> dict[str, Any]:
         """Raises DatasetError where its file can no longer be read."""
         view = self.view
         epoch, number = index if isinstance(index, tuple) else (None, index)
-        piece = self.pieces[number]
+        timed_clip = self.timed_clips[number]
         sampling = Sampling(1, view.sampling.interval) if view.single else view.sampling
         rng = None
-        start = starts(piece, sampling.span, 1)[0]
+        start = starts(timed_clip, sampling.span, 1)[0]
         if epoch is not None:
             rng = np.random.default_rng([view.seed, TRAINING, epoch, number])
-            room = piece.end - piece.start - sampling.span
-            start = piece.start + (rng.random() * room if room > 0 else room / 2)
-        clip = load_clip(piece, start, sampling, view.preprocessor.reduce, rng, view.change)
-        return {"clip": clip, "label": view.labels.index(piece.clip.label)}
+            room = timed_clip.end - timed_clip.start - sampling.span
+            start = timed_clip.start + (rng.random() * room if room > 0 else room / 2)
+        clip = load_clip(timed_clip, start, sampling, view.preprocessor.reduce, rng, view.change)
+        return {"clip": clip, "label": view.labels.index(timed_clip.clip.label)}
 
 
-class Order(Sampler[Index]):
+class EpochOrder(Sampler[Index]):
     """Each epoch's order: a permutation, or with `balance` draws in which all labels are equally likely."""
 
     def __init__(self, labels: Sequence[int], seed: int, balance: bool) -> None:

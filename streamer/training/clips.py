@@ -41,7 +41,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TimedClip:
     """A readable clip: its file's frame times, and where it lies between them (seconds)."""
 
     clip: Clip
@@ -50,9 +50,11 @@ class Piece:
     end: float
 
 
-def find_pieces(clips: Iterable[Clip], scanned: dict[Path, Scanned]) -> tuple[list[Piece], list[str]]:
+def find_timed_clips(
+    clips: Iterable[Clip], scanned: dict[Path, Scanned]
+) -> tuple[list[TimedClip], list[str]]:
     """The clips of readable files, and a line for each whose bounds lie beyond its file."""
-    pieces, notes = [], []
+    timed_clips, notes = [], []
     for clip in clips:
         found = scanned.get(clip.path)
         if found is None:
@@ -63,22 +65,22 @@ def find_pieces(clips: Iterable[Clip], scanned: dict[Path, Scanned]) -> tuple[li
         if start > end or (start == end and clip.start is not None):
             notes.append(f"left out: {clip.path} ends at {last:.1f} s, before {clip.label!r} at {start:g} s")
             continue
-        pieces.append(Piece(clip, found.times, start, end))
-    return pieces, notes
+        timed_clips.append(TimedClip(clip, found.times, start, end))
+    return timed_clips, notes
 
 
-def starts(piece: Piece, span: float, views: int) -> list[float]:
+def starts(timed_clip: TimedClip, span: float, views: int) -> list[float]:
     """Where `views` windows begin: evenly over the clip, or once around its middle where it is too short."""
-    room = piece.end - piece.start - span
+    room = timed_clip.end - timed_clip.start - span
     if room <= 0.0 or views == 1:
-        return [piece.start + room / 2]
-    return [piece.start + room * view / (views - 1) for view in range(views)]
+        return [timed_clip.start + room / 2]
+    return [timed_clip.start + room * view / (views - 1) for view in range(views)]
 
 
-def indices(piece: Piece, start: float, sampling: Sampling) -> list[int]:
+def indices(timed_clip: TimedClip, start: float, sampling: Sampling) -> list[int]:
     """The frames nearest to `start`, `start + interval`, ...; beyond the clip its first or last stands."""
     wanted = (start + k * sampling.interval for k in range(sampling.frames))
-    return [nearest(piece.times, min(max(time, piece.start), piece.end)) for time in wanted]
+    return [nearest(timed_clip.times, min(max(time, timed_clip.start), timed_clip.end)) for time in wanted]
 
 
 def names_a_side(labels: Iterable[str]) -> bool:
@@ -120,7 +122,7 @@ def recolour(rng: np.random.Generator, clip: NDArray[Any], most: float) -> NDArr
 
 
 def load_clip(
-    piece: Piece,
+    timed_clip: TimedClip,
     start: float,
     sampling: Sampling,
     reduce: Callable[[NDArray[Any]], NDArray[Any]],
@@ -132,12 +134,12 @@ def load_clip(
     Raises:
         DatasetError: its file can no longer be read.
     """
-    wanted = indices(piece, start, sampling)
+    wanted = indices(timed_clip, start, sampling)
     if rng is None or change is None:
-        return np.stack(read_frames(piece.clip.path, piece.times, wanted, reduce))
+        return np.stack(read_frames(timed_clip.clip.path, timed_clip.times, wanted, reduce))
     crop = cut(rng, change.scale)
     flip = change.flip and rng.random() < 0.5
-    pictures = read_frames(piece.clip.path, piece.times, wanted, lambda image: reduce(crop(image)))
+    pictures = read_frames(timed_clip.clip.path, timed_clip.times, wanted, lambda image: reduce(crop(image)))
     clip = np.stack(pictures)
     if flip:
         clip = clip[:, :, ::-1]
@@ -177,67 +179,71 @@ def evaluate_clips(
     Raises:
         DatasetError: a data set cannot be used, or has labels that the model has not.
     """
-    return measure_pieces(recognizer, pieces_of(recognizer.spec.labels, paths, split, say), views)
+    return measure_timed_clips(recognizer, timed_clips_of(recognizer.spec.labels, paths, split, say), views)
 
 
-def pieces_of(
+def timed_clips_of(
     labels: Sequence[str], paths: Sequence[Path], split: str, say: Callable[[str], None]
-) -> list[Piece]:
+) -> list[TimedClip]:
     """The readable clips of a part ("all" is one too) of data sets; all of those that are not split.
 
     Raises:
         DatasetError: a data set cannot be used, or has labels that are not among `labels`.
     """
-    pieces: list[Piece] = []
+    timed_clips: list[TimedClip] = []
     for path in paths:
         layout, scanned = open_dataset(path, None, None, say)
         parts = {clip.split for clip in layout.clips} - {""}
         chosen = [c for c in layout.clips if split == "all" or not parts or c.split == split]
         if not chosen:
             raise DatasetError(f"{path} has no part {split!r}, only {', '.join(sorted(parts))}: --split")
-        found, notes = find_pieces(chosen, scanned)
+        found, notes = find_timed_clips(chosen, scanned)
         if not parts and split != "all":
             notes.append(f"{path} is not split: all of its clips are taken")
         for note in (*layout.notes, *notes):
             say(note)
-        pieces += found
-    unknown = sorted({p.clip.label for p in pieces} - set(labels))
+        timed_clips += found
+    unknown = sorted({p.clip.label for p in timed_clips} - set(labels))
     if unknown:
         raise DatasetError(
             f"the model has no label {', '.join(map(repr, unknown[:5]))}; it has "
             f"{', '.join(map(repr, labels[:8]))}"
         )
-    return pieces
+    return timed_clips
 
 
-def measure_pieces(recognizer: Recognizer, pieces: Sequence[Piece], views: int) -> dict[str, Any]:
+def measure_timed_clips(
+    recognizer: Recognizer, timed_clips: Sequence[TimedClip], views: int
+) -> dict[str, Any]:
     """`measure_clips` of the recognizer's scores, averaged over the views of each piece."""
-    scores, truth = scores_of(recognizer, pieces, views)
+    scores, truth = scores_of(recognizer, timed_clips, views)
     return measure_clips(scores, truth, recognizer.spec.labels)
 
 
 def scores_of(
-    recognizer: Recognizer, pieces: Sequence[Piece], views: int
+    recognizer: Recognizer, timed_clips: Sequence[TimedClip], views: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Scores (N, L) averaged over the views of each piece, and true labels (N,) as indices."""
     spec = recognizer.spec
     sampling = Sampling(spec.frames, spec.interval)
-    scores = np.zeros((len(pieces), len(spec.labels)))
+    scores = np.zeros((len(timed_clips), len(spec.labels)))
 
-    def windows(item: tuple[int, Piece]) -> list[Window]:
-        number, piece = item
+    def windows(item: tuple[int, TimedClip]) -> list[Window]:
+        number, timed_clip = item
         return [
-            _window(number * views + view, load_clip(piece, start, sampling, recognizer.reduce), sampling)
-            for view, start in enumerate(starts(piece, sampling.span, views))
+            _window(
+                number * views + view, load_clip(timed_clip, start, sampling, recognizer.reduce), sampling
+            )
+            for view, start in enumerate(starts(timed_clip, sampling.span, views))
         ]
 
     with ThreadPoolExecutor(DECODERS, thread_name_prefix="decode") as pool:
-        for first in range(0, len(pieces), CHUNK):
-            chunk = list(enumerate(pieces[first : first + CHUNK], first))
+        for first in range(0, len(timed_clips), CHUNK):
+            chunk = list(enumerate(timed_clips[first : first + CHUNK], first))
             for (number, _), seen in zip(chunk, pool.map(windows, chunk), strict=True):
                 scores[number] = np.mean(recognizer.predict(seen), axis=0)
             recognizer.forget("clips")
-    truth = np.array([spec.labels.index(piece.clip.label) for piece in pieces], dtype=np.intp)
+    truth = np.array([spec.labels.index(timed_clip.clip.label) for timed_clip in timed_clips], dtype=np.intp)
     return scores, truth
 
 

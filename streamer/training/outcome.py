@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.config import ModelConfig
-from streamer.training.clips import measure_pieces
+from streamer.training.clips import measure_timed_clips
 from streamer.training.evaluation_report import clip_lines, table, write_confusion
 
 if TYPE_CHECKING:
-    from streamer.training.clips import Piece
+    from streamer.training.clips import TimedClip
     from streamer.training.recipe import Recipe
-    from streamer.training.starting_checkpoint import Base
+    from streamer.training.starting_checkpoint import StartingCheckpoint
 
 CARD = """---
 library_name: transformers
@@ -57,7 +57,11 @@ The base's licence ({licence}) holds for these weights.
 
 
 def finish(
-    recipe: Recipe, base: Base, pieces: dict[str, list[Piece]], run: tuple[str, Any, Any], out: Path
+    recipe: Recipe,
+    base: StartingCheckpoint,
+    timed_clips: dict[str, list[TimedClip]],
+    run: tuple[str, Any, Any],
+    out: Path,
 ) -> dict[str, Any]:
     """Load OUT as `streamer run` does, measure val and test, and write metrics, confusion and card.
 
@@ -69,13 +73,13 @@ def finish(
     """
     from streamer.recognition.recognizer import load_recognizer
 
-    split, talk, state = run
+    split, reporter, state = run
     recognizer = load_recognizer(ModelConfig(id=str(out), precision="fp32", engine="torch"))
     try:
         measured = {
-            side: measure_pieces(recognizer, pieces[side], recipe.views)
+            side: measure_timed_clips(recognizer, timed_clips[side], recipe.views)
             for side in ("val", "test")
-            if pieces[side]
+            if timed_clips[side]
         }
         labels = recognizer.spec.labels
     finally:
@@ -89,21 +93,31 @@ def finish(
         "steps": state.global_step,
         "chosen_by": recipe.metric,
         "best_step": state.best_global_step,
-        "waited_for_clips": round(talk.share, 4),
+        "waited_for_clips": round(reporter.share, 4),
         **measured,
     }
-    (out / "README.md").write_text(_card(recipe, base, pieces, metrics, out.resolve().name), "utf-8")
+    (out / "README.md").write_text(_card(recipe, base, timed_clips, metrics, out.resolve().name), "utf-8")
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", "utf-8")
     print("\n".join([f"{last} clips:", *clip_lines(measured[last])]))
     return metrics
 
 
 def _card(
-    recipe: Recipe, base: Base, pieces: dict[str, list[Piece]], metrics: dict[str, Any], name: str
+    recipe: Recipe,
+    base: StartingCheckpoint,
+    timed_clips: dict[str, list[TimedClip]],
+    metrics: dict[str, Any],
+    name: str,
 ) -> str:
     labels = metrics["labels"]
     counts = [
-        [label, *(str(sum(p.clip.label == label for p in pieces[side])) for side in ("train", "val", "test"))]
+        [
+            label,
+            *(
+                str(sum(p.clip.label == label for p in timed_clips[side]))
+                for side in ("train", "val", "test")
+            ),
+        ]
         for label in labels
     ]
     measured = [

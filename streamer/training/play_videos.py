@@ -15,14 +15,14 @@ from streamer.errors import ModelError, SourceOpenError, StreamerError
 from streamer.events.rules import EventLabels
 from streamer.pipeline.pipeline import EXIT_MODEL, EXIT_SOURCE, Pipeline
 from streamer.recognition.recognizer import Recognizer
-from streamer.training.stream_scores import Found, Scored, Watched
+from streamer.training.stream_scores import DetectedEvent, ScoredWindow, VideoResult
 from streamer.types import ModelSpec, Scores, Window
 
 CAMERA = "video"
 MOST_LABELS = 1000  # what a prediction can list
 
 
-class Shared:
+class SharedRecognizer:
     """A loaded model that several pipelines use one after the other: their end does not close it."""
 
     def __init__(self, recognizer: Recognizer) -> None:
@@ -61,7 +61,9 @@ class _Collector:
             self.events.append(message["event"])
 
 
-def watch(path: Path, config: Config, recognizer: Recognizer, stop: threading.Event | None = None) -> Watched:
+def watch(
+    path: Path, config: Config, recognizer: Recognizer, stop: threading.Event | None = None
+) -> VideoResult:
     """One video through the pipeline that `streamer run --pace fast` uses; nothing is skipped.
 
     Args:
@@ -84,7 +86,7 @@ def watch(path: Path, config: Config, recognizer: Recognizer, stop: threading.Ev
         pace=Pace.FAST,
     )
     sink = _Collector()
-    with Pipeline(one, recognizer=Shared(recognizer), sinks=[sink]) as pipeline:
+    with Pipeline(one, recognizer=SharedRecognizer(recognizer), sinks=[sink]) as pipeline:
         code = pipeline.run(stop or threading.Event())
         status = pipeline.stats().cameras[0].status
         problems: list[StreamerError] = pipeline.problems
@@ -98,7 +100,7 @@ def watch(path: Path, config: Config, recognizer: Recognizer, stop: threading.Ev
     return _watched(path, config, recognizer.spec, sink)
 
 
-def _watched(path: Path, config: Config, spec: ModelSpec, sink: _Collector) -> Watched:
+def _watched(path: Path, config: Config, spec: ModelSpec, sink: _Collector) -> VideoResult:
     ids = [message["window"]["id"] for message in sink.predictions]
     if ids != list(range(1, len(ids) + 1)):
         raise ModelError(
@@ -113,7 +115,7 @@ def _watched(path: Path, config: Config, spec: ModelSpec, sink: _Collector) -> W
         scores = labels.scores(raw, spec.independent)[kept]
         window, stable = message["window"], message["stable"]
         windows.append(
-            Scored(
+            ScoredWindow(
                 window["media_start"],
                 window["media_end"],
                 scores,
@@ -121,7 +123,7 @@ def _watched(path: Path, config: Config, spec: ModelSpec, sink: _Collector) -> W
             )
         )
     events = tuple(
-        Found(
+        DetectedEvent(
             event["label"],
             event["media_started_at"],
             event["media_decided_at"],
@@ -131,7 +133,7 @@ def _watched(path: Path, config: Config, spec: ModelSpec, sink: _Collector) -> W
         for event in sink.events
     )
     seen = windows[-1].end if windows else 0.0
-    return Watched(path.name, tuple(labels.names[i] for i in kept), tuple(windows), events, seen)
+    return VideoResult(path.name, tuple(labels.names[i] for i in kept), tuple(windows), events, seen)
 
 
 def _grouped(config: Config, name: str) -> bool:
@@ -140,7 +142,7 @@ def _grouped(config: Config, name: str) -> bool:
 
 def watch_all(
     paths: Sequence[Path], config: Config, recognizer: Recognizer, say: Callable[[str], None]
-) -> list[Watched]:
+) -> list[VideoResult]:
     """`watch` for each video, one after the other; `say` hears which one is next."""
     watched = []
     for number, path in enumerate(paths, 1):

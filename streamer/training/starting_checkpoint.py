@@ -17,7 +17,7 @@ from streamer.training.clips import Sampling
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class StartingCheckpoint:
     """What is to be fine-tuned."""
 
     checkpoint: Checkpoint
@@ -29,7 +29,7 @@ class Base:
     notes: tuple[str, ...]
 
 
-def open_base(model_id: str, interval: float | None) -> Base:
+def open_starting_checkpoint(model_id: str, interval: float | None) -> StartingCheckpoint:
     """Read a checkpoint's JSON files. Raises ModelLoadError."""
     from transformers import (
         CONFIG_MAPPING,
@@ -49,7 +49,7 @@ def open_base(model_id: str, interval: float | None) -> Base:
     processor, file = metadata.read_processor(checkpoint, frames=single)
     numbers = from_json(processor, metadata.model_size(checkpoint.config), str(file))
     seconds, notes = metadata.interval_of(checkpoint, interval, frames=single)
-    return Base(
+    return StartingCheckpoint(
         checkpoint,
         single,
         Sampling(metadata.frames_of(checkpoint, None, frames=single), seconds),
@@ -60,7 +60,7 @@ def open_base(model_id: str, interval: float | None) -> Base:
     )
 
 
-def load_model(base: Base, labels: Sequence[str], own: dict[str, Any]) -> Any:
+def load_model(base: StartingCheckpoint, labels: Sequence[str], own: dict[str, Any]) -> Any:
     """The weights with a head for `labels`: the old one where it has exactly these, else a new one.
 
     Args:
@@ -105,6 +105,6 @@ def load_model(base: Base, labels: Sequence[str], own: dict[str, Any]) -> Any:
     return model
 
 
-def copy_processor(base: Base, folder: Path) -> None:
+def copy_processor(base: StartingCheckpoint, folder: Path) -> None:
     """The base's processor file belongs to what came out of it too. Raises OSError."""
     shutil.copyfile(base.processor_file, folder / base.processor_file.name)

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from streamer.training.truth import Segment
 
-HAIR = 1e-6  # seconds
-LIMITS = (0.3, 0.5, 0.7)  # of IoU
+TOLERANCE = 1e-6  # seconds
+IOU_LIMITS = (0.3, 0.5, 0.7)  # of IoU
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DetectedEvent:
     """A published event; seconds of the file."""
 
     label: str
@@ -37,8 +37,8 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """A window: seconds of the file, its scores (L,) in the order of `Watched.labels`, the label believed."""
+class ScoredWindow:
+    """A window: seconds of the file, scores (L,) in the order of `VideoResult.labels`, the stable label."""
 
     start: float
     end: float
@@ -47,13 +47,13 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class VideoResult:
     """What the program said of one video."""
 
     name: str
     labels: tuple[str, ...]  # the model's, with its groups in the place of their members
-    windows: tuple[Scored, ...] = field(repr=False)
-    events: tuple[Found, ...] = field(repr=False)
+    windows: tuple[ScoredWindow, ...] = field(repr=False)
+    events: tuple[DetectedEvent, ...] = field(repr=False)
     seconds: float  # of video seen
 
 
@@ -93,7 +93,7 @@ def iou(a: tuple[float, float], b: tuple[float, float]) -> float:
     return common / union if common > 0.0 and union > 0.0 else 0.0
 
 
-def match(truth: Sequence[Segment], events: Sequence[Found], limit: float) -> list[tuple[int, int]]:
+def match(truth: Sequence[Segment], events: Sequence[DetectedEvent], limit: float) -> list[tuple[int, int]]:
     """(index of truth, index of event) of the pairs with IoU >= limit, best first, each index once."""
     pairs = [
         (iou((t.start, t.end), (e.started, e.ended)), i, j)
@@ -103,35 +103,39 @@ def match(truth: Sequence[Segment], events: Sequence[Found], limit: float) -> li
     ]
     matched: list[tuple[int, int]] = []
     for overlap, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
-        if overlap <= 0.0 or overlap < limit - HAIR:
+        if overlap <= 0.0 or overlap < limit - TOLERANCE:
             break
         if all(i != a and j != b for a, b in matched):
             matched.append((i, j))
     return matched
 
 
-def count_events(truth: Sequence[Segment], events: Sequence[Found], limit: float) -> Counts:
+def count_events(truth: Sequence[Segment], events: Sequence[DetectedEvent], limit: float) -> Counts:
     """How many true actions were found, and how many events are wrong, at an IoU limit."""
     hits = len(match(truth, events, limit))
     return Counts(hits, len(events) - hits, len(truth) - hits)
 
 
-def delays(truth: Sequence[Segment], events: Sequence[Found]) -> tuple[list[float], list[float]]:
+def delays(truth: Sequence[Segment], events: Sequence[DetectedEvent]) -> tuple[list[float], list[float]]:
     """Seconds from each matched action's true start to its event's `started` and to `decided`.
 
     Matched at the lowest of LIMITS. Negative: said before it began.
     """
-    pairs = match(truth, events, LIMITS[0])
+    pairs = match(truth, events, IOU_LIMITS[0])
     started = [events[j].started - truth[i].start for i, j in pairs]
     decided = [events[j].decided - truth[i].start for i, j in pairs]
     return started, decided
 
 
-def windows_inside(windows: Iterable[Scored], truth: Sequence[Segment]) -> list[tuple[Scored, list[str]]]:
+def windows_inside(
+    windows: Iterable[ScoredWindow], truth: Sequence[Segment]
+) -> list[tuple[ScoredWindow, list[str]]]:
     """The windows that lie wholly inside a segment, with the labels of all segments around them."""
     inside = []
     for window in windows:
-        around = [s.label for s in truth if s.start <= window.start + HAIR and window.end <= s.end + HAIR]
+        around = [
+            s.label for s in truth if s.start <= window.start + TOLERANCE and window.end <= s.end + TOLERANCE
+        ]
         if around:
             inside.append((window, around))
     return inside
@@ -159,7 +163,7 @@ def average_precision(scores: NDArray[Any], positive: NDArray[np.bool_]) -> floa
 
 
 def frame_precisions(
-    streams: Sequence[tuple[Watched, Sequence[Segment]]], background: Sequence[str]
+    streams: Sequence[tuple[VideoResult, Sequence[Segment]]], background: Sequence[str]
 ) -> dict[str, float]:
     """Average precision of each action that occurs, over the ends of all windows."""
     if not streams:
@@ -190,14 +194,14 @@ def quantiles(values: Sequence[float]) -> dict[str, float | int | None]:
 
 
 def measure_streams(
-    streams: Sequence[tuple[Watched, Sequence[Segment]]], background: Sequence[str]
+    streams: Sequence[tuple[VideoResult, Sequence[Segment]]], background: Sequence[str]
 ) -> dict[str, Any]:
     """Everything about untrimmed videos with ground truth, as one JSON object.
 
     Segments and events of a `background` label are no actions and count nowhere but in `windows`, where
     segments that are named count like any other label.
     """
-    counts = {limit: Counts(0, 0, 0) for limit in LIMITS}
+    counts = {limit: Counts(0, 0, 0) for limit in IOU_LIMITS}
     started: list[float] = []
     decided: list[float] = []
     changed = {"raw": 0, "stable": 0, "truth": 0}
@@ -206,7 +210,7 @@ def measure_streams(
     for watched, truth in streams:
         actions = [s for s in truth if s.label not in background]
         events = [e for e in watched.events if e.label not in background]
-        for limit in LIMITS:
+        for limit in IOU_LIMITS:
             counts[limit] += count_events(actions, events, limit)
         first, second = delays(actions, events)
         started += first
@@ -231,7 +235,7 @@ def measure_streams(
         "window_accuracy": _mean(acting),
         "window_accuracy_by_label": _by_label(inside),
         "windows_inside": len(acting),
-        "events": {f"{limit:g}": _counted(counts[limit]) for limit in LIMITS},
+        "events": {f"{limit:g}": _counted(counts[limit]) for limit in IOU_LIMITS},
         "delay": {"started": quantiles(started), "decided": quantiles(decided)},
         "label_changes_per_minute": {
             key: None if not watched_s else round(count / (watched_s / 60), 3)
@@ -242,7 +246,7 @@ def measure_streams(
     }
 
 
-def measure_idle(watched: Sequence[Watched], background: Sequence[str]) -> dict[str, Any]:
+def measure_idle(watched: Sequence[VideoResult], background: Sequence[str]) -> dict[str, Any]:
     """False events on footage without actions: every event that is not background is false."""
     false = {w.name: sum(e.label not in background for e in w.events) for w in watched}
     total = sum(sum(e.label not in background for e in w.events) for w in watched)
@@ -258,7 +262,7 @@ def measure_idle(watched: Sequence[Watched], background: Sequence[str]) -> dict[
     }
 
 
-def _truth_changes(windows: Sequence[Scored], actions: Sequence[Segment]) -> int:
+def _truth_changes(windows: Sequence[ScoredWindow], actions: Sequence[Segment]) -> int:
     """What a perfect answer at each window's end would change."""
     return changes(
         next((s.label for s in actions if s.start <= window.end < s.end), None) for window in windows

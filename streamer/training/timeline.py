@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from streamer.training.stream_scores import Found, Watched
+from streamer.training.stream_scores import DetectedEvent, VideoResult
 from streamer.training.truth import Segment
 
 LEFT, RIGHT, TOP, BOTTOM, LANE, GAP = 150, 20, 54, 34, 44, 10  # pixels
@@ -15,7 +15,7 @@ TRUTH, SCORES, EVENT = "#2b8a3e", "#74a9cf", "#d9480f"
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 
 
-def timeline(watched: Watched, truth: Sequence[Segment]) -> str:
+def timeline(watched: VideoResult, truth: Sequence[Segment]) -> str:
     """An SVG document.
 
     Of a model with many labels the lanes show those that occur in the truth or in events, then those with the
@@ -42,7 +42,7 @@ def timeline(watched: Watched, truth: Sequence[Segment]) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _lanes(watched: Watched, truth: Sequence[Segment]) -> list[str]:
+def _lanes(watched: VideoResult, truth: Sequence[Segment]) -> list[str]:
     named = {s.label for s in truth} | {e.label for e in watched.events}
     best = dict.fromkeys(watched.labels, 0.0)
     for window in watched.windows:
@@ -52,7 +52,7 @@ def _lanes(watched: Watched, truth: Sequence[Segment]) -> list[str]:
     return [label for label in watched.labels if label in order]
 
 
-def _lane(watched: Watched, truth: Sequence[Segment], label: str, top: int, scale: float) -> list[str]:
+def _lane(watched: VideoResult, truth: Sequence[Segment], label: str, top: int, scale: float) -> list[str]:
     column, base = watched.labels.index(label), top + LANE
     parts = [f'<text x="{LEFT - 8}" y="{top + LANE / 2 + 4}" text-anchor="end">{escape(label)}</text>']
     parts.append(f'<path d="M{LEFT} {base}h{scale * watched.seconds:.1f}" stroke="#999"/>')
@@ -69,7 +69,7 @@ def _lane(watched: Watched, truth: Sequence[Segment], label: str, top: int, scal
     return parts
 
 
-def _event(event: Found, base: int, scale: float) -> str:
+def _event(event: DetectedEvent, base: int, scale: float) -> str:
     title = f"{event.label}: {event.started:.1f} to {event.ended:.1f} s, decided {event.decided:.1f} s"
     bar = _bar(event.started, event.ended, base - 5, 7, scale, f'fill="{EVENT}"')
     tick = LEFT + scale * event.decided

@@ -23,9 +23,9 @@ from streamer.training.evaluate import make_folder, say
 from streamer.training.recipe import METRICS, Recipe
 
 if TYPE_CHECKING:
-    from streamer.training.clips import Piece
+    from streamer.training.clips import TimedClip
     from streamer.training.dataset_layout import Clip
-    from streamer.training.starting_checkpoint import Base
+    from streamer.training.starting_checkpoint import StartingCheckpoint
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COPIES = 10  # times the weights: three checkpoints with AdamW's two averages, and the result
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         say(f"interrupted; the same command with --resume goes on from {out / 'run'}")
         raise
     except (OSError, RuntimeError, SafetensorError, DatasetError) as error:
-        raise _told(error, out) from error
+        raise _as_our_error(error, out) from error
     say(f"done: streamer run --model {out}")
     if args.push_to_hub:
         _push(out, args.push_to_hub)
@@ -168,25 +168,25 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> dict[str, Any]:
         DatasetError, ModelLoadError, OSError (disk full, for one).
     """
     from streamer.training.recipe import check_same
-    from streamer.training.starting_checkpoint import open_base
+    from streamer.training.starting_checkpoint import open_starting_checkpoint
 
-    base = open_base(recipe.model, recipe.interval)
+    base = open_starting_checkpoint(recipe.model, recipe.interval)
     if recipe.lag > base.sampling.span:
         raise ConfigError(f"--lag {recipe.lag:g}: a window spans {base.sampling.span:g} s; give 0 to that")
-    pieces, split, notes = prepare(recipe, out)
-    if pieces["train"][0].clip.path.suffix.lower() in _pictures() and not base.single:
+    timed_clips, split, notes = prepare(recipe, out)
+    if timed_clips["train"][0].clip.path.suffix.lower() in _pictures() and not base.single:
         raise DatasetError(
             f"{recipe.dataset} holds single pictures, and {base.checkpoint.name} looks at "
             f"{base.sampling.frames} frames: take a model of pictures (ViT, ConvNeXT, ...), or videos"
         )
-    for note in (*base.notes, *notes, *_short(pieces["train"], base)):
+    for note in (*base.notes, *notes, *_short(timed_clips["train"], base)):
         say(note)
     if resume:
         check_same(recipe, split, out / "run" / "recipe.json")
     else:
         recipe.save(out / "run" / "recipe.json", split)
-    _save_split(out / "split.csv", pieces)
-    return _fit(recipe, base, pieces, split, out)
+    _save_split(out / "split.csv", timed_clips)
+    return _fit(recipe, base, timed_clips, split, out)
 
 
 def _pictures() -> tuple[str, ...]:
@@ -195,27 +195,27 @@ def _pictures() -> tuple[str, ...]:
     return IMAGE_SUFFIXES
 
 
-def prepare(recipe: Recipe, out: Path) -> tuple[dict[str, list[Piece]], str, list[str]]:
+def prepare(recipe: Recipe, out: Path) -> tuple[dict[str, list[TimedClip]], str, list[str]]:
     """Readable clips by side of the split, the split's hash, and what the user should know.
 
     Raises:
         DatasetError: the data cannot be used.
     """
-    from streamer.training.clips import find_pieces, open_dataset
+    from streamer.training.clips import find_timed_clips, open_dataset
     from streamer.training.dataset_layout import check_leak, join_copies, split_by_group, split_hash
 
     layout, scanned = open_dataset(Path(recipe.dataset), recipe.group, out / "run" / "videos.json", say)
     digests = {path: found.digest for path, found in scanned.items()}
-    found, more = find_pieces(layout.clips, scanned)
+    found, more = find_timed_clips(layout.clips, scanned)
     notes = [*layout.notes, *more]
-    clips, copies = join_copies([piece.clip for piece in found], digests)
+    clips, copies = join_copies([timed_clip.clip for timed_clip in found], digests)
     if copies:
         notes.append(f"{copies} files are copies of others; copies stay on one side of the split")
     notes += check_leak(clips, allowed=recipe.allow_leak)
     clips = split_by_group(clips, recipe.seed)
-    sides: dict[str, list[Piece]] = {"train": [], "val": [], "test": []}
-    for piece, clip in zip(found, clips, strict=True):
-        sides[clip.split].append(replace(piece, clip=clip))
+    sides: dict[str, list[TimedClip]] = {"train": [], "val": [], "test": []}
+    for timed_clip, clip in zip(found, clips, strict=True):
+        sides[clip.split].append(replace(timed_clip, clip=clip))
     counted = ", ".join(f"{len(part)} {name}" for name, part in sides.items())
     labels = len({clip.label for clip in clips})
     notes.append(f"{labels} labels; clips: {counted}")
@@ -226,38 +226,42 @@ def _by_name(clips: Sequence[Clip]) -> list[Clip]:
     return sorted(clips, key=lambda clip: (clip.split, clip.label, str(clip.path)))
 
 
-def _short(pieces: Sequence[Piece], base: Base) -> list[str]:
+def _short(timed_clips: Sequence[TimedClip], base: StartingCheckpoint) -> list[str]:
     span = base.sampling.span
-    short = sum(piece.end - piece.start < span - base.sampling.interval / 2 for piece in pieces)
+    short = sum(
+        timed_clip.end - timed_clip.start < span - base.sampling.interval / 2 for timed_clip in timed_clips
+    )
     if not short or base.single:
         return []
     return [
-        f"{short} of {len(pieces)} training clips are shorter than the model's span of {span:.1f} s: their "
-        "first and last frames stand still for the rest (a smaller --interval would fit)"
+        f"{short} of {len(timed_clips)} training clips are shorter than the model's span of {span:.1f} s: "
+        "their first and last frames stand still for the rest (a smaller --interval would fit)"
     ]
 
 
-def _save_split(path: Path, pieces: dict[str, list[Piece]]) -> None:
+def _save_split(path: Path, timed_clips: dict[str, list[TimedClip]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "label", "start", "end", "split", "group"])
-        for clip in (piece.clip for part in pieces.values() for piece in part):
+        for clip in (timed_clip.clip for part in timed_clips.values() for timed_clip in part):
             start, end = ("" if value is None else value for value in (clip.start, clip.end))
             writer.writerow([clip.path.absolute(), clip.label, start, end, clip.split, clip.group])
 
 
-def _fit(recipe: Recipe, base: Base, pieces: dict[str, list[Piece]], split: str, out: Path) -> dict[str, Any]:
+def _fit(
+    recipe: Recipe, base: StartingCheckpoint, timed_clips: dict[str, list[TimedClip]], split: str, out: Path
+) -> dict[str, Any]:
     import torch
     from transformers import set_seed
 
-    from streamer.training.clip_sampling import Clips, View
+    from streamer.training.clip_sampling import ClipDataset, ClipSettings
     from streamer.training.clips import Augmentation, names_a_side
     from streamer.training.outcome import finish
     from streamer.training.starting_checkpoint import copy_processor, load_model
-    from streamer.training.trainer import Talk, last_checkpoint, make_trainer
+    from streamer.training.trainer import ProgressReporter, last_checkpoint, make_trainer
     from streamer.training.truth import background_of
 
-    labels = tuple(sorted({piece.clip.label for piece in pieces["train"]}))
+    labels = tuple(sorted({timed_clip.clip.label for timed_clip in timed_clips["train"]}))
     flip = recipe.flip == "on" or (recipe.flip == "auto" and not names_a_side(labels))
     own = {
         "interval": base.sampling.interval, "frames": base.sampling.frames, "licence": base.licence,
@@ -270,17 +274,20 @@ def _fit(recipe: Recipe, base: Base, pieces: dict[str, list[Piece]], split: str,
     model = load_model(base, labels, {key: value for key, value in own.items() if value is not None})
     _check_room(out, sum(p.numel() for p in model.parameters()))
     change = Augmentation(flip=flip) if recipe.augment else None
-    view = View(base.sampling, base.preprocessor, labels, recipe.seed, base.single, change)
-    data = Clips(pieces["train"], view), Clips(pieces["val"], replace(view, change=None))
-    talk = Talk(say)
-    trainer = make_trainer(recipe, model, data, out / "run", talk)
+    view = ClipSettings(base.sampling, base.preprocessor, labels, recipe.seed, base.single, change)
+    data = (
+        ClipDataset(timed_clips["train"], view),
+        ClipDataset(timed_clips["val"], replace(view, change=None)),
+    )
+    reporter = ProgressReporter(say)
+    trainer = make_trainer(recipe, model, data, out / "run", reporter)
     resumed = last_checkpoint(out / "run")
     if resumed is not None:
         say(f"going on from {resumed.name}")
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     trainer.model.save_pretrained(out)
     copy_processor(base, out)
-    metrics = finish(recipe, base, pieces, (split, talk, trainer.state), out)
+    metrics = finish(recipe, base, timed_clips, (split, reporter, trainer.state), out)
     for path in (out / "run").glob("checkpoint-*"):
         shutil.rmtree(path, ignore_errors=True)
     return metrics
@@ -296,7 +303,7 @@ def _check_room(out: Path, parameters: int) -> None:
         )
 
 
-def _told(error: Exception, out: Path) -> Exception:
+def _as_our_error(error: Exception, out: Path) -> Exception:
     """What went wrong as one of our errors, where it is one that a user can mend."""
     from streamer.training.trainer import own_error
 

@@ -18,7 +18,7 @@ import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from streamer.errors import DatasetError
-from streamer.training.clip_sampling import Clips, Collate, Order
+from streamer.training.clip_sampling import ClipDataset, Collate, EpochOrder
 from streamer.training.clip_scores import by_label, confusion, top_k
 from streamer.training.recipe import Recipe
 
@@ -111,13 +111,13 @@ def numbers(output: Any, metric: str = "macro_f1") -> dict[str, float]:
 class FineTuner(Trainer):  # type: ignore[misc, unused-ignore]
     """The Trainer with our order of clips, our loss and a learning rate for each layer."""
 
-    def __init__(self, recipe: Recipe, order: Order, **more: Any) -> None:
+    def __init__(self, recipe: Recipe, order: EpochOrder, **more: Any) -> None:
         super().__init__(**more)
         self._recipe = recipe
         self._order = order
         self.model_accepts_loss_kwargs = False  # so that accumulated batches are averaged
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
         return self._order
 
     def compute_loss(
@@ -162,7 +162,7 @@ def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
     return list(groups.values())
 
 
-class Talk(TrainerCallback):  # type: ignore[misc, unused-ignore]
+class ProgressReporter(TrainerCallback):  # type: ignore[misc, unused-ignore]
     """One line for each check, with the share of time that training waited for clips."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -208,23 +208,27 @@ class Talk(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
 
 def make_trainer(
-    recipe: Recipe, model: Any, data: tuple[Clips, Clips], folder: Path, talk: Talk
+    recipe: Recipe,
+    model: Any,
+    data: tuple[ClipDataset, ClipDataset],
+    folder: Path,
+    reporter: ProgressReporter,
 ) -> FineTuner:
     """Everything put together; `data`: training and checking."""
     if recipe.freeze:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not name.startswith(f"{model.base_model_prefix}."))
     train, val = data
-    labels = [train.view.labels.index(piece.clip.label) for piece in train.pieces]
+    labels = [train.view.labels.index(timed_clip.clip.label) for timed_clip in train.timed_clips]
     steps = recipe.max_steps
     if steps < 0:
         steps = recipe.epochs * -(-len(train) // (recipe.batch * recipe.accumulate))
-    callbacks: list[Any] = [talk]
+    callbacks: list[Any] = [reporter]
     if recipe.patience:
         callbacks.append(EarlyStoppingCallback(recipe.patience))
     trainer = FineTuner(
         recipe,
-        Order(labels, recipe.seed, recipe.balance),
+        EpochOrder(labels, recipe.seed, recipe.balance),
         model=model,
         args=arguments(recipe, folder, steps),
         train_dataset=train,

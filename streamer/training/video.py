@@ -21,7 +21,7 @@ from streamer.errors import DatasetError, SourceError
 from streamer.training.dataset_layout import IMAGE_SUFFIXES
 
 Image = NDArray[Any]
-HAIR = 1e-6  # seconds
+TOLERANCE = 1e-6  # seconds
 SAMPLE = 1 << 18  # bytes of a file that are read for its digest, at both ends
 FAR = 10.0  # seconds into a video from which jumping there is worth trying
 PREROLL = 2.0  # seconds before the wanted frame at which a jump aims
@@ -142,7 +142,7 @@ def nearest(times: Sequence[float], wanted: float) -> int:
     after = bisect_left(times, wanted)
     if after == 0:
         return 0
-    if after == len(times) or wanted - times[after - 1] <= times[after] - wanted + HAIR:
+    if after == len(times) or wanted - times[after - 1] <= times[after] - wanted + TOLERANCE:
         return after - 1
     return after
 

@@ -92,13 +92,13 @@ def test_flops_are_counted_from_the_shapes() -> None:
     from transformers import TimesformerConfig, TimesformerForVideoClassification
 
     from streamer.bench.machine_limits import count_flops
-    from streamer.recognition.engines.tuning import Logits
-    from streamer.recognition.families.timesformer import FastTimesformer
+    from streamer.recognition.engines.tuning import LogitsOnly
+    from streamer.recognition.families.timesformer import FusedTimesformer
 
     with torch.device("meta"):
         model = TimesformerForVideoClassification(TimesformerConfig(num_labels=400)).eval()
     shape = (1, 8, 3, 224, 224)
-    theirs, ours = count_flops(Logits(model), shape), count_flops(FastTimesformer(model), shape)
+    theirs, ours = count_flops(LogitsOnly(model), shape), count_flops(FusedTimesformer(model), shape)
     assert theirs == pytest.approx(2 * 196, rel=0.04)
     assert ours == pytest.approx(theirs * (11 * 16 + 4) / (12 * 17), rel=0.01)
 

@@ -14,7 +14,7 @@ import numpy as np
 from streamer.config import EventsConfig, RecordingConfig
 from streamer.events.tracker import EventTracker
 from streamer.recording import retention
-from streamer.recording.disk_thread import Disk, write
+from streamer.recording.disk_thread import DiskWriter, write
 from streamer.recording.recorder import Recorder
 from streamer.types import Event, Frame, Phase, Prediction, Window
 from tests.helpers.media import picture, read_stamp
@@ -99,7 +99,7 @@ class Shoot:
         config = recording(folder, **settings)
         self.folder, self.camera, self.image = folder, camera, image
         self.notes: list[str] = []
-        self.disk = Disk(folder, config, self.notes.append, writer=writer)
+        self.disk = DiskWriter(folder, config, self.notes.append, writer=writer)
         self.recorder = Recorder(config, self.disk, folder, complete=True, note=self.notes.append)
         self.tap = self.recorder.tap(camera)
         self.tracker = EventTracker(camera, "model", LABELS, events)

@@ -154,12 +154,12 @@ def test_a_thousand_changes_leak_nothing_and_drop_no_window(clip_model: Path) ->
     with running(config_of(clip_model, *sets[0], pace="fast")) as (pipeline, sink):
         sink.wait(shows(*sets[0]))
         lane = pipeline._lanes.of["one"][0]
-        banks, threads = [], set(threading.enumerate())
+        embeddings, threads = [], set(threading.enumerate())
         for number in range(1000):
             assert ask(pipeline, labels=sets[number % 3])["change"] == number + 1
             sink.wait_for_change(number + 1)
             if number % 50 == 0:
-                banks.append(weakref.ref(lane.words.of("one").text))
+                embeddings.append(weakref.ref(lane.words.of("one").text))
         sink.wait(shows(*sets[999 % 3]), after=len(sink.messages) - 1)
         assert sink.changes == list(range(1, 1001)), "each one is told"
         assert set(threading.enumerate()) == threads
@@ -167,7 +167,7 @@ def test_a_thousand_changes_leak_nothing_and_drop_no_window(clip_model: Path) ->
         assert not pipeline._changes._wanted
         assert len(lane.words.encoder._known) == 2 * (6 + 3), "each text once, in two templates"
         gc.collect()
-        assert sum(bank() is not None for bank in banks) <= 1, "old words are let go"
+        assert sum(embeddings() is not None for embeddings in embeddings) <= 1, "old words are let go"
         assert dict(lane.windows["one"].skipped) == {}
     predictions = sink.of("prediction")
     ids = [m["window"]["id"] for m in predictions]

@@ -15,14 +15,14 @@ from transformers import TimesformerConfig, TimesformerForVideoClassification
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
 from streamer.recognition.engines import tuning
-from streamer.recognition.engines.cache import KEPT, Cache, key_of, weights_hash
+from streamer.recognition.engines.cache import KEPT, Cache, entry_key, weights_hash
 from streamer.recognition.engines.calibration import clip_windows
-from streamer.recognition.engines.device import Place
-from streamer.recognition.engines.engine import Way, build, check
+from streamer.recognition.engines.device import Placement
+from streamer.recognition.engines.engine import EngineVariant, build, check
 from streamer.recognition.engines.packing import PackedLinear, can_pack
-from streamer.recognition.engines.pytorch import Graphs
-from streamer.recognition.engines.tuning import REFERENCE, Trial, candidates, compare
-from streamer.recognition.families.timesformer import FastTimesformer
+from streamer.recognition.engines.pytorch import CudaGraphs
+from streamer.recognition.engines.tuning import REFERENCE, Measurement, candidates, compare
+from streamer.recognition.families.timesformer import FusedTimesformer
 from streamer.system.user_folders import cache_folder
 
 needs_packing = pytest.mark.skipif(not can_pack(torch.float32), reason="this torch has no packed kernels")
@@ -80,7 +80,7 @@ class TestPackedWeights:
         model = make_model(act=act)
         values = clips(3)
         expected = reference(model, values)
-        fast = FastTimesformer(model)
+        fast = FusedTimesformer(model)
         forward = build(REFERENCE, fast, SHAPE)
         assert any(isinstance(layer, PackedLinear) for layer in fast.modules())
         with torch.inference_mode():
@@ -92,7 +92,7 @@ class TestPackedWeights:
             pytest.skip("no bf16 kernels here")
         model, values = make_model(), clips(3)
         expected = reference(model, values)
-        forward = build(Way("torch", "bf16"), FastTimesformer(model).to(torch.bfloat16), SHAPE)
+        forward = build(EngineVariant("torch", "bf16"), FusedTimesformer(model).to(torch.bfloat16), SHAPE)
         with torch.inference_mode():
             logits = forward(values)  # takes fp32 pictures, whatever it computes in
         assert logits.dtype == torch.bfloat16
@@ -100,7 +100,7 @@ class TestPackedWeights:
 
     @needs_packing
     def test_one_copy_of_the_weights(self) -> None:
-        fast = FastTimesformer(make_model())
+        fast = FusedTimesformer(make_model())
         before = sum(p.numel() for p in fast.parameters())
         build(REFERENCE, fast, SHAPE)
         packed = [layer for layer in fast.modules() if isinstance(layer, PackedLinear)]
@@ -115,7 +115,7 @@ class TestPackedWeights:
         model, values = make_model(), clips(1)
         expected = reference(model, values)
         with torch.inference_mode():
-            assert error(build(REFERENCE, FastTimesformer(model), SHAPE)(values), expected) < 1e-5
+            assert error(build(REFERENCE, FusedTimesformer(model), SHAPE)(values), expected) < 1e-5
 
 
 class FakeReplay:
@@ -145,7 +145,7 @@ class TestCudaGraphs:
             made.append(FakeReplay(module, example))
             return made[-1]
 
-        graphs = Graphs(self.slow, record)
+        graphs = CudaGraphs(self.slow, record)
         for _ in range(3):
             assert torch.equal(graphs(clips(2)), clips(2).flatten(1)[:, :2])
         assert len(made) == 1
@@ -154,7 +154,7 @@ class TestCudaGraphs:
         assert len(made) == 2
 
     def test_a_wrong_graph_is_not_used(self, caplog: pytest.LogCaptureFixture) -> None:
-        graphs = Graphs(self.slow, lambda module, example: FakeReplay(module, example, answer=1.0))
+        graphs = CudaGraphs(self.slow, lambda module, example: FakeReplay(module, example, answer=1.0))
         assert torch.equal(graphs(clips(1)), clips(1).flatten(1)[:, :2])
         assert "another answer" in caplog.text
 
@@ -162,7 +162,7 @@ class TestCudaGraphs:
         def refuse(module: object, example: torch.Tensor) -> FakeReplay:
             raise RuntimeError("operation not permitted when stream is capturing")
 
-        graphs = Graphs(self.slow, refuse)
+        graphs = CudaGraphs(self.slow, refuse)
         assert torch.equal(graphs(clips(1)), clips(1).flatten(1)[:, :2])
 
     def test_out_of_memory_reaches_the_caller_who_halves_the_batch(self) -> None:
@@ -170,17 +170,17 @@ class TestCudaGraphs:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
         with pytest.raises(torch.OutOfMemoryError):
-            Graphs(self.slow, full)(clips(1))
+            CudaGraphs(self.slow, full)(clips(1))
 
     def test_odd_batches_have_no_graph(self) -> None:
-        graphs = Graphs(self.slow, lambda *_: pytest.fail("recorded"))
+        graphs = CudaGraphs(self.slow, lambda *_: pytest.fail("recorded"))
         assert len(graphs(clips(3))) == 3
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
     def test_on_a_gpu(self) -> None:
         model, values = make_model(), clips(2)
         expected = reference(model, values)
-        forward = build(REFERENCE, FastTimesformer(model).cuda(), SHAPE)
+        forward = build(REFERENCE, FusedTimesformer(model).cuda(), SHAPE)
         with torch.inference_mode():
             for _ in range(2):
                 torch.testing.assert_close(forward(values.cuda()).cpu(), expected, rtol=1e-3, atol=1e-3)
@@ -192,7 +192,7 @@ class TestOpenVino:
         model, values = make_model(), clips(3)
         expected = reference(model, values)
         for precision, limit in (("fp32", 1e-4), ("bf16", 0.05)):
-            forward = build(Way("openvino", precision), FastTimesformer(model), SHAPE)
+            forward = build(EngineVariant("openvino", precision), FusedTimesformer(model), SHAPE)
             assert error(forward(values), expected) < limit
         assert len(list((cache_folder() / "engines").glob("*/model.xml"))) == 1  # rounded when it is compiled
 
@@ -212,26 +212,26 @@ class TestOpenVino:
 
         monkeypatch.setattr(openvino, "_quantise", counted)
         monkeypatch.setattr(openvino, "FEW_ROWS", 16)  # this model has 51 tokens
-        model, values, way = make_model(), clips(6), Way("openvino", "int8")
+        model, values, variant = make_model(), clips(6), EngineVariant("openvino", "int8")
         expected = reference(model, values)
-        first = build(way, FastTimesformer(model), SHAPE, clips=values)(values)
-        again = build(way, FastTimesformer(model), SHAPE, clips=values)(values)
+        first = build(variant, FusedTimesformer(model), SHAPE, clips=values)(values)
+        again = build(variant, FusedTimesformer(model), SHAPE, clips=values)(values)
         assert made == [6]
         assert torch.equal(first, again)
         assert 1e-5 < error(first, expected) < 0.15
         model.classifier.weight[0, 0] += 0.5
-        changed = build(way, FastTimesformer(model), SHAPE, clips=values)(values)
+        changed = build(variant, FusedTimesformer(model), SHAPE, clips=values)(values)
         assert made == [6, 6]
         assert not torch.equal(changed, first)
 
     @needs_openvino
     def test_a_damaged_file_is_discarded(self, caplog: pytest.LogCaptureFixture) -> None:
-        model, values, way = make_model(), clips(1), Way("openvino", "fp32")
+        model, values, variant = make_model(), clips(1), EngineVariant("openvino", "fp32")
         expected = reference(model, values)
-        build(way, FastTimesformer(model), SHAPE)
+        build(variant, FusedTimesformer(model), SHAPE)
         [weights] = (cache_folder() / "engines").glob("*/model.bin")
         weights.write_bytes(weights.read_bytes()[:-100])
-        assert error(build(way, FastTimesformer(model), SHAPE)(values), expected) < 1e-4
+        assert error(build(variant, FusedTimesformer(model), SHAPE)(values), expected) < 1e-4
         assert "damaged" in caplog.text
         assert len(list((cache_folder() / "engines").glob("*/model.bin"))) == 1
 
@@ -242,7 +242,7 @@ class TestOpenVino:
 
         monkeypatch.setattr(Cache, "store", full)
         model, values = make_model(), clips(1)
-        forward = build(Way("openvino", "fp32"), FastTimesformer(model), SHAPE)
+        forward = build(EngineVariant("openvino", "fp32"), FusedTimesformer(model), SHAPE)
         assert error(forward(values), reference(model, values)) < 1e-4
         assert "No space left" in caplog.text
 
@@ -257,7 +257,7 @@ class TestOpenVino:
                 return values if values.sum().item() > 3 else values * self.weight
 
         with pytest.raises(ModelLoadError, match="--engine torch") as caught:
-            build(Way("openvino", "fp32"), Stubborn(), SHAPE)
+            build(EngineVariant("openvino", "fp32"), Stubborn(), SHAPE)
         assert "\n" not in str(caught.value)
 
 
@@ -323,15 +323,15 @@ class TestCache:
         assert len(list(tmp_path.iterdir())) == 1
 
     def test_keys_and_hashes_tell_models_apart(self) -> None:
-        a, b = FastTimesformer(make_model(0)), FastTimesformer(make_model(0))
+        a, b = FusedTimesformer(make_model(0)), FusedTimesformer(make_model(0))
         assert weights_hash(a) == weights_hash(b)
         b.classifier.bias[0] += 1e-6
         assert weights_hash(a) != weights_hash(b)
-        assert key_of("a", (1, 2)) != key_of("a", (1, 3))
+        assert entry_key("a", (1, 2)) != entry_key("a", (1, 3))
 
 
 class TestChoice:
-    CPU = Place(torch.device("cpu"), "fp32")
+    CPU = Placement(torch.device("cpu"), "fp32")
 
     def test_small_models_are_not_measured(self) -> None:
         assert candidates("auto", "auto", self.CPU, large=False) == [REFERENCE]
@@ -339,30 +339,30 @@ class TestChoice:
     def test_large_models_try_what_is_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tuning, "has_bf16", lambda device: True)
         monkeypatch.setattr(tuning, "has_openvino", lambda precision="fp32": True)
-        ways = list(map(str, candidates("auto", "auto", self.CPU, large=True)))
-        assert ways == ["torch fp32", "openvino fp32", "torch bf16", "openvino bf16", "openvino int8"]
+        variants = list(map(str, candidates("auto", "auto", self.CPU, large=True)))
+        assert variants == ["torch fp32", "openvino fp32", "torch bf16", "openvino bf16", "openvino int8"]
         monkeypatch.setattr(tuning, "has_bf16", lambda device: False)
         monkeypatch.setattr(tuning, "has_openvino", lambda precision="fp32": False)
         assert candidates("auto", "auto", self.CPU, large=True) == [REFERENCE]
 
     @pytest.mark.parametrize(
-        ("way", "device", "message"),
+        ("variant", "device", "message"),
         [
-            (Way("torch", "int8"), "cpu", "--engine openvino"),
-            (Way("torch", "fp16"), "cpu", "fp32, bf16"),
-            (Way("openvino", "fp32"), "cuda", "--device cpu"),
+            (EngineVariant("torch", "int8"), "cpu", "--engine openvino"),
+            (EngineVariant("torch", "fp16"), "cpu", "fp32, bf16"),
+            (EngineVariant("openvino", "fp32"), "cuda", "--device cpu"),
         ],
     )
     def test_what_cannot_be_had_is_refused_with_the_way_out(
-        self, way: Way, device: str, message: str
+        self, variant: EngineVariant, device: str, message: str
     ) -> None:
         with pytest.raises(ModelLoadError, match=message):
-            check(way, device)
+            check(variant, device)
 
     def test_missing_openvino_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("streamer.recognition.engines.engine.find_spec", lambda name: None)
         with pytest.raises(ModelLoadError, match=r"pip install 'streamer\[openvino\]'"):
-            check(Way("openvino", "int8"), "cpu")
+            check(EngineVariant("openvino", "int8"), "cpu")
 
     def test_a_different_best_label_counts_unless_fp32_has_a_tie(self) -> None:
         expected = torch.tensor([[0.5, 0.3, 0.2], [0.405, 0.395, 0.2]])
@@ -372,18 +372,18 @@ class TestChoice:
         assert difference == pytest.approx((0.2 + 0.01) / 2)
 
     def test_fast_but_wrong_loses(self, caplog: pytest.LogCaptureFixture) -> None:
-        int8, bf16 = Way("openvino", "int8"), Way("torch", "bf16")
+        int8, bf16 = EngineVariant("openvino", "int8"), EngineVariant("torch", "bf16")
         trials = [
-            Trial(REFERENCE, 1.0, 1.0, 0.0),
-            Trial(bf16, 0.6, 1.0, 0.004),
-            Trial(int8, 0.2, 0.9, 0.004),
+            Measurement(REFERENCE, 1.0, 1.0, 0.0),
+            Measurement(bf16, 0.6, 1.0, 0.004),
+            Measurement(int8, 0.2, 0.9, 0.004),
         ]
         choice = tuning._best(trials, {REFERENCE, bf16, int8}, [])
-        assert choice.way == bf16
+        assert choice.variant == bf16
         assert "openvino int8 200 ms but wrong (90.0% agree" in choice.why
-        assert tuning._best(trials, {int8}, []).way == REFERENCE
+        assert tuning._best(trials, {int8}, []).variant == REFERENCE
         assert "openvino int8 fails its check" in caplog.text
-        assert tuning._best([trials[0], Trial(int8, 0.2, 1.0, 0.021)], {int8}, []).way == REFERENCE
+        assert tuning._best([trials[0], Measurement(int8, 0.2, 1.0, 0.021)], {int8}, []).variant == REFERENCE
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:

@@ -244,10 +244,10 @@ def test_a_frame_model_forgets_what_it_no_longer_needs() -> None:
 
 
 def recognizer_parts(recognizer: Any) -> Any:
-    from streamer.recognition.families.recognizers import Loaded
+    from streamer.recognition.families.recognizers import LoadedModel
 
-    return Loaded(
-        recognizer.spec, recognizer.preprocessor, recognizer.place, recognizer.forward, recognizer.model
+    return LoadedModel(
+        recognizer.spec, recognizer.preprocessor, recognizer.placement, recognizer.forward, recognizer.model
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.errors import ModelLoadError
-from streamer.recognition.checkpoints.processor import Numbers, from_json
+from streamer.recognition.checkpoints.processor import ProcessorSettings, from_json
 from streamer.recognition.device_frames import DevicePool
 from streamer.recognition.preprocessing import Preprocessor, stack_frames
 from streamer.types import Frame
@@ -57,7 +57,7 @@ SIZES = [
 ]
 
 
-def numbers(**changes: Any) -> Numbers:
+def numbers(**changes: Any) -> ProcessorSettings:
     return from_json({**TIMESFORMER, **changes}, None, "preprocessor_config.json")
 
 
@@ -319,13 +319,13 @@ def test_a_recognizer_with_a_pool_gives_the_same_scores() -> None:
     from checkpoints import shared
 
     from streamer.config import ModelConfig
-    from streamer.recognition.families.recognizers import Loaded, VideoRecognizer
+    from streamer.recognition.families.recognizers import LoadedModel, VideoRecognizer
     from streamer.recognition.loading import load
     from streamer.types import Window
 
     plain = load(ModelConfig(id=str(shared("timesformer")), device="cpu", precision="fp32"))
     assert isinstance(plain, VideoRecognizer)
-    parts = Loaded(plain.spec, plain.preprocessor, plain.place, plain.forward)
+    parts = LoadedModel(plain.spec, plain.preprocessor, plain.placement, plain.forward)
     pooled = VideoRecognizer(parts, DevicePool(torch.device("cpu"), plain.spec.size, capacity=9))
     frames = [
         Frame("door", i, 0, i * 0.1, 0.0, 0.0, None, plain.reduce(noise(40, 50, seed=i))) for i in range(12)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import TimesformerConfig, TimesformerForVideoClassification
 
 from streamer.errors import WindowShapeError
-from streamer.recognition.families.timesformer import FastTimesformer
+from streamer.recognition.families.timesformer import FusedTimesformer
 
 ATTENTION = ("divided_space_time", "joint_space_time", "space_only")
 SMALL = {
@@ -58,7 +58,7 @@ def expected(model: TimesformerForVideoClassification, clip: torch.Tensor) -> to
 def relative_error(model, clip: torch.Tensor) -> float:
     reference = expected(model, clip)
     with torch.inference_mode():
-        logits = FastTimesformer(model)(clip)
+        logits = FusedTimesformer(model)(clip)
     assert logits.shape == reference.shape == (len(clip), model.config.num_labels)
     return float((logits - reference).norm() / reference.norm())
 
@@ -131,7 +131,7 @@ def test_bf16_is_as_near_as_transformers_own_bf16(attention):
     clip = torch.randn(4, 3, 3, 16, 16)
     reference = expected(model, clip)
     with torch.inference_mode():
-        ours = FastTimesformer(model).to(torch.bfloat16)(clip.bfloat16()).float()
+        ours = FusedTimesformer(model).to(torch.bfloat16)(clip.bfloat16()).float()
     theirs = expected(model.to(torch.bfloat16), clip.bfloat16()).float()
     error = (ours - reference).norm() / reference.norm()
     assert 0 < error < max(0.02, 1.5 * float((theirs - reference).norm() / reference.norm()))
@@ -139,7 +139,7 @@ def test_bf16_is_as_near_as_transformers_own_bf16(attention):
 
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_windows_of_a_batch_do_not_touch_each_other(attention):
-    model = FastTimesformer(make_model(attention_type=attention))
+    model = FusedTimesformer(make_model(attention_type=attention))
     clips = torch.randn(3, 3, 3, 16, 16)
     with torch.inference_mode():
         together, alone = model(clips), torch.cat([model(clip[None]) for clip in clips])
@@ -147,7 +147,7 @@ def test_windows_of_a_batch_do_not_touch_each_other(attention):
 
 
 def test_the_order_of_frames_matters():
-    model = FastTimesformer(make_model())
+    model = FusedTimesformer(make_model())
     clip = torch.randn(1, 3, 3, 16, 16)
     with torch.inference_mode():
         assert (model(clip) - model(clip.flip(1))).abs().max() > 1e-3
@@ -157,13 +157,13 @@ def test_the_clip_is_not_written_to():
     clip = torch.randn(1, 3, 3, 16, 16)
     before = clip.clone()
     with torch.inference_mode():
-        FastTimesformer(make_model())(clip)
+        FusedTimesformer(make_model())(clip)
     assert torch.equal(clip, before)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 4, 6])
 def test_another_number_of_frames_is_refused(frames):
-    model = FastTimesformer(make_model())
+    model = FusedTimesformer(make_model())
     with pytest.raises(WindowShapeError, match=f"3 frames, got {frames}"):
         model(torch.randn(1, frames, 3, 16, 16))
 
@@ -171,7 +171,7 @@ def test_another_number_of_frames_is_refused(frames):
 @pytest.mark.parametrize("shape", [(3, 3, 16, 16), (1, 3, 1, 16, 16), (1, 3, 3, 7, 16), (1, 3, 3, 16, 7)])
 def test_other_shapes_are_refused(shape):
     with pytest.raises(WindowShapeError, match="at least 8"):
-        FastTimesformer(make_model())(torch.randn(shape))
+        FusedTimesformer(make_model())(torch.randn(shape))
 
 
 def test_one_copy_of_the_weights():
@@ -180,7 +180,7 @@ def test_one_copy_of_the_weights():
     count = sum(parameter.numel() for parameter in model.parameters())
     fused_away = weakref.ref(model.timesformer.encoder.layer[0].temporal_dense.weight)
 
-    fast = FastTimesformer(model)
+    fast = FusedTimesformer(model)
     new = [p for p in fast.parameters() if p.untyped_storage().data_ptr() not in shared]
     assert sum(p.numel() for p in new) == 2 * (48 * 48 + 48)  # the fused time projection of each layer
     del model, shared
@@ -190,7 +190,7 @@ def test_one_copy_of_the_weights():
 
 
 def test_an_exported_graph_agrees_with_eager_code():
-    model = FastTimesformer(make_model())
+    model = FusedTimesformer(make_model())
     clip = torch.randn(2, 3, 3, 16, 16)
     with torch.no_grad():
         eager = model(clip)
@@ -206,5 +206,5 @@ def test_on_a_gpu(device):
     clip = torch.randn(2, 3, 3, 16, 16)
     reference = expected(model, clip)
     with torch.inference_mode():
-        logits = FastTimesformer(model).to(device)(clip.to(device)).cpu()
+        logits = FusedTimesformer(model).to(device)(clip.to(device)).cpu()
     torch.testing.assert_close(logits, reference, rtol=1e-3, atol=1e-3)

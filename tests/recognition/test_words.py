@@ -50,9 +50,9 @@ def label_file(tmp_path: Path, content: Any) -> str:
 
 
 def load(family: str | Path, labels: Any = LABELS, **more: Any) -> Any:
-    place = family if isinstance(family, Path) else folder(family)
+    placement = family if isinstance(family, Path) else folder(family)
     labels = (labels,) if isinstance(labels, str) else labels
-    return load_recognizer(ModelConfig(id=str(place), labels=labels, device="cpu", **more))
+    return load_recognizer(ModelConfig(id=str(placement), labels=labels, device="cpu", **more))
 
 
 def window(recognizer: Any, first: int = 0, camera: str = "cam", seed: int = 0) -> Window:

@@ -18,11 +18,11 @@ from streamer.config import BusConfig, CameraConfig, CaptureConfig, Config, Even
 from streamer.errors import ConfigError
 from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
 from streamer.recording import camera_recorder, files, retention
-from streamer.recording.disk_thread import Disk
-from streamer.recording.event_pictures import Pictures
-from streamer.recording.h264_encoder import Film, Shape, fitted
+from streamer.recording.disk_thread import DiskWriter
+from streamer.recording.event_pictures import EventPictures
+from streamer.recording.h264_encoder import H264Encoder, Shape, fitted
 from streamer.recording.overlay import draw
-from streamer.recording.recent_pictures import Stills
+from streamer.recording.recent_pictures import RecentPictures
 from streamer.recording.recorder import MOST_WAITING
 from streamer.types import Event, Moment, Phase, Window
 from tests.helpers.media import moving, picture, read_stamp
@@ -116,14 +116,14 @@ def test_a_long_event_has_its_snapshot_while_it_goes_on(tmp_path: Path) -> None:
 def test_overlapping_events_have_a_clip_each_and_share_one_encoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Film] = []
+    made: list[H264Encoder] = []
 
-    class Counted(Film):
+    class Counted(H264Encoder):
         def __init__(self, shape: Shape) -> None:
             super().__init__(shape)
             made.append(self)
 
-    monkeypatch.setattr(camera_recorder, "Film", Counted)
+    monkeypatch.setattr(camera_recorder, "H264Encoder", Counted)
     with Shoot(tmp_path / "r") as shoot:
         shoot.play(2.0)
         shoot.recorder.event(event("first", BEGIN + 1.9))
@@ -210,7 +210,7 @@ def test_only_the_wanted_labels_and_cameras(tmp_path: Path) -> None:
     camera = CameraConfig(name="a", source="demo")
     other = CameraConfig(name="b", source="demo")
     config = Config(cameras=(camera, other), recording=recording(tmp_path / "s", cameras=("b",)))
-    made = Pictures(config)
+    made = EventPictures(config)
     assert made.tap("a") is None
     assert made.tap("b") is not None
 
@@ -271,15 +271,15 @@ def test_an_unknown_camera_is_refused(tmp_path: Path) -> None:
         cameras=(CameraConfig(name="desk", source=0),), recording=recording(tmp_path, cameras=("dsek",))
     )
     with pytest.raises(ConfigError, match="there is no camera 'dsek'; known: desk"):
-        Pictures(config)
+        EventPictures(config)
 
 
 def test_clips_without_pyav_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av.codec", None)
     with pytest.raises(ConfigError, match=r'pip install "streamer\[video\]"'):
-        Pictures(Config(recording=recording(tmp_path / "r")))
+        EventPictures(Config(recording=recording(tmp_path / "r")))
     assert not (tmp_path / "r").exists()
-    Pictures(Config(recording=recording(tmp_path / "r", clips=False)))
+    EventPictures(Config(recording=recording(tmp_path / "r", clips=False)))
 
 
 # --- memory and threads ---
@@ -292,13 +292,13 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     with Shoot(tmp_path / "r", memory_mb=4.0, image=lambda n: np.roll(noise, n, 1), pre_roll=5.0) as shoot:
         for _ in range(10):
             shoot.play(0.5, lambda n: 0.9 if n >= 80 else 0.1)
-            most = max(most, shoot.recorder._studios["front-door"].bytes)
+            most = max(most, shoot.recorder._camera_recorders["front-door"].bytes)
     assert 1_000_000 < most <= 4_500_000
     assert shoot.recorder.counts["memory"] > 0
 
 
 def test_stills_are_bounded_in_seconds() -> None:
-    stills = Stills(2.0)
+    stills = RecentPictures(2.0)
     for number in range(100):
         stills.add(number / 10, b"x" * 10)
     assert len(stills) == 21
@@ -321,7 +321,7 @@ def test_the_cameras_thread_never_waits_for_the_recorder(tmp_path: Path) -> None
 
     retention.prepare(tmp_path)
     config = recording(tmp_path)
-    made = Recorder(config, Disk(tmp_path, config, pytest.fail), tmp_path)
+    made = Recorder(config, DiskWriter(tmp_path, config, pytest.fail), tmp_path)
     tap = made.tap("cam")
     image = picture(0)
     began = time.monotonic()
@@ -339,7 +339,7 @@ def test_a_recorder_that_breaks_says_so_and_holds_up_nobody(
     def broken(*_: Any) -> Any:
         raise RuntimeError("no such codec")
 
-    monkeypatch.setattr(camera_recorder, "Film", broken)
+    monkeypatch.setattr(camera_recorder, "H264Encoder", broken)
     with Shoot(tmp_path / "r") as shoot:
         shoot.play(10.0, between(40, 59))
         assert len(shoot.of(Phase.END)) == 1
@@ -477,7 +477,7 @@ def test_nothing_is_written_unless_it_is_turned_on(tmp_path: Path, film: Path, o
 
 def test_without_a_folder_pictures_lie_beside_the_history(tmp_path: Path, own_folders: Path) -> None:
     config = Config(recording=recording(tmp_path).model_copy(update={"folder": None}))
-    Pictures(config)
+    EventPictures(config)
     assert retention.default_folder().is_relative_to(own_folders)
     assert (retention.default_folder() / files.MARKER).is_file()
 

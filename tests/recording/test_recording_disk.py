@@ -23,9 +23,9 @@ import pytest
 from streamer.config import Config
 from streamer.errors import ConfigError
 from streamer.recording import disk_thread, files, retention
-from streamer.recording.disk_thread import Disk
-from streamer.recording.event_pictures import Pictures
-from streamer.recording.h264_encoder import Film, Piece, Reel, Shape, write_clip
+from streamer.recording.disk_thread import DiskWriter
+from streamer.recording.event_pictures import EventPictures
+from streamer.recording.h264_encoder import EncodedClip, H264Encoder, Packet, Shape, write_clip
 from streamer.types import Phase
 from tests.helpers.recording_parts import WALL, Shoot, between, clips, decode, recording, until
 
@@ -108,7 +108,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     config = Config(recording=recording(tmp_path / "file" / "r"))
     with pytest.raises(ConfigError, match=r"recording\.folder .* cannot be used: Not a directory"):
-        Pictures(config)
+        EventPictures(config)
 
 
 # --- disks ---
@@ -238,7 +238,7 @@ def test_a_killed_program_leaves_no_half_file_under_a_final_name(tmp_path: Path)
     assert not list(files.recorded(folder))
     (left,) = files.unfinished(folder)
     assert left.stat().st_size == 500
-    swept = Disk(folder, recording(folder), pytest.fail)
+    swept = DiskWriter(folder, recording(folder), pytest.fail)
     swept.start()
     until(lambda: not left.exists())
     assert swept.close(10.0)
@@ -261,11 +261,11 @@ def test_a_second_program_does_not_sweep_the_first_ones_files(tmp_path: Path) ->
 def test_an_incomplete_file_is_noticed_whatever_ffmpeg_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = Film(Shape(320, 240, 10.0))
+    film = H264Encoder(Shape(320, 240, 10.0))
     for number in range(10):
         film.add(np.full((360, 320), number * 9, np.uint8), number / 10)
-    reel = Reel(film.shape, film.between(0.0, 9.0))
-    write_clip(tmp_path / "whole.mp4", reel)
+    clip = EncodedClip(film.shape, film.between(0.0, 9.0))
+    write_clip(tmp_path / "whole.mp4", clip)
     data = (tmp_path / "whole.mp4").read_bytes()
     from streamer.recording import h264_encoder as module
 
@@ -273,7 +273,7 @@ def test_an_incomplete_file_is_noticed_whatever_ffmpeg_says(
         path = tmp_path / name
         path.write_bytes(wrong)
         with pytest.raises(OSError, match="not whole"):
-            module._check(path, reel)
+            module._check(path, clip)
 
 
 def test_a_folder_that_goes_away_is_made_again(tmp_path: Path) -> None:
@@ -308,16 +308,16 @@ def test_a_disk_that_is_full_at_the_start_does_not_keep_the_program_from_startin
 
     monkeypatch.setattr(Path, "mkdir", full)
     notes: list[str] = []
-    Pictures(Config(recording=recording(tmp_path / "r")), note=notes.append)
+    EventPictures(Config(recording=recording(tmp_path / "r")), note=notes.append)
     assert "(No space left on device): pictures of events are lost" in notes[0]
 
 
 def test_one_clip_that_cannot_be_encoded_costs_no_other(tmp_path: Path) -> None:
     retention.prepare(tmp_path)
     notes: list[str] = []
-    made = Disk(tmp_path, recording(tmp_path), notes.append)
+    made = DiskWriter(tmp_path, recording(tmp_path), notes.append)
     made.start()
-    broken = Reel(Shape(320, 240, 10.0), [Piece(0.0, 0, True, b"no picture")])
+    broken = EncodedClip(Shape(320, 240, 10.0), [Packet(0.0, 0, True, b"no picture")])
     assert made.put(files.place(tmp_path, "cam", "bad", WALL, files.CLIP), broken)
     assert made.put(files.place(tmp_path, "cam", "good", WALL, files.SNAPSHOT), b"jpeg")
     assert made.close(10.0)

@@ -21,8 +21,8 @@ from streamer.errors import BusError, DatasetError
 from streamer.events.tracker import EventTracker
 from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
 from streamer.recognition.recognizer import load_recognizer
-from streamer.recording.uncertain import MOST_WAITING, Uncertain, answer
-from streamer.recording.uncertain_files import Folder, write_window
+from streamer.recording.uncertain import MOST_WAITING, UncertainWindows, answer
+from streamer.recording.uncertain_files import UncertainFolder, write_window
 from streamer.testing import FakeClock
 from streamer.training.dataset_layout import read_layout
 from streamer.training.video import read_frames, scan
@@ -55,7 +55,7 @@ class Rig:
         self.notes: list[str] = []
         wanted = {"scores": "raw", "every": 10.0, **settings}
         config = UncertainConfig.model_validate({"folder": str(folder), **wanted})
-        self.uncertain = Uncertain(config, note=self.notes.append, clock=self.clock)
+        self.uncertain = UncertainWindows(config, note=self.notes.append, clock=self.clock)
         self.folder = folder
         self.trackers: dict[str, EventTracker] = {}
         self.count = 0
@@ -79,7 +79,7 @@ class Rig:
             made = Prediction(name, "m", window(name, self.count, self.clock, size), LABELS,
                               np.asarray(scores, np.float32))  # fmt: skip
             tracker.update(made)
-            self.uncertain.look(made, tracker)
+            self.uncertain.observe(made, tracker)
             if self.patient:
                 until(lambda: self.uncertain.vitals.waiting == 0, "the writer keeps up")
 
@@ -196,8 +196,8 @@ def test_a_slow_disk_costs_clips_and_never_the_thread_that_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = threading.Event()
-    save = Folder.save
-    monkeypatch.setattr(Folder, "save", lambda self, pick: (go.wait(30), save(self, pick))[1])
+    save = UncertainFolder.save
+    monkeypatch.setattr(UncertainFolder, "save", lambda self, pick: (go.wait(30), save(self, pick))[1])
     rig = Rig(tmp_path / "u", every=0.0)
     rig.patient = False
     with rig:

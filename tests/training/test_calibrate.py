@@ -15,7 +15,7 @@ from streamer.config import EventsConfig, LabelRule, ModelConfig, load_config
 from streamer.errors import DatasetError
 from streamer.pipeline.lane import tempered
 from streamer.training.calibrate import count_false, fit_temperature, fit_thresholds
-from streamer.training.stream_scores import Scored, Watched
+from streamer.training.stream_scores import ScoredWindow, VideoResult
 from tests.helpers import checkpoints
 from tests.helpers.blinking_video import Bright, blinking
 from tests.helpers.media import moving, write_clip
@@ -23,7 +23,7 @@ from tests.helpers.media import moving, write_clip
 LABELS = ("idle", "wave", "walk")
 
 
-def idle(*bumps: tuple[float, str, float], seconds: float = 400.0, hop: float = 0.5) -> Watched:
+def idle(*bumps: tuple[float, str, float], seconds: float = 400.0, hop: float = 0.5) -> VideoResult:
     """Idle footage in which a label's score goes up for 5 s at some times."""
     windows = []
     for end in np.arange(1.0, seconds, hop):
@@ -32,8 +32,8 @@ def idle(*bumps: tuple[float, str, float], seconds: float = 400.0, hop: float = 
             if at <= end < at + 5:
                 values[:] = 0.0
                 values[LABELS.index(label)], values[0] = score, 1 - score
-        windows.append(Scored(end - 1, end, values))
-    return Watched("idle.mp4", LABELS, tuple(windows), (), seconds)
+        windows.append(ScoredWindow(end - 1, end, values))
+    return VideoResult("idle.mp4", LABELS, tuple(windows), (), seconds)
 
 
 def test_false_events_are_counted_as_the_program_would_publish_them() -> None:

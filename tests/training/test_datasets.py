@@ -19,12 +19,12 @@ from streamer.cli.command_line import main
 from streamer.errors import DatasetError
 from streamer.recognition.checkpoints.processor import from_json
 from streamer.recognition.preprocessing import Preprocessor
-from streamer.training.clip_sampling import Clips, Collate, Order, View
+from streamer.training.clip_sampling import ClipDataset, ClipSettings, Collate, EpochOrder
 from streamer.training.clips import (
     Augmentation,
-    Piece,
     Sampling,
-    find_pieces,
+    TimedClip,
+    find_timed_clips,
     indices,
     load_clip,
     names_a_side,
@@ -297,29 +297,31 @@ def test_a_file_that_changed_since_it_was_scanned(tmp_path: Path, video: Path) -
         read_frames(path, times, [0], lambda image: image)
 
 
-def piece_of(path: Path, label: str = "wave", start: float | None = None, end: float | None = None) -> Piece:
-    found, _ = find_pieces([Clip(path, label, start, end)], {path: scan(path)})
+def piece_of(
+    path: Path, label: str = "wave", start: float | None = None, end: float | None = None
+) -> TimedClip:
+    found, _ = find_timed_clips([Clip(path, label, start, end)], {path: scan(path)})
     return found[0]
 
 
 def test_windows_of_a_clip_are_spaced_as_live_ones(video: Path) -> None:
-    piece = piece_of(video)
-    assert indices(piece, 0.5, SAMPLING) == [
+    timed_clip = piece_of(video)
+    assert indices(timed_clip, 0.5, SAMPLING) == [
         12,
         20,
         27,
         35,
     ]  # 0.5, 0.8, 1.1, 1.4 s at 25 frames/s; ties: older
-    assert starts(piece, SAMPLING.span, 3) == pytest.approx([0.0, 1.03, 2.06], abs=1e-3)
-    assert starts(piece, SAMPLING.span, 1) == pytest.approx([1.03], abs=1e-3)
+    assert starts(timed_clip, SAMPLING.span, 3) == pytest.approx([0.0, 1.03, 2.06], abs=1e-3)
+    assert starts(timed_clip, SAMPLING.span, 1) == pytest.approx([1.03], abs=1e-3)
 
 
 def test_a_window_never_leaves_its_segment(video: Path) -> None:
-    piece = piece_of(video, start=1.0, end=1.5)
-    assert starts(piece, SAMPLING.span, 5) == pytest.approx([0.8]), "too short: once, in the middle"
-    chosen = [piece.times[i] for i in indices(piece, 0.8, SAMPLING)]
+    timed_clip = piece_of(video, start=1.0, end=1.5)
+    assert starts(timed_clip, SAMPLING.span, 5) == pytest.approx([0.8]), "too short: once, in the middle"
+    chosen = [timed_clip.times[i] for i in indices(timed_clip, 0.8, SAMPLING)]
     assert chosen == pytest.approx([1.0, 1.08, 1.4, 1.48], abs=1e-3), "ties: the older"
-    _, notes = find_pieces([Clip(video, "wave", 50.0, 60.0)], {video: scan(video)})
+    _, notes = find_timed_clips([Clip(video, "wave", 50.0, 60.0)], {video: scan(video)})
     assert "ends at 3.0 s" in notes[0]
 
 
@@ -332,16 +334,18 @@ def test_nearest_is_nearest(times: list[float], wanted: float) -> None:
 
 def test_training_and_live_recognition_prepare_pictures_by_the_same_object(video: Path) -> None:
     preprocessor = Preprocessor(NUMBERS)
-    piece = piece_of(video)
-    clip = load_clip(piece, 0.5, SAMPLING, preprocessor.reduce)
-    live = read_frames(video, piece.times, [12, 20, 27, 35], preprocessor.reduce)
+    timed_clip = piece_of(video)
+    clip = load_clip(timed_clip, 0.5, SAMPLING, preprocessor.reduce)
+    live = read_frames(video, timed_clip.times, [12, 20, 27, 35], preprocessor.reduce)
     np.testing.assert_array_equal(clip, np.stack(live))
-    view = View(SAMPLING, preprocessor, ("wave",), 0)
-    batch = Collate(preprocessor, single=False)([Clips([piece], view)[0], Clips([piece], view)[0]])
+    view = ClipSettings(SAMPLING, preprocessor, ("wave",), 0)
+    batch = Collate(preprocessor, single=False)(
+        [ClipDataset([timed_clip], view)[0], ClipDataset([timed_clip], view)[0]]
+    )
     assert batch["pixel_values"].shape == (2, 4, 3, 32, 32)
     import torch
 
-    whole = load_clip(piece, starts(piece, SAMPLING.span, 1)[0], SAMPLING, preprocessor.reduce)
+    whole = load_clip(timed_clip, starts(timed_clip, SAMPLING.span, 1)[0], SAMPLING, preprocessor.reduce)
     torch.testing.assert_close(batch["pixel_values"][0], preprocessor.normalise(torch.from_numpy(whole)))
 
 
@@ -349,8 +353,8 @@ def test_augmentation_is_the_same_for_all_frames_and_the_same_again(tmp_path: Pa
     still = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
     path = write_clip(tmp_path / "s.mp4", [still] * 30, 25, options={"crf": "1"})
     preprocessor = Preprocessor(NUMBERS)
-    view = View(SAMPLING, preprocessor, ("wave",), 3, change=Augmentation())
-    data = Clips([piece_of(path)], view)
+    view = ClipSettings(SAMPLING, preprocessor, ("wave",), 3, change=Augmentation())
+    data = ClipDataset([piece_of(path)], view)
     one, again, next_epoch = data[0, 0]["clip"], data[0, 0]["clip"], data[1, 0]["clip"]
     np.testing.assert_array_equal(one, again)
     assert (one != next_epoch).any()
@@ -366,17 +370,17 @@ def test_pictures_are_mirrored_only_where_no_label_names_a_side() -> None:
 
 def test_each_epoch_has_its_order_and_balance_makes_labels_equal() -> None:
     labels = [0] * 90 + [1] * 10
-    order = Order(labels, 1, balance=False)
+    order = EpochOrder(labels, 1, balance=False)
     first = list(order)
     assert sorted(number for _, number in first) == list(range(100))  # type: ignore[misc]
     order.set_epoch(1)
     assert [n for _, n in order] != [n for _, n in first]  # type: ignore[misc]
     assert {epoch for epoch, _ in order} == {1}  # type: ignore[misc]
-    drawn = [labels[n] for e in range(10) for _, n in _epoch(Order(labels, 1, balance=True), e)]
+    drawn = [labels[n] for e in range(10) for _, n in _epoch(EpochOrder(labels, 1, balance=True), e)]
     assert 0.4 < np.mean(drawn) < 0.6
 
 
-def _epoch(order: Order, number: int) -> list[Any]:
+def _epoch(order: EpochOrder, number: int) -> list[Any]:
     order.set_epoch(number)
     return list(order)
 
@@ -387,8 +391,10 @@ def test_pictures_make_a_data_set_for_models_of_single_frames(tmp_path: Path) ->
         Image.new("RGB", (40, 40), "white" if label == "day" else "black").save(tmp_path / label / "a.png")
     layout, scanned = open_dataset(tmp_path, None, None, say)
     assert layout.pictures
-    pieces, _ = find_pieces(layout.clips, scanned)
-    data = Clips(pieces, View(SAMPLING, Preprocessor(NUMBERS), layout.labels, 0, single=True))
+    timed_clips, _ = find_timed_clips(layout.clips, scanned)
+    data = ClipDataset(
+        timed_clips, ClipSettings(SAMPLING, Preprocessor(NUMBERS), layout.labels, 0, single=True)
+    )
     batch = Collate(Preprocessor(NUMBERS), single=True)([data[0], data[1]])
     assert batch["pixel_values"].shape == (2, 3, 32, 32)
     assert batch["pixel_values"][0].mean() > batch["pixel_values"][1].mean()

@@ -12,7 +12,7 @@ import pytest
 
 from streamer.demo import assets
 from streamer.training.synthetic import make_clip, motions, samples, textures
-from streamer.training.synthetic.motions import LABELS, Look, Sample
+from streamer.training.synthetic.motions import LABELS, Appearance, Sample
 
 EASY, HARD = 0.0, 1.0
 
@@ -32,7 +32,7 @@ def plain_clip(label: str, seed: int) -> Sample:
     still = np.zeros((frames, 2), np.float32)
     light = np.ones((frames, 3), np.float32)
     ground = np.zeros((112, 112, 3), np.uint8)
-    look = Look(ground, ((disc, track),), still, light, 0.0, np.zeros(frames, np.float32))
+    look = Appearance(ground, ((disc, track),), still, light, 0.0, np.zeros(frames, np.float32))
     return Sample(motions.draw(look, 64, rng), LABELS.index(label), track)
 
 

@@ -18,7 +18,7 @@ from streamer.demo.assets import clip_path, truth
 from streamer.errors import DatasetError, SourceOpenError
 from streamer.training import clip_scores, stream_scores
 from streamer.training.play_videos import watch
-from streamer.training.stream_scores import Counts, Found, Scored, Watched
+from streamer.training.stream_scores import Counts, DetectedEvent, ScoredWindow, VideoResult
 from streamer.training.timeline import timeline
 from streamer.training.truth import Segment, background_of, read_truth, write_truth
 from tests.helpers import checkpoints
@@ -26,8 +26,8 @@ from tests.helpers.blinking_video import LABELS, Bright, blinking
 from tests.helpers.media import moving, write_clip
 
 
-def found(label: str, started: float, ended: float, decided: float | None = None) -> Found:
-    return Found(label, started, started + 0.4 if decided is None else decided, ended)
+def found(label: str, started: float, ended: float, decided: float | None = None) -> DetectedEvent:
+    return DetectedEvent(label, started, started + 0.4 if decided is None else decided, ended)
 
 
 def test_iou_of_intervals() -> None:
@@ -68,7 +68,9 @@ def test_shares_of_nothing_are_unknown_and_not_one() -> None:
 segment = st.tuples(st.integers(0, 50), st.integers(1, 9), st.sampled_from(["wave", "walk"]))
 
 
-@given(st.lists(segment, max_size=8), st.lists(segment, max_size=8), st.sampled_from(stream_scores.LIMITS))
+@given(
+    st.lists(segment, max_size=8), st.lists(segment, max_size=8), st.sampled_from(stream_scores.IOU_LIMITS)
+)
 def test_counts_add_up(true: Any, said: Any, limit: float) -> None:
     actions = [Segment(a, a + d, label) for a, d, label in true]
     events = [found(label, a, a + d) for a, d, label in said]
@@ -120,9 +122,9 @@ def test_average_precision_does_not_depend_on_order_or_scale(rows: Any, rng: Any
     assert one is None or 0.0 < one <= 1.0 + 1e-12
 
 
-def scored(end: float, best: str, stable: str | None = None) -> Scored:
+def scored(end: float, best: str, stable: str | None = None) -> ScoredWindow:
     values = np.array([0.9 if label == best else 0.05 for label in LABELS])
-    return Scored(end - 1.0, end, values, stable)
+    return ScoredWindow(end - 1.0, end, values, stable)
 
 
 def test_a_stream_measured_by_hand() -> None:
@@ -134,7 +136,7 @@ def test_a_stream_measured_by_hand() -> None:
         scored(6, "wave", "wave"),  # half out: not counted
         scored(62, "idle"),
     )
-    watched = Watched("a.mp4", LABELS, windows, (found("wave", 3, 6, 3.4), found("idle", 0, 2)), 62.0)
+    watched = VideoResult("a.mp4", LABELS, windows, (found("wave", 3, 6, 3.4), found("idle", 0, 2)), 62.0)
     numbers = stream_scores.measure_streams(
         [(watched, [Segment(2, 5, "wave"), Segment(10, 60, "idle")])], ["idle"]
     )
@@ -151,8 +153,8 @@ def test_a_stream_measured_by_hand() -> None:
 
 
 def test_false_events_an_hour_on_idle_footage() -> None:
-    one = Watched("a.mp4", LABELS, (), (found("wave", 1, 2), found("idle", 3, 4)), 1200.0)
-    two = Watched("b.mp4", LABELS, (), (), 600.0)
+    one = VideoResult("a.mp4", LABELS, (), (found("wave", 1, 2), found("idle", 3, 4)), 1200.0)
+    two = VideoResult("b.mp4", LABELS, (), (), 600.0)
     numbers = stream_scores.measure_idle([one, two], ["idle"])
     assert numbers["false_events"] == 1
     assert numbers["false_events_per_hour"] == 2.0
@@ -234,7 +236,7 @@ def test_a_video_that_cannot_be_opened(tmp_path: Path) -> None:
 
 def test_the_picture_is_an_svg_with_truth_scores_and_events() -> None:
     windows = tuple(scored(end, "wave", "wave") for end in range(1, 9))
-    watched = Watched("<a & b>.mp4", LABELS, windows, (found("wave", 2, 6),), 8.0)
+    watched = VideoResult("<a & b>.mp4", LABELS, windows, (found("wave", 2, 6),), 8.0)
     root = ElementTree.fromstring(timeline(watched, [Segment(1, 5, "wave")]))
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "<a & b>.mp4" in texts

@@ -24,7 +24,7 @@ from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
 from streamer.recognition.checkpoints.checkpoint import open_checkpoint
 from streamer.recognition.recognizer import load_recognizer
 from streamer.training.recipe import Recipe
-from streamer.training.starting_checkpoint import load_model, open_base
+from streamer.training.starting_checkpoint import load_model, open_starting_checkpoint
 from streamer.training.trainer import last_checkpoint, numbers, parameter_groups
 from tests.helpers import checkpoints
 from tests.helpers.media import write_clip
@@ -277,7 +277,7 @@ def test_too_little_room_is_said_before_hours_of_work(
 
 
 def test_frozen_body_stays_and_layers_learn_at_their_own_rate(base: Path) -> None:
-    opened = open_base(str(base), 0.5)
+    opened = open_starting_checkpoint(str(base), 0.5)
     model = load_model(opened, ("a", "b"), {"interval": 0.5})
     recipe = Recipe("d", "m", lr=1.0, layer_decay=0.5)
     rate = {id(p): group["lr"] for group in parameter_groups(model, recipe) for p in group["params"]}
@@ -290,7 +290,7 @@ def test_frozen_body_stays_and_layers_learn_at_their_own_rate(base: Path) -> Non
 
 
 def test_the_head_is_kept_for_the_same_labels_and_new_for_others(base: Path) -> None:
-    opened = open_base(str(base), None)
+    opened = open_starting_checkpoint(str(base), None)
     old = weights(base)["classifier.weight"]
     same = load_model(opened, checkpoints.LABELS, {})
     torch.testing.assert_close(same.classifier.weight.data, old)

@@ -29,7 +29,7 @@ Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class ProcessorSettings:
     """How a picture becomes a model's input: resize, centre crop, then value x scale + shift (RGB).
 
     Exactly one of `edge` (the shorter side becomes this long) and `resize` (H, W) is set, or neither (no
@@ -72,7 +72,9 @@ class Numbers:
         return self.edge, int(self.edge * width / height)
 
 
-def from_json(processor: Mapping[str, Any], model_size: tuple[int, int] | None, where: str) -> Numbers:
+def from_json(
+    processor: Mapping[str, Any], model_size: tuple[int, int] | None, where: str
+) -> ProcessorSettings:
     """The numbers in a processor's JSON object.
 
     Args:
@@ -121,7 +123,7 @@ def from_json(processor: Mapping[str, Any], model_size: tuple[int, int] | None, 
             f"{where}: impossible numbers (size {resize or edge}, crop {crop}, std {std}, resample "
             f"{resample})"
         )
-    return Numbers(edge, resize, resample, crop, factor, offset, mean, std)
+    return ProcessorSettings(edge, resize, resample, crop, factor, offset, mean, std)
 
 
 _Size = tuple[int, int]

@@ -31,7 +31,7 @@ _PARTIAL = ".partial-"  # folders being written, or left by a crash
 _BLOCK = 1 << 20
 
 
-def key_of(*parts: object) -> str:
+def entry_key(*parts: object) -> str:
     """A short name for what an entry is made from; equal parts, equal name."""
     return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:32]
 

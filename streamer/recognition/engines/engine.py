@@ -30,7 +30,7 @@ GPU_PRECISIONS = ("fp32", "bf16", "fp16")  # torch alone
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class EngineVariant:
     """An engine at a precision."""
 
     engine: EngineName
@@ -46,35 +46,35 @@ def has_openvino(precision: str = "fp32") -> bool:
     return all(find_spec(name) is not None for name in needed)
 
 
-def check(way: Way, device: str) -> None:
+def check(variant: EngineVariant, device: str) -> None:
     """Refuse what cannot be had here.
 
     Args:
-        way: what was asked for.
+        variant: what was asked for.
         device: "cpu", "cuda" or "mps".
 
     Raises:
         ModelLoadError: says why, and what to do instead.
     """
-    if way.engine == "openvino":
+    if variant.engine == "openvino":
         if device != "cpu":
             raise ModelLoadError(f"engine openvino computes on the CPU, not on {device}: add --device cpu")
-        if not has_openvino(way.precision):
+        if not has_openvino(variant.precision):
             raise ModelLoadError(
-                f"{way} needs OpenVINO, which is not installed: pip install 'streamer[openvino]' "
+                f"{variant} needs OpenVINO, which is not installed: pip install 'streamer[openvino]' "
                 "(or --engine torch --precision auto)"
             )
-    allowed = PRECISIONS[way.engine] if device == "cpu" else GPU_PRECISIONS
-    if way.precision not in allowed:
-        hint = "; int8 is made by --engine openvino on a CPU" if way.precision == "int8" else ""
+    allowed = PRECISIONS[variant.engine] if device == "cpu" else GPU_PRECISIONS
+    if variant.precision not in allowed:
+        hint = "; int8 is made by --engine openvino on a CPU" if variant.precision == "int8" else ""
         raise ModelLoadError(
-            f"engine {way.engine} on {device} has no precision {way.precision}: "
+            f"engine {variant.engine} on {device} has no precision {variant.precision}: "
             f"it has {', '.join(allowed)}{hint}"
         )
 
 
 def build(
-    way: Way,
+    variant: EngineVariant,
     module: Any,
     shape: tuple[int, ...],
     *,
@@ -84,9 +84,9 @@ def build(
     """A model as an engine's forward. The engine becomes the owner of `module`: let go of it.
 
     Args:
-        way: engine and precision; `check` allows it.
+        variant: engine and precision; `check` allows it.
         module: torch module, (B, T, C, H, W) -> logits (B, L), or (B, C, H, W) for single frames. On its
-            device; in fp32 for OpenVINO, otherwise in `way`'s precision.
+            device; in fp32 for OpenVINO, otherwise in `variant`'s precision.
         shape: of one window, without B.
         clips: (n, *shape) float32, real pictures for the calibration of int8.
         cache: of converted models; None: the user's.
@@ -94,10 +94,10 @@ def build(
     Raises:
         ModelLoadError: the engine cannot compute this model.
     """
-    if way.engine == "openvino":
+    if variant.engine == "openvino":
         from streamer.recognition.engines.openvino import OpenVino
 
-        return OpenVino.of(module, shape, way.precision, clips, cache)
+        return OpenVino.of(module, shape, variant.precision, clips, cache)
     from streamer.recognition.engines.pytorch import torch_forward
 
     return torch_forward(module)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from streamer.errors import ModelError, ModelLoadError
-from streamer.recognition.engines.cache import Cache, key_of, weights_hash
+from streamer.recognition.engines.cache import Cache, entry_key, weights_hash
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def _key(module: Any, shape: tuple[int, ...], precision: str, clips: Tensor | No
         assert clips is not None
         pictures = hashlib.sha256(clips.contiguous().numpy().tobytes()).hexdigest()
         quantised = ("int8", nncf.__version__, str(tuple(clips.shape)), pictures)
-    return key_of(RECIPE, weights_hash(module), shape, openvino.__version__, torch.__version__, *quantised)
+    return entry_key(RECIPE, weights_hash(module), shape, openvino.__version__, torch.__version__, *quantised)
 
 
 def _convert(module: Any, shape: tuple[int, ...]) -> Any:

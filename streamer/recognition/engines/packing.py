@@ -48,7 +48,7 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 
 def pack(model: Any) -> int:
-    """Pack the linear layers of a `FastTimesformer` in place; returns how many.
+    """Pack the linear layers of a `FusedTimesformer` in place; returns how many.
 
     Left alone: the layers that the last block uses for one token only, and the classifier.
     """

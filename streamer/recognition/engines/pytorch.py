@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from streamer.recognition.engines.packing import pack
-from streamer.recognition.families.timesformer import FastTimesformer
+from streamer.recognition.families.timesformer import FusedTimesformer
 
 if TYPE_CHECKING:
     from streamer.recognition.engines.engine import Forward
@@ -27,8 +27,8 @@ def torch_forward(module: Any) -> Forward:
     module.eval().requires_grad_(False)
     dtype = next(module.parameters()).dtype
     if next(module.parameters()).device.type == "cuda":
-        return Graphs(module)
-    if isinstance(module, FastTimesformer):
+        return CudaGraphs(module)
+    if isinstance(module, FusedTimesformer):
         packed = pack(module)
         log.debug("packed %d linear layers", packed)
 
@@ -39,7 +39,7 @@ def torch_forward(module: Any) -> Forward:
     return forward
 
 
-class Graphs:
+class CudaGraphs:
     """A module whose forward is recorded as one CUDA graph for each batch size, where that measures faster.
 
     A forward of TimeSformer launches hundreds of small kernels; replaying a graph launches once. Each graph
@@ -50,10 +50,10 @@ class Graphs:
         record: makes a replay from (module, example input); tests pass their own.
     """
 
-    def __init__(self, module: Any, record: Callable[[Any, Tensor], Replay] | None = None) -> None:
+    def __init__(self, module: Any, record: Callable[[Any, Tensor], RecordedForward] | None = None) -> None:
         self._module = module
-        self._record = record or Replay
-        self._replays: dict[tuple[int, ...], Replay | None] = {}  # None: eager is as fast
+        self._record = record or RecordedForward
+        self._replays: dict[tuple[int, ...], RecordedForward | None] = {}  # None: eager is as fast
 
     def __call__(self, pixel_values: Tensor) -> Tensor:
         """(B, T, C, H, W) -> (B, L)."""
@@ -69,7 +69,7 @@ class Graphs:
         logits: Tensor = self._module(pixel_values)
         return logits
 
-    def _try(self, pixel_values: Tensor) -> Replay | None:
+    def _try(self, pixel_values: Tensor) -> RecordedForward | None:
         """A recorded forward if it gives the same answer sooner, else None."""
         expected = self._eager(pixel_values)
         try:
@@ -87,7 +87,7 @@ class Graphs:
         return replay if replay_s < eager_s else None
 
 
-class Replay:
+class RecordedForward:
     """One recorded forward of fixed shape."""
 
     def __init__(self, module: Any, example: Tensor) -> None:

@@ -1,9 +1,10 @@
 """Which engine at which precision: what the user asked for, or what measures fastest here and is right.
 
-`equip` gives a loaded recognizer its engine. Where something is left to "auto" and the model is large enough
-to matter, the possible ways are measured once on this machine, on real frames, and the result is kept.
+`choose_engine` gives a loaded recognizer its engine. Where something is left to "auto" and the model is large
+enough to matter, the possible variants (engine and precision) are measured once on this machine, on real
+frames, and the result is kept.
 
-A way is *right* when, against fp32 on the same windows, at least MIN_AGREEMENT of the best labels are the
+A variant is *right* when, against fp32 on the same windows, at least MIN_AGREEMENT of the best labels are the
 same and scores differ by at most MAX_DIFFERENCE (the mean over windows of the largest difference of any
 label). A different best label is no error where fp32 itself scores the two within TIE.
 """
@@ -24,10 +25,10 @@ from torch import Tensor, nn
 
 from streamer.config import ModelConfig
 from streamer.errors import ModelError, ModelLoadError
-from streamer.recognition.engines.cache import Cache, key_of, weights_hash
+from streamer.recognition.engines.cache import Cache, entry_key, weights_hash
 from streamer.recognition.engines.calibration import clip_windows
 from streamer.recognition.engines.device import BIG, has_bf16, set_threads
-from streamer.recognition.engines.engine import Way, build, check, has_openvino
+from streamer.recognition.engines.engine import EngineVariant, build, check, has_openvino
 from streamer.recognition.engines.machine import processor, versions
 
 if TYPE_CHECKING:
@@ -38,21 +39,21 @@ log = logging.getLogger(__name__)
 MIN_AGREEMENT = 0.99
 MAX_DIFFERENCE = 0.02
 TIE = 0.02
-BUDGET = 120.0  # seconds of measuring after which no further way is tried
-ROUNDS = 3  # timed forwards of each way, alternating
+BUDGET = 120.0  # seconds of measuring after which no further variant is tried
+ROUNDS = 3  # timed forwards of each variant, alternating
 WINDOWS = {True: 8, False: 48}  # for checking, and as many others for calibration; by "is it large"
 # Parameters below which one thread computes: it needs a few milliseconds, and threads that wait for others
 # on a busy machine cost a time slice at each step (measured with the demo's model: 744 ms).
 TINY = 5_000_000
 RECIPE = "1"  # part of the key of measurements
-REFERENCE = Way("torch", "fp32")
+REFERENCE = EngineVariant("torch", "fp32")
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One way, measured."""
+class Measurement:
+    """One variant, measured."""
 
-    way: Way
+    variant: EngineVariant
     seconds: float  # median of a window
     agreement: float  # of best labels with fp32's, 0 to 1, ties forgiven
     difference: float  # of scores from fp32's
@@ -66,11 +67,11 @@ class Trial:
 class Choice:
     """What is used and why, in one line."""
 
-    way: Way
+    variant: EngineVariant
     why: str
 
 
-class Logits(nn.Module):
+class LogitsOnly(nn.Module):
     """A transformers model as a module from `pixel_values` to logits."""
 
     def __init__(self, model: Any) -> None:
@@ -83,7 +84,7 @@ class Logits(nn.Module):
         return logits
 
 
-def equip(recognizer: Any, config: ModelConfig, cache: Cache | None = None) -> Choice:
+def choose_engine(recognizer: Any, config: ModelConfig, cache: Cache | None = None) -> Choice:
     """Choose the engine, build it, and let the recognizer compute with it.
 
     Args:
@@ -95,32 +96,32 @@ def equip(recognizer: Any, config: ModelConfig, cache: Cache | None = None) -> C
     Raises:
         ModelLoadError: what was asked for cannot be had here.
     """
-    device = recognizer.place.device.type
-    module = recognizer.forward if isinstance(recognizer.forward, nn.Module) else Logits(recognizer.model)
+    device = recognizer.placement.device.type
+    module = recognizer.forward if isinstance(recognizer.forward, nn.Module) else LogitsOnly(recognizer.model)
     recognizer.model = None
     parameters = sum(p.numel() for p in module.parameters())
     large = parameters >= BIG
     if device == "cpu" and parameters < TINY:
         set_threads(1)
-    ways = candidates(config.engine, config.precision, recognizer.place, large=large)
-    for way in ways:
-        check(way, device)
-    if len(ways) == 1 and ways[0].precision != "int8":
+    variants = candidates(config.engine, config.precision, recognizer.placement, large=large)
+    for variant in variants:
+        check(variant, device)
+    if len(variants) == 1 and variants[0].precision != "int8":
         why = "the only one that fits" if config.engine != "auto" or large else "a small model needs no more"
-        choice, forward = Choice(ways[0], why), _build(ways[0], module, _shape(recognizer), None)
+        choice, forward = Choice(variants[0], why), _build(variants[0], module, _shape(recognizer), None)
     else:
-        choice, forward = _Contest(recognizer, config, module, large, cache or Cache()).decide(ways)
-    log.info("model: %s; %s", choice.way, choice.why)
-    recognizer.use(forward, engine=choice.way.engine, precision=choice.way.precision)
+        choice, forward = _Comparison(recognizer, config, module, large, cache or Cache()).decide(variants)
+    log.info("model: %s; %s", choice.variant, choice.why)
+    recognizer.use(forward, engine=choice.variant.engine, precision=choice.variant.precision)
     return choice
 
 
-def candidates(engine: str, precision: str, place: Any, *, large: bool) -> list[Way]:
+def candidates(engine: str, precision: str, placement: Any, *, large: bool) -> list[EngineVariant]:
     """The ways that fit what was asked for, the expected slowest first. Never empty."""
-    device = place.device
+    device = placement.device
     if device.type != "cpu":  # chosen by the hardware when the weights were loaded
-        wanted = precision if precision == "int8" else place.precision
-        return [Way("openvino" if engine == "openvino" else "torch", wanted)]
+        wanted = precision if precision == "int8" else placement.precision
+        return [EngineVariant("openvino" if engine == "openvino" else "torch", wanted)]
     if engine == "auto":
         use_openvino = has_openvino(precision if precision == "int8" else "fp32") and (
             large or precision == "int8"
@@ -136,10 +137,10 @@ def candidates(engine: str, precision: str, place: Any, *, large: bool) -> list[
         precisions = ["fp32"]
     else:
         precisions = ["fp32", *(["bf16"] if has_bf16(device) else []), "int8"]
-    ways = [Way(name, kind) for kind in precisions for name in engines]  # type: ignore[arg-type]
+    variants = [EngineVariant(name, kind) for kind in precisions for name in engines]  # type: ignore[arg-type]
     if precision == "auto":
-        ways = [way for way in ways if way.precision != "int8" or _has_int8(way)]
-    return ways
+        variants = [variant for variant in variants if variant.precision != "int8" or _has_int8(variant)]
+    return variants
 
 
 def compare(expected: Tensor, scores: Tensor) -> tuple[float, float]:
@@ -150,7 +151,7 @@ def compare(expected: Tensor, scores: Tensor) -> tuple[float, float]:
     return float(agreement), float((scores - expected).abs().max(1).values.mean())
 
 
-class _Contest:
+class _Comparison:
     """Measures ways against each other and fp32."""
 
     def __init__(self, recognizer: Any, config: ModelConfig, module: Any, large: bool, cache: Cache) -> None:
@@ -162,17 +163,17 @@ class _Contest:
         self._shape = _shape(recognizer)
         self._clips: Tensor | None = None
 
-    def decide(self, ways: list[Way]) -> tuple[Choice, Forward]:
-        """The fastest right way, from the cache or measured now."""
-        key = self._key(ways)
-        known = self._known(key, ways)
+    def decide(self, variants: list[EngineVariant]) -> tuple[Choice, Forward]:
+        """The fastest right variant, from the cache or measured now."""
+        key = self._key(variants)
+        known = self._known(key, variants)
         if known is not None:
-            return known, self._make(known.way)
+            return known, self._make(known.variant)
         log.warning(
             "measuring %s once on this machine, which may take some minutes (skip it with --engine torch "
-            "--precision fp32)", ", ".join(map(str, ways))
+            "--precision fp32)", ", ".join(map(str, variants))
         )  # fmt: skip
-        choice, forward = self._measure(ways)
+        choice, forward = self._measure(variants)
         try:
             text = json.dumps(asdict(choice))
             self._cache.store(key, lambda folder: _write(folder / "choice.json", text))
@@ -180,41 +181,41 @@ class _Contest:
             log.warning("the measurement could not be kept for the next start: %s", error)
         return choice, forward
 
-    def _measure(self, ways: list[Way]) -> tuple[Choice, Forward]:
+    def _measure(self, variants: list[EngineVariant]) -> tuple[Choice, Forward]:
         started = perf_counter()
         reference = _build(REFERENCE, copy.deepcopy(self._module), self._shape, None)
         windows = self._windows()[1]
         expected = self._scores(reference, windows)
-        forwards: dict[Way, Forward] = {REFERENCE: reference}
+        forwards: dict[EngineVariant, Forward] = {REFERENCE: reference}
         failed: list[str] = []
-        checked: dict[Way, tuple[float, float]] = {REFERENCE: (1.0, 0.0)}
-        for way in ways:
-            if way == REFERENCE:
+        checked: dict[EngineVariant, tuple[float, float]] = {REFERENCE: (1.0, 0.0)}
+        for variant in variants:
+            if variant == REFERENCE:
                 continue
             if perf_counter() - started > BUDGET:
-                failed.append(f"{way} not tried (time)")
+                failed.append(f"{variant} not tried (time)")
                 continue
             try:
-                forwards[way] = self._make(way)
-                checked[way] = compare(expected, self._scores(forwards[way], windows))
+                forwards[variant] = self._make(variant)
+                checked[variant] = compare(expected, self._scores(forwards[variant], windows))
             except ModelError as error:
-                forwards.pop(way, None)
-                failed.append(f"{way} failed")
-                log.warning("%s cannot be used: %s", way, error)
+                forwards.pop(variant, None)
+                failed.append(f"{variant} failed")
+                log.warning("%s cannot be used: %s", variant, error)
         seconds = _alternating(forwards, windows[:1])
-        trials = [Trial(way, seconds[way], *checked[way]) for way in forwards]
-        choice = _best(trials, set(ways), failed)
-        return choice, forwards[choice.way]
+        trials = [Measurement(variant, seconds[variant], *checked[variant]) for variant in forwards]
+        choice = _best(trials, set(variants), failed)
+        return choice, forwards[choice.variant]
 
     def _scores(self, forward: Forward, windows: Tensor) -> Tensor:
         with torch.inference_mode():
             logits = torch.cat([forward(window[None]).float() for window in windows])
         return torch.sigmoid(logits) if self._recognizer.spec.independent else logits.softmax(-1)
 
-    def _make(self, way: Way) -> Forward:
-        clips = self._windows()[0] if way.precision == "int8" else None
-        module = copy.deepcopy(self._module) if way.engine == "torch" else self._module
-        return _build(way, module, self._shape, clips, self._cache)
+    def _make(self, variant: EngineVariant) -> Forward:
+        clips = self._windows()[0] if variant.precision == "int8" else None
+        module = copy.deepcopy(self._module) if variant.engine == "torch" else self._module
+        return _build(variant, module, self._shape, clips, self._cache)
 
     def _windows(self) -> tuple[Tensor, Tensor]:
         """(for calibration, for checking): (n, *shape) each, taking turns over the file."""
@@ -227,7 +228,7 @@ class _Contest:
             self._clips = clips.reshape(count, *self._shape)
         return self._clips[0::2], self._clips[1::2]
 
-    def _key(self, ways: list[Way]) -> str:
+    def _key(self, variants: list[EngineVariant]) -> str:
         file = _calibration_file(self._config)
         try:
             video = (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
@@ -235,29 +236,31 @@ class _Contest:
             raise ModelLoadError(f"the calibration video {file} cannot be read: {error.strerror}") from error
         limits = (MIN_AGREEMENT, MAX_DIFFERENCE, TIE, WINDOWS)
         machine = (processor(), torch.get_num_threads(), sorted(versions().items()))
-        return key_of("choice", RECIPE, weights_hash(self._module), self._shape, ways, video, limits, machine)
+        return entry_key(
+            "choice", RECIPE, weights_hash(self._module), self._shape, variants, video, limits, machine
+        )
 
-    def _known(self, key: str, ways: list[Way]) -> Choice | None:
+    def _known(self, key: str, variants: list[EngineVariant]) -> Choice | None:
         entry = self._cache.find(key)
         if entry is None:
             return None
         try:
             stored = json.loads((entry / "choice.json").read_text(encoding="utf-8"))
-            way = Way(**stored["way"])
-            return Choice(way, str(stored["why"])) if way in {*ways, REFERENCE} else None
+            variant = EngineVariant(**stored["variant"])
+            return Choice(variant, str(stored["why"])) if variant in {*variants, REFERENCE} else None
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.debug("%s: %s", entry, error)
             self._cache.discard(key)
             return None
 
 
-def _best(trials: list[Trial], asked: set[Way], failed: list[str]) -> Choice:
-    """The fastest right way among those asked for; fp32 where none is."""
-    right = [trial for trial in trials if trial.right and trial.way in asked]
-    reference = next(trial for trial in trials if trial.way == REFERENCE)
+def _best(trials: list[Measurement], asked: set[EngineVariant], failed: list[str]) -> Choice:
+    """The fastest right variant among those asked for; fp32 where none is."""
+    right = [trial for trial in trials if trial.right and trial.variant in asked]
+    reference = next(trial for trial in trials if trial.variant == REFERENCE)
     winner = min(right, key=lambda trial: trial.seconds, default=reference)
     others = [
-        f"{t.way} {t.seconds * 1e3:.0f} ms"
+        f"{t.variant} {t.seconds * 1e3:.0f} ms"
         + ("" if t.right else f" but wrong ({t.agreement:.1%} agree, scores differ by {t.difference:.3f})")
         for t in sorted(trials, key=lambda t: t.seconds)
         if t != winner
@@ -267,32 +270,38 @@ def _best(trials: list[Trial], asked: set[Way], failed: list[str]) -> Choice:
         f"scores differ by {winner.difference:.3f}"
     )
     rest = "; ".join([*others, *failed])
-    wrong = [trial for trial in trials if trial.way in asked and not trial.right]
+    wrong = [trial for trial in trials if trial.variant in asked and not trial.right]
     if not right and wrong:
-        log.warning("%s fails its check against fp32 and is not used", ", ".join(str(t.way) for t in wrong))
-    return Choice(winner.way, f"{why} ({rest})" if rest else why)
+        log.warning(
+            "%s fails its check against fp32 and is not used", ", ".join(str(t.variant) for t in wrong)
+        )
+    return Choice(winner.variant, f"{why} ({rest})" if rest else why)
 
 
-def _alternating(forwards: dict[Way, Forward], window: Tensor) -> dict[Way, float]:
-    """Median seconds of a forward of each way, taking turns, so that a busy moment hits all alike."""
-    seconds: dict[Way, list[float]] = {way: [] for way in forwards}
+def _alternating(forwards: dict[EngineVariant, Forward], window: Tensor) -> dict[EngineVariant, float]:
+    """Median seconds of a forward of each variant, taking turns, so that a busy moment hits all alike."""
+    seconds: dict[EngineVariant, list[float]] = {variant: [] for variant in forwards}
     with torch.inference_mode():
         for _ in range(ROUNDS):
-            for way, forward in forwards.items():
+            for variant, forward in forwards.items():
                 started = perf_counter()
                 forward(window)
-                seconds[way].append(perf_counter() - started)
-    return {way: median(taken) for way, taken in seconds.items()}
+                seconds[variant].append(perf_counter() - started)
+    return {variant: median(taken) for variant, taken in seconds.items()}
 
 
 def _build(
-    way: Way, module: Any, shape: tuple[int, ...], clips: Tensor | None, cache: Cache | None = None
+    variant: EngineVariant,
+    module: Any,
+    shape: tuple[int, ...],
+    clips: Tensor | None,
+    cache: Cache | None = None,
 ) -> Forward:
-    if way.engine == "torch":
+    if variant.engine == "torch":
         from streamer.recognition.engines.device import DTYPES
 
-        module = module.to(DTYPES[way.precision])
-    return build(way, module, shape, clips=clips, cache=cache)
+        module = module.to(DTYPES[variant.precision])
+    return build(variant, module, shape, clips=clips, cache=cache)
 
 
 def _shape(recognizer: Any) -> tuple[int, ...]:
@@ -312,8 +321,8 @@ def _calibration_file(config: ModelConfig) -> Path:
     return clip_path()
 
 
-def _has_int8(way: Way) -> bool:
-    return way.engine == "openvino" and has_openvino("int8")
+def _has_int8(variant: EngineVariant) -> bool:
+    return variant.engine == "openvino" and has_openvino("int8")
 
 
 def _write(file: Path, text: str) -> None:

@@ -1,4 +1,5 @@
-"""The two kinds of recognizer: models of windows, and models of single frames whose answers a window joins.
+"""The two kinds of recognizer: models of whole windows, and models of single frames, whose
+logits are averaged over a window.
 
 What differs between TimeSformer, VideoMAE, ViViT, V-JEPA 2 and the others is in their checkpoints' files;
 here they are a function from `pixel_values` to logits.
@@ -18,15 +19,15 @@ import torch
 from torch import Tensor
 
 from streamer.errors import ModelError, ModelLoadError, WindowShapeError
-from streamer.recognition.device_frames import DevicePool, Key, key_of
-from streamer.recognition.engines.device import Place
+from streamer.recognition.device_frames import DevicePool, FrameKey, frame_key
+from streamer.recognition.engines.device import Placement
 from streamer.recognition.preprocessing import Preprocessor, stack_frames
 from streamer.types import Frame, ModelSpec, Scores, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from streamer.recognition.words.word_recognizers import Words
+    from streamer.recognition.words.word_recognizers import CameraWords
 
 Forward = Callable[[Tensor], Tensor]  # (B, T, C, H, W), or (B, C, H, W) for single frames -> logits (B, L)
 Aggregate = Literal["mean", "max", "recent"]
@@ -38,26 +39,26 @@ FORWARD_ERRORS = (RuntimeError, ValueError, TypeError, IndexError)
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """What loading hands to a recognizer. `model` is kept so that engines can look into it."""
 
     spec: ModelSpec
     preprocessor: Preprocessor
-    place: Place
+    placement: Placement
     forward: Forward
     model: Any = dataclasses.field(default=None, repr=False)
 
 
-class _Base(ABC):
+class RecognizerBase(ABC):
     """What both kinds share: checks, pixels, the forward with its errors, scores."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: LoadedModel) -> None:
         self.spec = loaded.spec
         self.preprocessor = loaded.preprocessor
-        self.place = loaded.place
+        self.placement = loaded.placement
         self.model = loaded.model
         self.forward: Forward = loaded.forward
-        self.words: Words | None = None
+        self.words: CameraWords | None = None
         self._pool: DevicePool | None = None
 
     def use(self, forward: Forward, **changes: Any) -> None:
@@ -89,7 +90,7 @@ class _Base(ABC):
         """See `Recognizer.warm_up`."""
         shape = self._shape_of(1)
         try:
-            logits = self._run(torch.zeros(shape, dtype=self.place.dtype, device=self.place.device))
+            logits = self._run(torch.zeros(shape, dtype=self.placement.dtype, device=self.placement.device))
         except ModelError as error:
             raise ModelLoadError(
                 f"{self.spec.name} cannot compute {shape}, the shape its own files ask for: {error}"
@@ -125,10 +126,10 @@ class _Base(ABC):
         """Frames -> (N, C, H, W) on the device, in the model's dtype."""
         try:
             stacked = stack_frames(frames) if self._pool is None else self._pool.gather(frames)
-            return self.preprocessor.normalise(stacked.to(self.place.device), self.place.dtype)
+            return self.preprocessor.normalise(stacked.to(self.placement.device), self.placement.dtype)
         except torch.OutOfMemoryError as error:  # a caller may try fewer windows
             raise ModelError(
-                f"{self.spec.name}: not enough memory on {self.place.device} for {len(frames)} frames"
+                f"{self.spec.name}: not enough memory on {self.placement.device} for {len(frames)} frames"
             ) from error
 
     def _run(self, pixel_values: Tensor) -> Tensor:
@@ -140,7 +141,7 @@ class _Base(ABC):
         except torch.OutOfMemoryError as error:
             if len(pixel_values) < 2:
                 raise ModelError(
-                    f"{self.spec.name}: not enough memory on {self.place.device} for one window; use "
+                    f"{self.spec.name}: not enough memory on {self.placement.device} for one window; use "
                     "--precision bf16, a smaller model or --device cpu"
                 ) from error
         except FORWARD_ERRORS as error:
@@ -161,14 +162,14 @@ class _Base(ABC):
         return list(scores.numpy())
 
 
-class VideoRecognizer(_Base):
+class VideoRecognizer(RecognizerBase):
     """A model of whole windows: any AutoModelForVideoClassification. Stateless, but for frames on a GPU."""
 
-    def __init__(self, loaded: Loaded, pool: DevicePool | None = None) -> None:
+    def __init__(self, loaded: LoadedModel, pool: DevicePool | None = None) -> None:
         super().__init__(loaded)
         self._pool = pool
-        if pool is None and loaded.place.device.type == "cuda":
-            self._pool = DevicePool(loaded.place.device, loaded.spec.size)
+        if pool is None and loaded.placement.device.type == "cuda":
+            self._pool = DevicePool(loaded.placement.device, loaded.spec.size)
 
     def predict(self, windows: Sequence[Window]) -> Scores:
         """See `Recognizer.predict`."""
@@ -186,11 +187,11 @@ class VideoRecognizer(_Base):
         return batch, self.spec.frames, 3, *self.spec.size
 
 
-class FrameRecognizer(_Base):
+class FrameRecognizer(RecognizerBase):
     """A model of single pictures: any AutoModelForImageClassification.
 
-    Each frame is computed once and its logits kept; a window joins the logits of its frames, so where windows
-    share frames a hop costs only the new ones.
+    Each frame is computed once and its logits kept; a window's logits are made from those of its frames, so
+    where windows share frames a hop costs only the new ones.
 
     Args:
         loaded: the model.
@@ -198,11 +199,11 @@ class FrameRecognizer(_Base):
         kept: frames whose logits are remembered.
     """
 
-    def __init__(self, loaded: Loaded, aggregate: Aggregate = "mean", kept: int = LOGITS_KEPT) -> None:
+    def __init__(self, loaded: LoadedModel, aggregate: Aggregate = "mean", kept: int = LOGITS_KEPT) -> None:
         super().__init__(loaded)
         self._aggregate = aggregate
         self._kept = kept
-        self._logits: OrderedDict[Key, Tensor] = OrderedDict()
+        self._logits: OrderedDict[FrameKey, Tensor] = OrderedDict()
         self.computed = 0  # frames through the model
 
     def predict(self, windows: Sequence[Window]) -> Scores:
@@ -211,11 +212,11 @@ class FrameRecognizer(_Base):
             return Scores(())
         self._check(windows)
         logits, preprocess_s = self._logits_of([frame for window in windows for frame in window.frames])
-        joined = []
+        aggregated = []
         for window in windows:
-            stacked = torch.stack([logits[key_of(frame)] for frame in window.frames])  # (T, L)
-            joined.append(self._join(stacked, window))
-        return Scores(self._scores(torch.stack(joined)), preprocess_s)
+            stacked = torch.stack([logits[frame_key(frame)] for frame in window.frames])  # (T, L)
+            aggregated.append(self._aggregated(stacked, window))
+        return Scores(self._scores(torch.stack(aggregated)), preprocess_s)
 
     def forget(self, camera: str) -> None:
         """See `Recognizer.forget`."""
@@ -223,12 +224,12 @@ class FrameRecognizer(_Base):
         for key in [key for key in self._logits if key[0] == camera]:
             del self._logits[key]
 
-    def _logits_of(self, frames: Sequence[Frame]) -> tuple[dict[Key, Tensor], float]:
+    def _logits_of(self, frames: Sequence[Frame]) -> tuple[dict[FrameKey, Tensor], float]:
         """Logits (L,) of each frame, computing those that are not known yet in one batch; and the seconds
         that preparing those took.
         """
         started = perf_counter()
-        wanted = {key_of(frame): frame for frame in frames}
+        wanted = {frame_key(frame): frame for frame in frames}
         new = {key: frame for key, frame in wanted.items() if key not in self._logits}
         pixel_values = self._pixels(list(new.values())) if new else None
         preprocess_s = perf_counter() - started
@@ -242,7 +243,7 @@ class FrameRecognizer(_Base):
             self._logits.popitem(last=False)
         return found, preprocess_s
 
-    def _join(self, logits: Tensor, window: Window) -> Tensor:
+    def _aggregated(self, logits: Tensor, window: Window) -> Tensor:
         """(T, L) -> (L,)."""
         if self._aggregate == "max":
             return logits.amax(0)

@@ -164,7 +164,7 @@ def _replace_class(x: Tensor, token: Tensor) -> Tensor:
     return x
 
 
-class FastTimesformer(nn.Module):
+class FusedTimesformer(nn.Module):
     """Inference only, over the parameters of a transformers model (any attention type, any input size).
 
     Parameters are shared, not copied. The only new ones are the fused time projections (D·D a layer), which

@@ -22,7 +22,7 @@ MARGIN = 0.1  # of softmax scores, where nobody says otherwise; sigmoid scores a
 
 
 @dataclass(frozen=True, slots=True)
-class Bank:
+class TextEmbeddings:
     """Ready to be compared with pictures. `text` is float32 (rows, D): labels first, then negatives."""
 
     words: WordSet
@@ -60,9 +60,9 @@ def texts_of(words: WordSet, templates: tuple[str, ...]) -> list[list[str]]:
     return [[template.replace("{}", prompt) for prompt in row for template in templates] for row in rows]
 
 
-def make_bank(
+def make_text_embeddings(
     words: WordSet, encoder: TextEncoder, templates: tuple[str, ...], *, normalised: bool, independent: bool
-) -> Bank:
+) -> TextEmbeddings:
     """Compute (or find) the embeddings of a set of words.
 
     Args:
@@ -84,7 +84,7 @@ def make_bank(
     if normalised:
         means = unit(means)
     margin = words.margin if words.margin is not None else 0.0 if independent else MARGIN
-    return Bank(words, words.labels, means, _rivals(words), margin)
+    return TextEmbeddings(words, words.labels, means, _rivals(words), margin)
 
 
 def _rivals(words: WordSet) -> Tensor:

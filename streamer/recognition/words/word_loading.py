@@ -11,14 +11,20 @@ from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints import metadata, registry
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
 from streamer.recognition.checkpoints.processor import from_json
-from streamer.recognition.engines.device import Place
-from streamer.recognition.engines.tuning import equip
-from streamer.recognition.families.recognizers import Loaded
+from streamer.recognition.engines.device import Placement
+from streamer.recognition.engines.tuning import choose_engine
+from streamer.recognition.families.recognizers import LoadedModel
 from streamer.recognition.preprocessing import Preprocessor
 from streamer.recognition.words.prompts import NOTHING, WordSet, read_words
 from streamer.recognition.words.text_encoder import TextEncoder
 from streamer.recognition.words.towers import PictureTower, TextTower, VideoTower, WordsToVideo
-from streamer.recognition.words.word_recognizers import FAMILIES, Family, FrameWords, WindowWords, Words
+from streamer.recognition.words.word_recognizers import (
+    TEXT_FAMILIES,
+    CameraWords,
+    FrameTextRecognizer,
+    TextFamily,
+    WindowTextRecognizer,
+)
 from streamer.types import ModelSpec
 
 XCLIP_CLIP = 4.0  # seconds; it was trained on frames spread over clips of a few seconds
@@ -39,10 +45,10 @@ def check_words(checkpoint: Checkpoint, config: ModelConfig) -> None:
                 f"words, such as --model {SUGGESTED}; to see only some of its labels use --label"
             )
         return
-    if checkpoint.family not in FAMILIES:
+    if checkpoint.family not in TEXT_FAMILIES:
         raise ModelLoadError(
             f"{checkpoint.name} compares pictures with words in the way of {checkpoint.family!r}, which "
-            f"streamer does not know; it knows {', '.join(FAMILIES)}: see `streamer models`"
+            f"streamer does not know; it knows {', '.join(TEXT_FAMILIES)}: see `streamer models`"
         )
     if not config.labels:
         raise ModelLoadError(
@@ -55,23 +61,23 @@ def check_words(checkpoint: Checkpoint, config: ModelConfig) -> None:
 def load(
     checkpoint: Checkpoint,
     config: ModelConfig,
-    place: Place,
+    placement: Placement,
     model_config: Any,
     load_weights: Callable[[], Any],
-) -> FrameWords | WindowWords:
+) -> FrameTextRecognizer | WindowTextRecognizer:
     """Build the recognizer. Call `check_words` before.
 
     Raises:
         ModelLoadError: something is missing, damaged or does not fit.
         ConfigError: the labels are wrong, or a prompt is too long.
     """
-    family = FAMILIES[checkpoint.family]
+    family = TEXT_FAMILIES[checkpoint.family]
     words_asked = read_words(config.labels or ())
     if config.precision == "int8":
         raise ModelLoadError(
             f"{checkpoint.name}: int8 is for models with labels of their own; use --precision fp32 or bf16"
         )
-    settled = _settle(checkpoint, config, family, model_config)
+    settings = _read_settings(checkpoint, config, family, model_config)
     model = load_weights()
     tower = TextTower(model, masked=not family.padded)
     text_config = model_config.text_config
@@ -81,31 +87,31 @@ def load(
         vocabulary=int(text_config.vocab_size),
         padded=family.padded,
     )  # fmt: skip
-    words = Words(encoder, family, words_asked)
-    spec = _spec(settled[0], words_asked, words, family, place)
+    words = CameraWords(encoder, family, words_asked)
+    spec = _spec(settings[0], words_asked, words, family, placement)
     seeing = VideoTower(model) if family.window else PictureTower(model)
-    loaded = Loaded(spec, settled[1], place, seeing.eval(), model)
+    loaded = LoadedModel(spec, settings[1], placement, seeing.eval(), model)
     width = int(words.common.text.shape[1])
-    recognizer: FrameWords | WindowWords
+    recognizer: FrameTextRecognizer | WindowTextRecognizer
     if family.window:
         vision = model_config.vision_config
         patches = (vision.image_size // vision.patch_size) ** 2
-        recognizer = WindowWords(loaded, words, WordsToVideo(model), width=width, patches=patches)
+        recognizer = WindowTextRecognizer(loaded, words, WordsToVideo(model), width=width, patches=patches)
     else:
         scale = float(model.logit_scale.detach().float().exp())
         bias = float(model.logit_bias.detach().float()) if hasattr(model, "logit_bias") else 0.0
-        recognizer = FrameWords(loaded, words, config.aggregate, scale=scale, bias=bias, width=width)
+        recognizer = FrameTextRecognizer(loaded, words, config.aggregate, scale=scale, bias=bias, width=width)
     # Measuring which engine is fastest compares logits of labels, which do not exist here.
     asked = {
         "engine": "torch" if config.engine == "auto" else config.engine,
-        "precision": place.precision if config.precision == "auto" else config.precision,
+        "precision": placement.precision if config.precision == "auto" else config.precision,
     }
-    equip(recognizer, config.model_copy(update=asked))
+    choose_engine(recognizer, config.model_copy(update=asked))
     return recognizer
 
 
-def _settle(
-    checkpoint: Checkpoint, config: ModelConfig, family: Family, model_config: Any
+def _read_settings(
+    checkpoint: Checkpoint, config: ModelConfig, family: TextFamily, model_config: Any
 ) -> tuple[ModelSpec, Preprocessor]:
     """What the JSON files decide, labels aside."""
     processor, file = metadata.read_processor(checkpoint, frames=not family.window)
@@ -138,12 +144,14 @@ def _settle(
     return spec, Preprocessor(numbers)
 
 
-def _spec(spec: ModelSpec, asked: WordSet, words: Words, family: Family, place: Place) -> ModelSpec:
+def _spec(
+    spec: ModelSpec, asked: WordSet, words: CameraWords, family: TextFamily, placement: Placement
+) -> ModelSpec:
     return dataclasses.replace(
         spec,
         labels=words.common.labels,
-        device=place.device.type,
-        precision=place.precision,
+        device=placement.device.type,
+        precision=placement.precision,
         independent=family.independent,
         thresholds=asked.thresholds,
         ignored=(NOTHING,) if asked.has_nothing else (),

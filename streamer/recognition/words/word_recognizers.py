@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from streamer.errors import ModelError
-from streamer.recognition.device_frames import key_of
-from streamer.recognition.families.recognizers import Aggregate, FrameRecognizer, Loaded, VideoRecognizer
+from streamer.recognition.device_frames import frame_key
+from streamer.recognition.families.recognizers import Aggregate, FrameRecognizer, LoadedModel, VideoRecognizer
 from streamer.recognition.words.prompts import WordSet
-from streamer.recognition.words.text_embeddings import Bank, make_bank, texts_of
+from streamer.recognition.words.text_embeddings import TextEmbeddings, make_text_embeddings, texts_of
 from streamer.recognition.words.text_encoder import TextEncoder
 from streamer.recognition.words.towers import WordsToVideo
 from streamer.types import Scores, Window
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class TextFamily:
     """How a family was trained to read."""
 
     templates: tuple[str, ...]
@@ -37,30 +37,30 @@ class Family:
     window: bool = False  # looks at whole windows, not at single frames
 
 
-FAMILIES = {
-    "clip": Family(("a photo of {}.", "a video frame of {}.")),
-    "siglip": Family(("This is a photo of {}.",), independent=True, padded=True),
-    "xclip": Family(("{}",), window=True),
+TEXT_FAMILIES = {
+    "clip": TextFamily(("a photo of {}.", "a video frame of {}.")),
+    "siglip": TextFamily(("This is a photo of {}.",), independent=True, padded=True),
+    "xclip": TextFamily(("{}",), window=True),
 }
 
 
-class Words:
+class CameraWords:
     """Which words each camera is asked for. `check` and `prepare` are for any thread but the inference's."""
 
-    def __init__(self, encoder: TextEncoder, family: Family, words: WordSet) -> None:
+    def __init__(self, encoder: TextEncoder, family: TextFamily, words: WordSet) -> None:
         self.encoder = encoder
         self.family = family
-        self.common: Bank = self.prepare(words)
-        self._own: dict[str, Bank] = {}
+        self.common: TextEmbeddings = self.prepare(words)
+        self._own: dict[str, TextEmbeddings] = {}
 
     def check(self, words: WordSet) -> None:
         """Quick: only the tokenizer is asked. Raises ConfigError: a prompt is too long."""
         self.encoder.tokens([text for row in texts_of(words, self.family.templates) for text in row])
 
-    def prepare(self, words: WordSet) -> Bank:
+    def prepare(self, words: WordSet) -> TextEmbeddings:
         """Compute the words' embeddings: up to seconds. Raises ConfigError or ModelError."""
         family = self.family
-        return make_bank(
+        return make_text_embeddings(
             words,
             self.encoder,
             family.templates,
@@ -68,33 +68,40 @@ class Words:
             independent=family.independent,
         )
 
-    def use(self, camera: str, bank: Bank) -> None:
+    def use(self, camera: str, embeddings: TextEmbeddings) -> None:
         """From the next window on; on the thread that predicts."""
-        self._own[camera] = bank
+        self._own[camera] = embeddings
 
-    def of(self, camera: str) -> Bank:
+    def of(self, camera: str) -> TextEmbeddings:
         """The words of a camera now."""
         return self._own.get(camera, self.common)
 
-    def scores(self, logits: Tensor, bank: Bank) -> NDArray[Any]:
+    def scores(self, logits: Tensor, embeddings: TextEmbeddings) -> NDArray[Any]:
         """Logits (rows,) of one window -> float32 (L,)."""
-        found = bank.scores(logits, independent=self.family.independent)
+        found = embeddings.scores(logits, independent=self.family.independent)
         if not bool(torch.isfinite(found).all()):
             raise ModelError("the model gave scores that are not numbers; try --precision fp32")
         return found.numpy()
 
 
-class FrameWords(FrameRecognizer):
+class FrameTextRecognizer(FrameRecognizer):
     """CLIP and SigLIP: each frame's embedding is computed once and kept, like a frame model's logits.
 
     `scale` and `bias` turn cosines into logits, as they were trained.
     """
 
     def __init__(
-        self, loaded: Loaded, words: Words, aggregate: Aggregate, *, scale: float, bias: float, width: int
+        self,
+        loaded: LoadedModel,
+        words: CameraWords,
+        aggregate: Aggregate,
+        *,
+        scale: float,
+        bias: float,
+        width: int,
     ) -> None:
         super().__init__(loaded, aggregate)
-        self.words: Words = words
+        self.words: CameraWords = words
         self._scale = scale
         self._bias = bias
         self._width = width
@@ -107,24 +114,24 @@ class FrameWords(FrameRecognizer):
         seen, preprocess_s = self._logits_of([frame for window in windows for frame in window.frames])
         found = []
         for window in windows:
-            bank = self.words.of(window.camera)
-            frames = torch.stack([seen[key_of(frame)] for frame in window.frames])  # (T, D)
-            logits = frames @ bank.text.T * self._scale + self._bias
-            found.append(self.words.scores(self._join(logits, window), bank))
+            embeddings = self.words.of(window.camera)
+            frames = torch.stack([seen[frame_key(frame)] for frame in window.frames])  # (T, D)
+            logits = frames @ embeddings.text.T * self._scale + self._bias
+            found.append(self.words.scores(self._aggregated(logits, window), embeddings))
         return Scores(found, preprocess_s)
 
     def _outputs(self) -> int:
         return self._width
 
 
-class WindowWords(VideoRecognizer):
+class WindowTextRecognizer(VideoRecognizer):
     """X-CLIP: the words are adapted to what each window shows before they are compared with it."""
 
     def __init__(
-        self, loaded: Loaded, words: Words, compare: WordsToVideo, *, width: int, patches: int
+        self, loaded: LoadedModel, words: CameraWords, compare: WordsToVideo, *, width: int, patches: int
     ) -> None:
         super().__init__(loaded)
-        self.words: Words = words
+        self.words: CameraWords = words
         self._compare = compare
         self._width = width
         self._patches = patches
@@ -142,8 +149,8 @@ class WindowWords(VideoRecognizer):
         found = []
         with torch.inference_mode():
             for window, one in zip(windows, seen, strict=True):
-                bank = self.words.of(window.camera)
-                found.append(self.words.scores(self._compare(one[0], one[1:], bank.text), bank))
+                embeddings = self.words.of(window.camera)
+                found.append(self.words.scores(self._compare(one[0], one[1:], embeddings.text), embeddings))
         return Scores(found, preprocess_s)
 
     def _outputs(self) -> int:

@@ -26,44 +26,44 @@ from streamer.training.synthetic.textures import SEEDS, Image, load_photo
 WIDTH, HEIGHT, FPS = 640, 480, 25
 REST, FAR, NEAR = 0.45, 0.13, 0.75  # an object's height, in frame heights
 EDGE = 0.72  # where an object is just outside the square that a model sees, in frame heights
-Place = tuple[float, float]
-CENTRE: Place = (0.0, 0.0)
+Point = tuple[float, float]
+CENTRE: Point = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Act:
+class ClipAction:
     """One action of one object: label, seconds, which of the scene's objects, whence, whereto, and its height
     at the end (None: as before)."""
 
     label: str
     seconds: float
     who: int = 0
-    start: Place = CENTRE
-    end: Place = CENTRE
+    start: Point = CENTRE
+    end: Point = CENTRE
     height: float | None = None
 
 
-SCENES: tuple[tuple[Act, ...], ...] = (
+SCENES: tuple[tuple[ClipAction, ...], ...] = (
     (
-        Act("still", 4.0),
-        Act("waving", 4.0),
-        Act("still", 3.0),
-        Act("receding", 3.2, height=FAR),
-        Act("approaching", 4.0, height=NEAR),
-        Act("receding", 4.0, height=FAR),
-        Act("approaching", 3.4, height=REST),
-        Act("moving left", 3.0, end=(-EDGE, 0.0)),
+        ClipAction("still", 4.0),
+        ClipAction("waving", 4.0),
+        ClipAction("still", 3.0),
+        ClipAction("receding", 3.2, height=FAR),
+        ClipAction("approaching", 4.0, height=NEAR),
+        ClipAction("receding", 4.0, height=FAR),
+        ClipAction("approaching", 3.4, height=REST),
+        ClipAction("moving left", 3.0, end=(-EDGE, 0.0)),
     ),
     (
-        Act("moving right", 4.0, 0, (-EDGE, 0.05), (EDGE, 0.05)),
-        Act("moving left", 4.0, 1, (EDGE, -0.1), (-EDGE, -0.1)),
-        Act("moving up", 4.0, 0, (0.1, EDGE), (0.1, -EDGE)),
-        Act("moving down", 3.2, 1, (0.0, -EDGE), CENTRE),
-        Act("waving", 4.0, 1),
-        Act("still", 3.2, 1),
-        Act("moving right", 3.0, 1, CENTRE, (EDGE, 0.0)),
-        Act("moving left", 3.0, 0, (EDGE, 0.0), CENTRE),
-        Act("waving", 3.2, 0),
+        ClipAction("moving right", 4.0, 0, (-EDGE, 0.05), (EDGE, 0.05)),
+        ClipAction("moving left", 4.0, 1, (EDGE, -0.1), (-EDGE, -0.1)),
+        ClipAction("moving up", 4.0, 0, (0.1, EDGE), (0.1, -EDGE)),
+        ClipAction("moving down", 3.2, 1, (0.0, -EDGE), CENTRE),
+        ClipAction("waving", 4.0, 1),
+        ClipAction("still", 3.2, 1),
+        ClipAction("moving right", 3.0, 1, CENTRE, (EDGE, 0.0)),
+        ClipAction("moving left", 3.0, 0, (EDGE, 0.0), CENTRE),
+        ClipAction("waving", 3.2, 0),
     ),
 )
 
@@ -103,7 +103,7 @@ def backdrop(photo: Image, tint: tuple[float, float, float], blur: float) -> Ima
     return filled
 
 
-def place(act: Act, height: float, share: float) -> tuple[float, float, float]:
+def place(act: ClipAction, height: float, share: float) -> tuple[float, float, float]:
     """Where the object is at ``share`` (0 to 1) of ``act``, which began at ``height``: x, y, log height."""
     x = act.start[0] + share * (act.end[0] - act.start[0])
     y = act.start[1] + share * (act.end[1] - act.start[1])

@@ -125,7 +125,7 @@ def _wave(rng: Rng, difficulty: float, times: NDArray[Any]) -> NDArray[np.float6
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """How a clip is drawn; every random choice of a picture lives here."""
 
     background: Clip  # (S, S, 3), larger than the frame so that it may shake
@@ -136,7 +136,7 @@ class Look:
     angles: Track  # (T,) degrees, for the object
 
 
-def draw(look: Look, size: int, rng: Rng) -> Clip:
+def draw(look: Appearance, size: int, rng: Rng) -> Clip:
     """Draws the clip, (T, size, size, 3) uint8 RGB. Cost: about 0.1 ms a frame at 64 pixels."""
     frames = len(look.shake)
     out = np.empty((frames, size, size, 3), np.float32)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from streamer.training.synthetic import motions
-from streamer.training.synthetic.motions import Clip, Look, Rng, Sample, Track
+from streamer.training.synthetic.motions import Appearance, Clip, Rng, Sample, Track
 
 POOL = 600  # backgrounds and sprites a split
 
@@ -42,7 +42,7 @@ class Sampler:
         zoom = self.size / motions.SIZE
         if zoom != 1:
             background = cv2.resize(background, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-        look = Look(
+        look = Appearance(
             background=background,
             sprites=tuple(sprites),
             shake=self._shake(rng, difficulty) * np.float32(zoom),

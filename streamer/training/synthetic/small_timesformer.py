@@ -98,7 +98,7 @@ def make_model(config: TimesformerConfig, seed: int = 0) -> TimesformerForVideoC
     return model
 
 
-class Hints(nn.Module):
+class AuxiliaryHeads(nn.Module):
     """Training's helpers, thrown away afterwards: where is the object in each frame, how large, whereto?
 
     Dense answers for each frame and patch teach a small model to find objects and to see them move in

@@ -104,7 +104,7 @@ class Trainer:
         self.recipe = recipe
         config = model_module.make_config(recipe.hidden, recipe.layers, recipe.patch)
         self.model = model_module.make_model(config, recipe.seed)
-        self.hints = model_module.Hints(config)
+        self.hints = model_module.AuxiliaryHeads(config)
         self.average = model_module.make_model(config, recipe.seed)
         parameters = [*self.model.parameters(), *self.hints.parameters()]
         self.optimizer = torch.optim.AdamW(
