@@ -23,9 +23,10 @@ from streamer.cli import run as run_command
 from streamer.config import BusConfig, CameraConfig, Config, MetricsConfig, Pace
 from streamer.metrics.monitoring import Monitoring
 from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
+from streamer.testing import FakeRecognizer
 from tests.helpers.bus_parts import FREE
 from tests.helpers.http_get import get
-from tests.helpers.pipelines import QUIET, Scripted
+from tests.helpers.pipelines import QUIET
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "configs" / "deploy"
@@ -70,7 +71,7 @@ def _scrape(folder: Path) -> str:
         }
     )
     stop, codes = threading.Event(), []
-    pipeline = Pipeline(config, recognizer=Scripted(lambda _: (0.6, 0.4)))
+    pipeline = Pipeline(config, recognizer=FakeRecognizer(lambda _: (0.6, 0.4)))
     with pipeline, Monitoring(config.metrics, pipeline.vitals) as monitoring:
         running = threading.Thread(target=lambda: codes.append(pipeline.run(stop)))
         running.start()

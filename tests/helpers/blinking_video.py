@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from streamer.types import ModelSpec, Scores
+from streamer.testing import FakeRecognizer
+from streamer.types import Window
 from tests.helpers.media import write_clip
 
 LABELS = ("idle", "wave", "walk")
 
 
-class Bright:
-    """A recognizer that says "wave" with the brightness of a window's last frame."""
+class Bright(FakeRecognizer):
+    """Says "wave" with the brightness of a window's last frame."""
 
-    spec = ModelSpec("bright", "scripted", LABELS, 4, 0.2, (32, 32))
-    words, picture_key = None, "bright"
-    closed = False
+    def __init__(self) -> None:
+        super().__init__(_brightness, labels=LABELS, name="bright")
 
-    def reduce(self, image: Any) -> Any:
-        return np.ascontiguousarray(image[:32, :32, ::-1])
 
-    def predict(self, windows: Any) -> Scores:
-        light = [float(w.frames[-1].image.mean()) / 255 for w in windows]
-        return Scores([np.array([1 - x, x * 0.99, x * 0.01], np.float32) for x in light])
-
-    def warm_up(self) -> None:
-        return None
-
-    def forget(self, camera: str) -> None:
-        return None
-
-    def close(self) -> None:
-        self.closed = True
+def _brightness(window: Window) -> tuple[float, float, float]:
+    light = float(window.frames[-1].image.mean()) / 255
+    return 1 - light, light * 0.99, light * 0.01
 
 
 def blinking(path: Path, seconds: float = 12.0) -> Path:

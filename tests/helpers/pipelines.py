@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from streamer.config import BusConfig, CameraConfig, CaptureConfig, Config, JournalConfig, Pace
 from streamer.pipeline.pipeline import Pipeline
-from streamer.types import ModelSpec, Scores, Window
 
 QUIET: dict[str, Any] = {
     "bus": BusConfig(bind=""),
@@ -34,31 +31,6 @@ class Collect:
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [message for message in self.messages if message["type"] == kind]
-
-
-class Scripted:
-    """A recognizer whose scores come from a function of the window; fails where that raises."""
-
-    def __init__(self, score: Any, frames: int = 4, interval: float = 0.2) -> None:
-        self.spec = ModelSpec("scripted", "scripted", ("calm", "busy"), frames, interval, (32, 32))
-        self.words, self.picture_key = None, "scripted"
-        self._score = score
-        self.closed = False
-
-    def reduce(self, image: Any) -> Any:
-        return np.ascontiguousarray(image[:32, :32, ::-1])
-
-    def predict(self, windows: Sequence[Window]) -> Scores:
-        return Scores([np.asarray(self._score(window), np.float32) for window in windows])
-
-    def warm_up(self) -> None:
-        return None
-
-    def forget(self, camera: str) -> None:
-        return None
-
-    def close(self) -> None:
-        self.closed = True
 
 
 def watch(config: Config, recognizer: Any = None, stop: threading.Event | None = None) -> tuple[int, Collect]:

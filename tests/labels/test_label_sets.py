@@ -20,7 +20,8 @@ from streamer.labels.label_files import languages, load_labels, read_labels
 from streamer.labels.label_set import LabelSet
 from streamer.labels.model_labels import ModelLabels
 from streamer.pipeline.pipeline import Pipeline
-from tests.helpers.pipelines import DEMO, QUIET, Scripted, watch
+from streamer.testing import FakeRecognizer
+from tests.helpers.pipelines import DEMO, QUIET, watch
 
 DEMO_LABELS = tuple(json.loads((checkpoint_path() / "config.json").read_text())["id2label"].values())
 KINETICS = ("applauding", "brushing teeth", "drinking beer", "eating cake", "hugging", "jogging", "laughing",
@@ -155,7 +156,7 @@ def test_messages_carry_label_and_display_name(tmp_path: Path) -> None:
         tmp_path, "labels: {busy: {display: مشغول, aliases: [working]}, calm: Ruhig}\nignore: [calm]"
     )
     config = Config(cameras=(DEMO,), label_set=str(file), **QUIET)
-    code, sink = watch(config, Scripted(lambda _: (0.1, 0.9)))
+    code, sink = watch(config, FakeRecognizer(lambda _: (0.1, 0.9)))
     assert code == 0
     top = sink.of("prediction")[-1]["top"]
     assert [(e["label"], e["display"]) for e in top] == [("busy", "مشغول"), ("calm", "Ruhig")]
@@ -166,7 +167,7 @@ def test_messages_carry_label_and_display_name(tmp_path: Path) -> None:
 
 
 def test_without_a_language_messages_are_as_before() -> None:
-    _, sink = watch(Config(cameras=(DEMO,), **QUIET), Scripted(lambda _: (0.1, 0.9)))
+    _, sink = watch(Config(cameras=(DEMO,), **QUIET), FakeRecognizer(lambda _: (0.1, 0.9)))
     assert set(sink.of("prediction")[-1]["top"][0]) == {"label", "score"}
     assert "display" not in sink.of("event")[0]["event"]
 
@@ -176,7 +177,7 @@ def test_the_screen_shows_names_right_to_left_safe(tmp_path: Path) -> None:
 
     config = Config(cameras=(DEMO,), label_set=str(write(tmp_path, "labels: {busy: مشغول}")), **QUIET)
     seen: list[Any] = []
-    with Pipeline(config, recognizer=Scripted(lambda _: (0.1, 0.9))) as pipeline:
+    with Pipeline(config, recognizer=FakeRecognizer(lambda _: (0.1, 0.9))) as pipeline:
         pipeline.run(threading.Event())
         seen.append(pipeline.stats())
     assert seen[0].cameras[0].top[0].label == "busy", "the numbers keep the stable label"

@@ -34,11 +34,12 @@ from streamer.metrics.systemd import Notifier
 from streamer.metrics.totals import BOUNDS, LABELS, OTHER, Histogram, Totals
 from streamer.metrics.vitals import BusVitals, LaneVitals, Vitals
 from streamer.pipeline.pipeline import Pipeline
+from streamer.testing import FakeRecognizer
 from streamer.types import CameraState, CameraStats, CameraStatus, Stats
 from tests.helpers.bus_parts import until
 from tests.helpers.cameras import QUICK
 from tests.helpers.http_get import get
-from tests.helpers.pipelines import QUIET, Scripted
+from tests.helpers.pipelines import QUIET
 from tests.helpers.servers.mjpeg import MjpegCamera
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -420,7 +421,7 @@ def test_a_model_that_blocks_turns_it_red_and_green_again() -> None:
         return 0.9, 0.1
 
     config = live(CameraConfig(name="demo", source="demo"), loop=True)
-    with watching(config, Scripted(score)) as address:
+    with watching(config, FakeRecognizer(score)) as address:
         until(lambda: get(address, "/readyz")[0] == 200, "ready")
         until(lambda: value(scrape(address), "windows_given_total", camera="demo", model="scripted") > 0)
         until(lambda: health(address)[0] == 200, "well")
@@ -441,7 +442,7 @@ def test_a_camera_that_is_killed() -> None:
     """Its state changes, one of two is no illness, both are; and it mends."""
     with MjpegCamera() as door, MjpegCamera() as yard:
         cameras = (CameraConfig(name="door", source=door.url), CameraConfig(name="yard", source=yard.url))
-        with watching(live(*cameras), Scripted(lambda _: (0.9, 0.1))) as address:
+        with watching(live(*cameras), FakeRecognizer(lambda _: (0.9, 0.1))) as address:
 
             def running(name: str) -> bool:
                 return value(scrape(address), "camera_state", camera=name, state="running") == 1
@@ -473,8 +474,8 @@ def test_a_history_that_another_program_holds_is_red(tmp_path: Path) -> None:
     journal = JournalConfig(path=str(tmp_path / "events.db"))
     demo = CameraConfig(name="demo", source="demo")
     with (
-        watching(live(demo, loop=True, journal=journal), Scripted(lambda _: (0.9, 0.1))) as first,
-        watching(live(demo, loop=True, journal=journal), Scripted(lambda _: (0.9, 0.1))) as second,
+        watching(live(demo, loop=True, journal=journal), FakeRecognizer(lambda _: (0.9, 0.1))) as first,
+        watching(live(demo, loop=True, journal=journal), FakeRecognizer(lambda _: (0.9, 0.1))) as second,
     ):
         until(lambda: get(first, "/readyz")[0] == 200)
         assert [problem["code"] for problem in health(second)[1]["problems"]] == ["journal_failed"]

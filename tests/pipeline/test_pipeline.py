@@ -14,9 +14,10 @@ from streamer.config import CameraConfig, Config, ModelConfig
 from streamer.demo.assets import truth
 from streamer.errors import ConfigError, ModelError
 from streamer.pipeline.pipeline import EXIT_DONE, EXIT_MODEL, EXIT_SOURCE, Pipeline
+from streamer.testing import FakeRecognizer
 from streamer.types import Window
 from tests.helpers.media import write_clip
-from tests.helpers.pipelines import DEMO, QUIET, Collect, Scripted, watch
+from tests.helpers.pipelines import DEMO, QUIET, Collect, watch
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -114,7 +115,7 @@ def test_a_quiet_camera_costs_almost_nothing(tmp_path: Path) -> None:
         return 0.9, 0.1
 
     config = Config(cameras=(camera,), model=ModelConfig(motion_gate=True), **QUIET)
-    code, sink = watch(config, Scripted(score))
+    code, sink = watch(config, FakeRecognizer(score))
     assert code == EXIT_DONE
     assert len(sink.of("prediction")) > 80
     assert len(computed) <= 0.1 * len(sink.of("prediction"))
@@ -123,7 +124,7 @@ def test_a_quiet_camera_costs_almost_nothing(tmp_path: Path) -> None:
 
 def test_two_cameras_one_missing(tmp_path: Path) -> None:
     cameras = (DEMO, CameraConfig(name="gone", source=str(tmp_path / "gone.mp4")))
-    code, sink = watch(Config(cameras=cameras, **QUIET), Scripted(lambda _: (0.9, 0.1)))
+    code, sink = watch(Config(cameras=cameras, **QUIET), FakeRecognizer(lambda _: (0.9, 0.1)))
     assert code == EXIT_DONE
     states = {m["camera"]: m["state"] for m in sink.of("status")}
     assert states == {"demo": "ended", "gone": "failed"}
@@ -132,7 +133,7 @@ def test_two_cameras_one_missing(tmp_path: Path) -> None:
 
 def test_no_source_left_is_exit_code_3(tmp_path: Path) -> None:
     camera = CameraConfig(name="gone", source=str(tmp_path / "gone.mp4"))
-    code, sink = watch(Config(cameras=(camera,), **QUIET), Scripted(lambda _: (0.9, 0.1)))
+    code, sink = watch(Config(cameras=(camera,), **QUIET), FakeRecognizer(lambda _: (0.9, 0.1)))
     assert code == EXIT_SOURCE
     assert "gone.mp4" in sink.of("status")[-1]["detail"]
 
@@ -155,7 +156,7 @@ def test_a_window_that_fails_is_skipped_and_the_next_is_tried() -> None:
             raise ModelError("this window is bad")
         return 0.9, 0.1
 
-    code, sink = watch(Config(cameras=(DEMO,), **QUIET), Scripted(score))
+    code, sink = watch(Config(cameras=(DEMO,), **QUIET), FakeRecognizer(score))
     assert code == EXIT_DONE
     ids = [m["window"]["id"] for m in sink.of("prediction")]
     assert len(ids) > 100
@@ -166,7 +167,7 @@ def test_a_model_that_always_fails_ends_the_program_with_its_error() -> None:
     def score(window: Window) -> tuple[float, float]:
         raise ModelError("the device is gone")
 
-    recognizer = Scripted(score)
+    recognizer = FakeRecognizer(score)
     with Pipeline(Config(cameras=(DEMO,), **QUIET), recognizer=recognizer) as pipeline:
         assert pipeline.run(threading.Event()) == EXIT_MODEL
         assert "the device is gone" in str(pipeline.problems[0])
@@ -177,7 +178,7 @@ def test_an_unexpected_exception_in_the_model_ends_the_program_too() -> None:
     def score(window: Window) -> tuple[float, float]:
         raise RuntimeError("not one of ours")
 
-    with Pipeline(Config(cameras=(DEMO,), **QUIET), recognizer=Scripted(score)) as pipeline:
+    with Pipeline(Config(cameras=(DEMO,), **QUIET), recognizer=FakeRecognizer(score)) as pipeline:
         assert pipeline.run(threading.Event()) == EXIT_MODEL
         assert "not one of ours" in str(pipeline.problems[0])
 
@@ -191,7 +192,7 @@ def test_stop_while_running_ends_open_events() -> None:
         return 0.05, 0.95
 
     config = Config(cameras=(DEMO,), loop=True, **QUIET)
-    code, sink = watch(config, Scripted(score), stop)
+    code, sink = watch(config, FakeRecognizer(score), stop)
     assert code == EXIT_DONE
     last = [m["event"] for m in sink.of("event")][-1]
     assert (last["phase"], last["label"]) == ("end", "busy")
@@ -200,14 +201,14 @@ def test_stop_while_running_ends_open_events() -> None:
 def test_stop_before_the_start() -> None:
     stop = threading.Event()
     stop.set()
-    code, sink = watch(Config(cameras=(DEMO,), **QUIET), Scripted(lambda _: (1.0, 0.0)), stop)
+    code, sink = watch(Config(cameras=(DEMO,), **QUIET), FakeRecognizer(lambda _: (1.0, 0.0)), stop)
     assert code == EXIT_DONE
     assert not sink.of("prediction")
 
 
 def test_each_camera_may_have_its_own_events_and_model() -> None:
     own = CameraConfig.model_validate({"name": "own", "source": "demo", "events": {"ignore": ["calm"]}})
-    code, sink = watch(Config(cameras=(DEMO, own), **QUIET), Scripted(lambda _: (0.9, 0.1)))
+    code, sink = watch(Config(cameras=(DEMO, own), **QUIET), FakeRecognizer(lambda _: (0.9, 0.1)))
     assert code == EXIT_DONE
     assert {m["camera"] for m in sink.of("event")} == {"demo"}
 
@@ -219,7 +220,9 @@ def test_a_raising_sink_is_isolated() -> None:
 
     sink = Collect()
     config = Config(cameras=(DEMO,), **QUIET)
-    with Pipeline(config, recognizer=Scripted(lambda _: (0.9, 0.1)), sinks=[Raising(), sink]) as pipeline:
+    with Pipeline(
+        config, recognizer=FakeRecognizer(lambda _: (0.9, 0.1)), sinks=[Raising(), sink]
+    ) as pipeline:
         assert pipeline.run(threading.Event()) == EXIT_DONE
         assert any("no such printer" in note for note in pipeline.stats().notes)
     assert len(sink.of("prediction")) > 100

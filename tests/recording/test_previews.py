@@ -32,11 +32,10 @@ from streamer.dashboard.json_lines import JsonSink
 from streamer.dashboard.plain_text import PlainSink
 from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
 from streamer.recording.preview import Previews
-from streamer.testing import FakeClock
+from streamer.testing import FakeClock, FakeRecognizer
 from streamer.types import Window
 from tests.helpers.bus_parts import FREE, connect, prediction, until
 from tests.helpers.media import moving, picture, read_stamp, write_clip
-from tests.helpers.pipelines import Scripted
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -80,7 +79,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(settings: Config, sinks: list[Any]) -> list[Message]:
     """Everything a subscriber of a whole run gets."""
     heard: list[Message] = []
-    with Pipeline(settings, recognizer=Scripted(still), sinks=sinks) as pipeline:
+    with Pipeline(settings, recognizer=FakeRecognizer(still), sinks=sinks) as pipeline:
         done = threading.Event()
 
         def listen() -> None:

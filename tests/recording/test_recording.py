@@ -24,10 +24,10 @@ from streamer.recording.h264_encoder import H264Encoder, Shape, fitted
 from streamer.recording.overlay import draw
 from streamer.recording.recent_pictures import RecentPictures
 from streamer.recording.recorder import MOST_WAITING
+from streamer.testing import FakeRecognizer
 from streamer.types import Event, Moment, Phase, Window
 from tests.helpers.media import moving, picture, read_stamp
 from tests.helpers.media import write_clip as write_video
-from tests.helpers.pipelines import Scripted
 from tests.helpers.recording_parts import (
     BEGIN,
     FPS,
@@ -426,7 +426,7 @@ def test_the_whole_program_records(tmp_path: Path, film: Path) -> None:
         recording=recording(tmp_path / "r", fps=25, pre_roll=2.0, post_roll=2.0),
         **QUIET,
     )
-    with Pipeline(config, recognizer=Scripted(score)) as pipeline:
+    with Pipeline(config, recognizer=FakeRecognizer(score)) as pipeline:
         assert pipeline.run(threading.Event()) == EXIT_DONE
         assert any("kept for 14 days" in note for note in pipeline.stats().notes), "it is said where to"
     (clip,), (still,) = clips(tmp_path / "r"), snapshots(tmp_path / "r")
@@ -468,7 +468,7 @@ def test_nothing_is_written_unless_it_is_turned_on(tmp_path: Path, film: Path, o
         recording=recording(tmp_path / "r", snapshots=False, clips=False),
         **QUIET,
     )
-    with Pipeline(config, recognizer=Scripted(score)) as pipeline:
+    with Pipeline(config, recognizer=FakeRecognizer(score)) as pipeline:
         assert pipeline.run(threading.Event()) == EXIT_DONE
         assert not any("recording" in thread.name for thread in threading.enumerate())
     assert not (tmp_path / "r").exists()

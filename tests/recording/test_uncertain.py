@@ -23,14 +23,14 @@ from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
 from streamer.recognition.recognizer import load_recognizer
 from streamer.recording.uncertain import MOST_WAITING, UncertainWindows, answer
 from streamer.recording.uncertain_files import UncertainFolder, write_window
-from streamer.testing import FakeClock
+from streamer.testing import FakeClock, FakeRecognizer
 from streamer.training.dataset_layout import read_layout
 from streamer.training.video import read_frames, scan
 from streamer.types import Frame, Prediction, Window
 from tests.helpers import checkpoints
 from tests.helpers.bus_parts import FREE, until
 from tests.helpers.media import write_clip
-from tests.helpers.pipelines import QUIET, Scripted
+from tests.helpers.pipelines import QUIET
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -381,7 +381,7 @@ def test_close_scores_are_labelled_and_trained_on(tmp_path: Path, capsys: pytest
         uncertain=UncertainConfig(folder=str(folder), scores="raw", every=0.0),
         **QUIET,
     )
-    with Pipeline(config, recognizer=Scripted(score)) as pipeline:
+    with Pipeline(config, recognizer=FakeRecognizer(score)) as pipeline:
         assert pipeline.run(threading.Event()) == EXIT_DONE
         vitals = pipeline.vitals().uncertain
     assert vitals is not None
@@ -416,7 +416,7 @@ def test_a_mark_over_the_bus(tmp_path: Path) -> None:
         **{**QUIET, "bus": BusConfig(bind=FREE), "pace": Pace.REALTIME},
     )
     stop = threading.Event()
-    with Pipeline(config, recognizer=Scripted(lambda _: (0.05, 0.95))) as pipeline:
+    with Pipeline(config, recognizer=FakeRecognizer(lambda _: (0.05, 0.95))) as pipeline:
         running = threading.Thread(target=pipeline.run, args=(stop,))
         running.start()
         try:
