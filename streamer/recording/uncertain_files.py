@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.errors import DatasetError
 from streamer.recording.files import safe_name
 from streamer.training.dataset_layout import LABELS_FILE
-from streamer.training.truth import read_rows
+from streamer.training.ground_truth import read_rows
 
 if TYPE_CHECKING:
     from streamer.recording.uncertain import SelectedWindow

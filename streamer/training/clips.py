@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamer.errors import DatasetError
 from streamer.training.clip_scores import measure_clips
 from streamer.training.dataset_layout import Clip, Layout, read_layout
-from streamer.training.video import Scanned, nearest, read_frames, scan_all
+from streamer.training.video_frames import Scanned, nearest, read_frames, scan_all
 from streamer.types import Frame, Window
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from streamer.errors import DatasetError
-from streamer.training.truth import VIDEO_SUFFIXES, read_rows, seconds
+from streamer.training.ground_truth import VIDEO_SUFFIXES, read_rows, seconds
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 LABELS_FILE = "labels.csv"  # in a folder: its clips and their labels, instead of class folders

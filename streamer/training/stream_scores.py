@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.training.truth import Segment
+from streamer.training.ground_truth import Segment
 
 TOLERANCE = 1e-6  # seconds
 IOU_LIMITS = (0.3, 0.5, 0.7)  # of IoU

@@ -25,7 +25,7 @@ from streamer.recording.uncertain import MOST_WAITING, UncertainWindows, answer
 from streamer.recording.uncertain_files import UncertainFolder, write_window
 from streamer.testing import FakeClock, FakeRecognizer
 from streamer.training.dataset_layout import read_layout
-from streamer.training.video import read_frames, scan
+from streamer.training.video_frames import read_frames, scan
 from streamer.types import Frame, Prediction, Window
 from tests.helpers import checkpoints
 from tests.helpers.bus_parts import FREE, until

@@ -14,8 +14,8 @@ from streamer.cli.command_line import main
 from streamer.config import EventsConfig, LabelRule, ModelConfig, load_config
 from streamer.errors import DatasetError
 from streamer.pipeline.lane import tempered
-from streamer.training.calibrate import count_false, fit_temperature, fit_thresholds
 from streamer.training.stream_scores import ScoredWindow, VideoResult
+from streamer.training.threshold_fitting import count_false, fit_temperature, fit_thresholds
 from tests.helpers import checkpoints
 from tests.helpers.blinking_video import Bright, blinking
 from tests.helpers.media import moving, write_clip

@@ -9,7 +9,7 @@ import pytest
 
 from streamer.cli.command_line import main
 from streamer.training.dataset_layout import read_layout
-from streamer.training.video import read_frames, scan
+from streamer.training.video_frames import read_frames, scan
 from tests.helpers.media import moving, read_stamp, write_clip
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")

@@ -39,11 +39,11 @@ from streamer.training.dataset_layout import (
     split_by_group,
     split_hash,
 )
-from streamer.training.synthetic import acts, motions, textures
+from streamer.training.ground_truth import Segment, read_truth
+from streamer.training.synthetic import action_plans, motions, textures
 from streamer.training.synthetic import stream_windows as cut_windows
-from streamer.training.synthetic.dataset import SPLITS as DEMO_SPLITS
-from streamer.training.truth import Segment, read_truth
-from streamer.training.video import nearest, read_frames, scan, scan_all
+from streamer.training.synthetic.video_files import SPLITS as DEMO_SPLITS
+from streamer.training.video_frames import nearest, read_frames, scan, scan_all
 from tests.helpers.media import moving, read_stamp, write_clip, write_sound
 
 NUMBERS = from_json(
@@ -435,14 +435,14 @@ def test_what_acts_is_where_its_label_says() -> None:
     """The plan against the labels: who moves left ends further left, who comes near ends larger."""
     seen = set()
     for seed in range(12):
-        plan = acts.plan(np.random.default_rng(seed), 60)
-        truth = acts.segments(plan, 60)
+        plan = action_plans.plan(np.random.default_rng(seed), 60)
+        truth = action_plans.segments(plan, 60)
         assert all(a.end <= b.start + 1e-6 for a, b in pairwise(truth))
         for act in plan:
             seen.add(act.label)
-            if act.label in acts.STEPS:
+            if act.label in action_plans.STEPS:
                 assert act.speed * act.seconds > 0.6
-                assert act.speed <= acts.SPEED[1]
+                assert act.speed <= action_plans.SPEED[1]
             elif act.label in ("approaching", "receding"):
                 factor = act.end_size / act.size
                 assert (factor > 2.4) if act.label == "approaching" else (factor < 1 / 2.4)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamer.demo import assets
-from streamer.training.synthetic import make_clip, motions, samples, textures
+from streamer.training.synthetic import draw_demo_clip, motions, samples, textures
 from streamer.training.synthetic.motions import LABELS, Appearance, Sample
 
 EASY, HARD = 0.0, 1.0
@@ -141,7 +141,7 @@ def test_training_validation_and_the_clip_share_no_photograph() -> None:
 
 def test_the_ground_truth_covers_the_clip_and_shows_every_action() -> None:
     truth = assets.truth()
-    assert truth == make_clip.timeline(), "clip.csv is not what make_clip would write"
+    assert truth == draw_demo_clip.timeline(), "clip.csv is not what draw_demo_clip would write"
     assert truth[0][0] == 0
     assert all(before[1] == after[0] for before, after in itertools.pairwise(truth))
     assert {label for _, _, label in truth} == set(LABELS)
@@ -155,13 +155,13 @@ def test_the_clip_is_a_minute_of_h264_under_4_mb() -> None:
     with av.open(str(assets.clip_path())) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
-        assert float(stream.average_rate or 0) == make_clip.FPS
-        assert (stream.width, stream.height) == (make_clip.WIDTH, make_clip.HEIGHT)
+        assert float(stream.average_rate or 0) == draw_demo_clip.FPS
+        assert (stream.width, stream.height) == (draw_demo_clip.WIDTH, draw_demo_clip.HEIGHT)
         packets = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
         last = max(packets) * stream.time_base
     end = assets.truth()[-1][1]
     assert 50 <= end <= 70
-    assert abs(float(last) + 1 / make_clip.FPS - end) < 0.05
+    assert abs(float(last) + 1 / draw_demo_clip.FPS - end) < 0.05
 
 
 def test_opencv_reads_the_clip_and_finds_pictures_not_noise() -> None:

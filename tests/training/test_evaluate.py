@@ -17,10 +17,10 @@ from streamer.config import Config
 from streamer.demo.assets import clip_path, truth
 from streamer.errors import DatasetError, SourceOpenError
 from streamer.training import clip_scores, stream_scores
+from streamer.training.ground_truth import Segment, background_of, read_truth, write_truth
 from streamer.training.play_videos import watch
 from streamer.training.stream_scores import Counts, DetectedEvent, ScoredWindow, VideoResult
-from streamer.training.timeline import timeline
-from streamer.training.truth import Segment, background_of, read_truth, write_truth
+from streamer.training.timeline_svg import timeline
 from tests.helpers import checkpoints
 from tests.helpers.blinking_video import LABELS, Bright, blinking
 from tests.helpers.media import moving, write_clip

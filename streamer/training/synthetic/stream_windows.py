@@ -5,7 +5,7 @@ action has just begun, or is over, or another one has taken its place. A model t
 answers such windows by chance, and late. Here a window's label is what happens `MOMENT` seconds before its
 end, so a model that learns from them reports an action soon after it began, and its end soon after it ended.
 
-The camera is worse than in the streams that measure it (`untrimmed.idle`, `dataset.write_stream`): more
+The camera is worse than in the streams that measure it (`untrimmed_videos.idle`, `video_files.write_stream`): more
 noise, shaking and darkness, lamps that are switched, an exposure that hunts, any quality of compression.
 """
 
@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.training.synthetic import acts, motions, textures, untrimmed
-from streamer.training.synthetic.acts import Act
-from streamer.training.synthetic.dataset import CLIP_FPS, QUALITIES, encode
+from streamer.training.ground_truth import Segment
+from streamer.training.synthetic import action_plans, motions, textures, untrimmed_videos
+from streamer.training.synthetic.action_plans import Act
 from streamer.training.synthetic.motions import Clip, Rng, Sample, Track
-from streamer.training.truth import Segment
+from streamer.training.synthetic.video_files import CLIP_FPS, QUALITIES, encode
 
 MOMENT = 0.45  # seconds before a window's end of which its label speaks
 UNSURE = 0.12  # seconds; a change nearer to that moment than this teaches nothing
 SECONDS, STEP = 24.0, 0.4  # of one scene; between two windows of it
-EVERY = round(motions.INTERVAL * untrimmed.FPS)  # frames from one of a window to the next
+EVERY = round(motions.INTERVAL * untrimmed_videos.FPS)  # frames from one of a window to the next
 LEAST_IDLE = 5  # every so many scenes one in which nothing acts
 STILL_SHARE = 0.3  # of all windows, at most
 POOLS = {"train": 600, "validation": 240}  # pictures of a split
@@ -70,17 +70,19 @@ def windows(
     `record` makes of all its frames (N, H, W, 3) uint8 RGB what a model sees of them (compression, size).
     """
     pool = textures.make_pool(split, POOLS[split])
-    plan = [_rest(rng, seconds)] if idle else acts.plan(rng, seconds)
+    plan = [_rest(rng, seconds)] if idle else action_plans.plan(rng, seconds)
     cast = 1 + max(act.lead + act.members for act in plan)
-    scene = untrimmed.make_scene(rng, pool, cast, int(rng.integers(4) if rng.random() < 0.5 else 0))
+    scene = untrimmed_videos.make_scene(rng, pool, cast, int(rng.integers(4) if rng.random() < 0.5 else 0))
     troubled = idle or rng.random() < 0.35
     if troubled:
         scene = _trouble(rng, scene)
     light = _light(rng, seconds) if troubled else None
-    frames = np.stack(list(untrimmed.acted(rng, scene, plan, seconds, light)))
+    frames = np.stack(list(untrimmed_videos.acted(rng, scene, plan, seconds, light)))
     if record is not None:
         frames = record(frames)
-    yield from _cut(rng, frames, untrimmed.tracks(plan, seconds), acts.segments(plan, seconds), step)
+    yield from _cut(
+        rng, frames, untrimmed_videos.tracks(plan, seconds), action_plans.segments(plan, seconds), step
+    )
 
 
 def _cut(
@@ -88,7 +90,7 @@ def _cut(
 ) -> Iterator[Sample]:
     length, due = (motions.FRAMES - 1) * EVERY + 1, 0.0
     for last in range(length - 1, len(frames)):
-        end = last / untrimmed.FPS
+        end = last / untrimmed_videos.FPS
         if end < due:
             continue
         due = end + step * float(rng.uniform(0.7, 1.3))
@@ -111,17 +113,17 @@ def label_at(truth: Sequence[Segment], moment: float) -> str | None:
     """What happens then; None where it has just changed or is about to."""
     if any(abs(moment - edge) < UNSURE for segment in truth for edge in (segment.start, segment.end)):
         return None
-    return next((s.label for s in truth if s.start <= moment < s.end), acts.STILL)
+    return next((s.label for s in truth if s.start <= moment < s.end), action_plans.STILL)
 
 
 def _rest(rng: Rng, seconds: float) -> Act:
     """Nobody acts; mostly somebody stands there."""
     place = (float(rng.uniform(-0.3, 0.3)), float(rng.uniform(-0.25, 0.25)))
-    size = float(np.exp(rng.uniform(np.log(acts.SMALLEST), np.log(acts.LARGEST))))
-    return Act(acts.STILL, seconds, place, size, size, members=int(rng.random() < 0.75))
+    size = float(np.exp(rng.uniform(np.log(action_plans.SMALLEST), np.log(action_plans.LARGEST))))
+    return Act(action_plans.STILL, seconds, place, size, size, members=int(rng.random() < 0.75))
 
 
-def _trouble(rng: Rng, scene: untrimmed.Scene) -> untrimmed.Scene:
+def _trouble(rng: Rng, scene: untrimmed_videos.Scene) -> untrimmed_videos.Scene:
     return replace(
         scene,
         noise=float(rng.uniform(0, 14)),
@@ -138,7 +140,7 @@ def _light(rng: Rng, seconds: float) -> Callable[[float], float] | None:
     flicker = float(rng.uniform(0, 0.06)) if rng.random() < 0.4 else 0.0
     every = float(rng.uniform(1.0, 9.0))
     lamps = rng.uniform(0.5, 1.2, int(seconds / every) + 2) if rng.random() < 0.45 else np.ones(1)
-    blink = rng.standard_normal(round(seconds * untrimmed.FPS) + 2)
+    blink = rng.standard_normal(round(seconds * untrimmed_videos.FPS) + 2)
     fade = float(rng.uniform(0.05, 0.6))  # seconds that a lamp or a cloud takes
 
     def gain(time: float) -> float:
@@ -146,7 +148,7 @@ def _light(rng: Rng, seconds: float) -> Callable[[float], float] | None:
         before, after = lamps[max(int(now) - 1, 0) % len(lamps)], lamps[int(now) % len(lamps)]
         lamp = after + (before - after) * max(0.0, 1 - into / fade)
         wave = 1 + hunting * np.sin(2 * np.pi * pace * time + phase)
-        return float(lamp * wave * (1 + flicker * blink[round(time * untrimmed.FPS)]))
+        return float(lamp * wave * (1 + flicker * blink[round(time * untrimmed_videos.FPS)]))
 
     return gain
 

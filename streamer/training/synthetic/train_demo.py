@@ -7,7 +7,7 @@ First on clips that show one motion from end to end, from which motion is learnt
 with windows cut from streams (`stream_windows.py`), in which motions begin and end: what a live camera shows.
 
 Needs scikit-image for its photographs and PyAV (``pip install "streamer[demo]"``). Killed at any time it
-goes on with ``--resume``. OUT/best holds the best weights so far; ``bundle.py`` puts them into the package.
+goes on with ``--resume``. OUT/best holds the best weights so far; ``package_checkpoint.py`` puts them into the package.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from streamer.training.synthetic import live, motions, samples, stream_windows
+from streamer.training.synthetic import motions, samples, stream_windows, training_batches
 from streamer.training.synthetic import small_timesformer as model_module
 from streamer.training.synthetic.small_timesformer import to_pixels
 
@@ -74,7 +74,9 @@ class _Batches(IterableDataset[dict[str, Tensor]]):
         torch.set_num_threads(1)
         recipe = self.recipe
         if self.live:
-            yield from map(collate, live.batches(recipe.seed, self.first, recipe.batch, recipe.windows))
+            yield from map(
+                collate, training_batches.batches(recipe.seed, self.first, recipe.batch, recipe.windows)
+            )
         else:
             yield from map(collate, samples.batches(recipe.seed, self.first, recipe.batch, self._mix))
 
@@ -118,7 +120,7 @@ class Trainer:
         """The second part begins: its schedule, and windows among what chooses the best weights."""
         if not self.live:
             self.live, self.began, self.best = True, self.step, 0.0
-        self.validation[1:] = [collate(live.validation_set(self.recipe.checks))]
+        self.validation[1:] = [collate(training_batches.validation_set(self.recipe.checks))]
 
     @property
     def progress(self) -> float:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.errors import ConfigError, DatasetError
-from streamer.training.truth import VIDEO_SUFFIXES, background_of, check_labels, read_truth
+from streamer.training.ground_truth import VIDEO_SUFFIXES, background_of, check_labels, read_truth
 
 if TYPE_CHECKING:
     from streamer.config import Config
     from streamer.recognition.recognizer import Recognizer
-    from streamer.training.truth import Segment
+    from streamer.training.ground_truth import Segment
     from streamer.types import ModelSpec
 
 _OPTIONS = (
@@ -184,7 +184,7 @@ def _streams(
 ) -> dict[str, Any]:
     from streamer.training.play_videos import watch_all
     from streamer.training.stream_scores import measure_streams
-    from streamer.training.timeline import timeline
+    from streamer.training.timeline_svg import timeline
 
     watched = watch_all([video for video, _ in truths], config, recognizer, say)
     pairs = [(seen, segments) for seen, (_, segments) in zip(watched, truths, strict=True)]
@@ -203,7 +203,7 @@ def _idle(
 ) -> dict[str, Any]:
     from streamer.training.play_videos import watch_all
     from streamer.training.stream_scores import measure_idle
-    from streamer.training.timeline import timeline
+    from streamer.training.timeline_svg import timeline
 
     watched = watch_all(videos, config, recognizer, say)
     if out is not None:

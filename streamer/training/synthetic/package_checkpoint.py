@@ -1,6 +1,6 @@
 """Puts a training run's best weights into the package.
 
-    python -m streamer.training.synthetic.bundle runs/demo [FOLDER]
+    python -m streamer.training.synthetic.package_checkpoint runs/demo [FOLDER]
 
 
 Copies the checkpoint, measures it on clips that neither training nor the choice of weights has seen and on
@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from streamer.demo import assets
-from streamer.training.synthetic import live, motions, samples, stream_windows, train_demo
+from streamer.training.synthetic import motions, samples, stream_windows, train_demo, training_batches
 
 FILES = ("config.json", "model.safetensors", "preprocessor_config.json", "training.json")
 CHECK_SEED = 77  # validation clips of training use seed 0
@@ -45,14 +45,14 @@ or actions beyond these motions: for those, use a Kinetics checkpoint.
 
 From scratch, on drawn clips: pieces of photographs and procedural textures moving over others, with
 sensor noise, changing light, a shaking camera, compression, bystanders and processions
-(`streamer/demo/samples.py`); then on those mixed with windows of drawn streams, labelled by what happens
-{lag} s before their end (`streamer/demo/windows.py`), which is what live recognition sees. {steps} steps of
+(`streamer/training/synthetic/samples.py`); then on those mixed with windows of drawn streams, labelled by what happens
+{lag} s before their end (`streamer/training/synthetic/stream_windows.py`), which is what live recognition sees. {steps} steps of
 {batch}, {minutes} minutes on a CPU shared with other work. `LICENCES.md` one folder up names every
 photograph. To repeat it:
 
     pip install "streamer[demo]"
     python -m streamer.training.synthetic.train_demo --out runs/demo --minutes {budget} --live-minutes {live}
-    python -m streamer.training.synthetic.bundle runs/demo
+    python -m streamer.training.synthetic.package_checkpoint runs/demo
 
 The schedule follows the clock, so another machine gives other weights of about the same quality.
 
@@ -121,7 +121,7 @@ def measure(folder: Path, count: int = 960) -> dict[str, Any]:
     numbers = {"fresh": validation, "matrix": matrix, "count": count, "parameters": parameters}
     numbers |= {"rows": len(rows), "in_rows": in_rows}
     numbers["windows"], _ = train_demo.evaluate(
-        model, train_demo.collate(live.validation_set(count, CHECK_SEED))
+        model, train_demo.collate(training_batches.validation_set(count, CHECK_SEED))
     )
     return {**numbers, "clip": right, "clip_matrix": clip_matrix, "inside": len(windows)}
 

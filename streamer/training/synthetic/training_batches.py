@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.training.synthetic import motions, samples, textures
-from streamer.training.synthetic.dataset import CLIP_FPS, CLIP_SIZE
 from streamer.training.synthetic.motions import Rng, Sample
 from streamer.training.synthetic.stream_windows import compressed, windows
-from streamer.training.synthetic.untrimmed import FPS
+from streamer.training.synthetic.untrimmed_videos import FPS
+from streamer.training.synthetic.video_files import CLIP_FPS, CLIP_SIZE
 
 BLOCK, SCENES = 24, 8  # batches that share so many scenes
 IDLE_SCENES = 3  # of them, with nothing that acts

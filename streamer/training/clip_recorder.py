@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.errors import ConfigError, DatasetError, SourceOpenError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.training.evaluate import make_folder, say
+from streamer.training.evaluation import make_folder, say
 
 if TYPE_CHECKING:
     from streamer.types import CameraStatus, Frame

@@ -149,7 +149,7 @@ def _card(
 
 
 def _background(recipe: Recipe, labels: list[str]) -> tuple[str, ...]:
-    from streamer.training.truth import background_of
+    from streamer.training.ground_truth import background_of
 
     return background_of(labels, recipe.background)
 

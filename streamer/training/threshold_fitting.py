@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.errors import ConfigError, DatasetError
-from streamer.training.evaluate import add_model_options, configuration, save_text, say, videos_of
+from streamer.training.evaluation import add_model_options, configuration, save_text, say, videos_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     config = configuration(args)
     videos = [video for path in args.videos for video in videos_of(Path(path).expanduser(), "calibrate")]
     from streamer.recognition.recognizer import load_recognizer
+    from streamer.training.ground_truth import background_of
     from streamer.training.play_videos import watch_all
     from streamer.training.recipe import own_background
-    from streamer.training.truth import background_of
 
     recognizer = load_recognizer(config.model)
     try:

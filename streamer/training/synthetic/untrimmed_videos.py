@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.training.synthetic import motions
-from streamer.training.synthetic.acts import STEPS, Act
+from streamer.training.synthetic.action_plans import STEPS, Act
 from streamer.training.synthetic.motions import Clip, Rng, Track
 
 HEIGHT, WIDTH, FPS = 128, 128, 15

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.errors import ConfigError, DatasetError, ModelLoadError
-from streamer.training.evaluate import make_folder, say
+from streamer.training.evaluation import make_folder, say
 from streamer.training.recipe import METRICS, Recipe
 
 if TYPE_CHECKING:
@@ -256,10 +256,10 @@ def _fit(
 
     from streamer.training.clip_sampling import ClipDataset, ClipSettings
     from streamer.training.clips import Augmentation, names_a_side
-    from streamer.training.outcome import finish
+    from streamer.training.ground_truth import background_of
+    from streamer.training.run_results import finish
     from streamer.training.starting_checkpoint import copy_processor, load_model
     from streamer.training.trainer import ProgressReporter, last_checkpoint, make_trainer
-    from streamer.training.truth import background_of
 
     labels = tuple(sorted({timed_clip.clip.label for timed_clip in timed_clips["train"]}))
     flip = recipe.flip == "on" or (recipe.flip == "auto" and not names_a_side(labels))

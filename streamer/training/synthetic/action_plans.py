@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from streamer.training.ground_truth import Segment
 from streamer.training.synthetic import motions
 from streamer.training.synthetic.motions import LABELS, Rng
-from streamer.training.truth import Segment
 
 STILL = LABELS[motions.STILL]
 STEPS = {"moving left": (-1, 0), "moving right": (1, 0), "moving up": (0, -1), "moving down": (0, 1)}

@@ -87,7 +87,7 @@ def _write(out: Path, args: argparse.Namespace) -> None:
     for number, seconds in enumerate(_parts(60 * args.minutes, 120.0)):
         write_stream(out / "streams", number, seconds, args.seed)
         _say(f"streams: {number + 1} written")
-    from streamer.training.synthetic.untrimmed import IDLE_KINDS
+    from streamer.training.synthetic.untrimmed_videos import IDLE_KINDS
 
     each = 60 * args.idle_minutes / len(IDLE_KINDS)
     for number, kind in enumerate(IDLE_KINDS if each > 0 else ()):
@@ -118,18 +118,23 @@ def write_stream(folder: Path, number: int, seconds: float, seed: int) -> Path:
     """One untrimmed video with its truth beside it; returns the video. Raises OSError."""
     import numpy as np
 
-    from streamer.training.synthetic import acts, textures, untrimmed
-    from streamer.training.truth import write_truth
+    from streamer.training.ground_truth import write_truth
+    from streamer.training.synthetic import action_plans, textures, untrimmed_videos
 
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng([textures.SEEDS[untrimmed.SPLIT], seed, 22, number])
-    plan = acts.plan(rng, seconds)
+    rng = np.random.default_rng([textures.SEEDS[untrimmed_videos.SPLIT], seed, 22, number])
+    plan = action_plans.plan(rng, seconds)
     members = 1 + max(act.lead + act.members for act in plan)
-    pool = textures.make_pool(untrimmed.SPLIT, untrimmed.PICTURES)
-    scene = untrimmed.make_scene(rng, pool, members, int(rng.random() < 0.3))
+    pool = textures.make_pool(untrimmed_videos.SPLIT, untrimmed_videos.PICTURES)
+    scene = untrimmed_videos.make_scene(rng, pool, members, int(rng.random() < 0.3))
     video = folder / f"stream-{number:02d}.mp4"
-    encode(video, untrimmed.acted(rng, scene, plan, seconds), untrimmed.FPS, int(rng.integers(*QUALITIES)))
-    write_truth(video.with_suffix(".csv"), acts.segments(plan, seconds))
+    encode(
+        video,
+        untrimmed_videos.acted(rng, scene, plan, seconds),
+        untrimmed_videos.FPS,
+        int(rng.integers(*QUALITIES)),
+    )
+    write_truth(video.with_suffix(".csv"), action_plans.segments(plan, seconds))
     return video
 
 
@@ -137,15 +142,15 @@ def write_idle(folder: Path, number: int, kind: str, seconds: float, seed: int) 
     """One video in which nothing acts; returns it. Raises OSError."""
     import numpy as np
 
-    from streamer.training.synthetic import textures, untrimmed
+    from streamer.training.synthetic import textures, untrimmed_videos
 
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng([textures.SEEDS[untrimmed.SPLIT], seed, 33, number])
-    pool = textures.make_pool(untrimmed.SPLIT, untrimmed.PICTURES)
-    scene = untrimmed.make_scene(rng, pool, 1, 3 if kind == "clutter" else 0)
+    rng = np.random.default_rng([textures.SEEDS[untrimmed_videos.SPLIT], seed, 33, number])
+    pool = textures.make_pool(untrimmed_videos.SPLIT, untrimmed_videos.PICTURES)
+    scene = untrimmed_videos.make_scene(rng, pool, 1, 3 if kind == "clutter" else 0)
     video = folder / f"{kind}.mp4"
-    frames = untrimmed.idle(rng, untrimmed.trouble(scene, kind), kind, seconds)
-    encode(video, frames, untrimmed.FPS, 40 if kind == "compression" else 26)
+    frames = untrimmed_videos.idle(rng, untrimmed_videos.trouble(scene, kind), kind, seconds)
+    encode(video, frames, untrimmed_videos.FPS, 40 if kind == "compression" else 26)
     return video
 
 

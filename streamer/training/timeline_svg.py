@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from streamer.training.ground_truth import Segment
 from streamer.training.stream_scores import DetectedEvent, VideoResult
-from streamer.training.truth import Segment
 
 LEFT, RIGHT, TOP, BOTTOM, LANE, GAP = 150, 20, 54, 34, 44, 10  # pixels
 SCALE, NARROWEST, WIDEST = 10.0, 800.0, 12_000.0  # pixels a second, pixels
