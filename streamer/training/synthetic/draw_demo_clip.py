@@ -1,4 +1,6 @@
-"""Makes the bundled clip and its ground truth: ``python -m streamer.training.synthetic.draw_demo_clip [FOLDER]``.
+"""Makes the bundled clip and its ground truth:
+
+    python -m streamer.training.synthetic.draw_demo_clip [FOLDER]
 
 Two scenes of a minute in all, cut from photographs with free licences (see LICENCES.md) of which the bundled
 checkpoint has seen none: an object stands, waves, comes near, goes away, leaves, and others pass through.

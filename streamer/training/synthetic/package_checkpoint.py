@@ -45,9 +45,11 @@ or actions beyond these motions: for those, use a Kinetics checkpoint.
 
 From scratch, on drawn clips: pieces of photographs and procedural textures moving over others, with
 sensor noise, changing light, a shaking camera, compression, bystanders and processions
-(`streamer/training/synthetic/samples.py`); then on those mixed with windows of drawn streams, labelled by what happens
-{lag} s before their end (`streamer/training/synthetic/stream_windows.py`), which is what live recognition sees. {steps} steps of
-{batch}, {minutes} minutes on a CPU shared with other work. `LICENCES.md` one folder up names every
+(`streamer/training/synthetic/samples.py`); then on those mixed with windows of drawn
+streams, labelled by what happens {lag} s before their end
+(`streamer/training/synthetic/stream_windows.py`), which is what live recognition sees. {steps} steps
+of {batch}, {minutes} minutes on a CPU shared with other work.
+`LICENCES.md` one folder up names every
 photograph. To repeat it:
 
     pip install "streamer[demo]"

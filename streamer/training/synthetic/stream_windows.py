@@ -5,8 +5,8 @@ action has just begun, or is over, or another one has taken its place. A model t
 answers such windows by chance, and late. Here a window's label is what happens `MOMENT` seconds before its
 end, so a model that learns from them reports an action soon after it began, and its end soon after it ended.
 
-The camera is worse than in the streams that measure it (`untrimmed_videos.idle`, `video_files.write_stream`): more
-noise, shaking and darkness, lamps that are switched, an exposure that hunts, any quality of compression.
+The camera is worse than in the streams that measure it (`untrimmed_videos.idle`, `video_files.write_stream`):
+more noise, shaking and darkness, lamps that are switched, an exposure that hunts, any quality of compression.
 """
 
 from __future__ import annotations
