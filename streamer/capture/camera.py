@@ -20,9 +20,9 @@ from streamer.capture.intake import Image, Intake
 from streamer.capture.picture_check import PictureCheck
 from streamer.capture.playing import Session
 from streamer.capture.reader import Reader
-from streamer.capture.timing import Backoff
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceError, SourceLostError, SourceOpenError
+from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import CameraState, CameraStatus, Frame
 

@@ -1,8 +1,7 @@
-"""When a frame belongs where: media time of files, which frames to keep, measured rates, back-off."""
+"""When a frame belongs where: media time of files, which frames to keep, measured rates."""
 
 from __future__ import annotations
 
-import random
 from collections import deque
 
 _DEFAULT_STEP = 1 / 25
@@ -131,23 +130,3 @@ class RateMeter:
         if len(self._times) < 2 or self._times[-1] <= self._times[0]:
             return None
         return (len(self._times) - 1) / (self._times[-1] - self._times[0])
-
-
-class Backoff:
-    """Growing waits between attempts, with jitter so that cameras do not come back in step."""
-
-    def __init__(self, least: float, most: float, rng: random.Random | None = None) -> None:
-        self._least = least
-        self._most = max(least, most)
-        self._failures = 0
-        self._rng = rng or random.Random()
-
-    def reset(self) -> None:
-        """The camera was healthy for a while."""
-        self._failures = 0
-
-    def next(self, slow: bool = False) -> float:
-        """Seconds to wait now. `slow`: no retry can mend it, so the longest wait is used."""
-        wait = self._most if slow else min(self._most, self._least * 2.0 ** min(self._failures, 60))
-        self._failures += 1
-        return max(self._least, wait * self._rng.uniform(0.75, 1.0))

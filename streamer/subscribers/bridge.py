@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import re
 import stat
 import sys
@@ -105,23 +104,6 @@ class Teller:
         if self._reason:
             self._tell(self._again)
         self._reason = ""
-
-
-class Backoff:
-    """Seconds to wait, doubling from `first` to `longest`, each shortened by chance by up to a half so that
-    many senders do not come back together.
-    """
-
-    def __init__(self, first: float, longest: float, draw: Callable[[], float] = random.random) -> None:
-        self._first, self._longest, self._draw, self._times = first, longest, draw, 0
-
-    def next(self) -> float:
-        whole = min(self._longest, self._first * 2.0 ** min(self._times, 60))
-        self._times += 1
-        return whole * (1 - 0.5 * self._draw())
-
-    def reset(self) -> None:
-        self._times = 0
 
 
 def key_of(message: EventMessage) -> str:

@@ -24,7 +24,7 @@ from streamer.capture.address import Kind
 from streamer.capture.camera import MOST_ABANDONED
 from streamer.capture.picture_check import PictureCheck
 from streamer.capture.region import Region
-from streamer.capture.timing import Backoff, LateFrames, RateChoice, RateMeter
+from streamer.capture.timing import LateFrames, RateChoice, RateMeter
 from streamer.config import CaptureConfig, Pace
 from streamer.testing import FakeClock
 from streamer.types import CameraState
@@ -338,18 +338,6 @@ def test_a_camera_gives_its_region_only(tmp_path: Path) -> None:
     image = seen.camera.newest_image()
     assert image is not None
     assert image.shape == (240, 320, 3), "the preview is whole"
-
-
-def test_back_off_grows_jitters_and_is_reset() -> None:
-    backoff = Backoff(1.0, 30.0, random.Random(1))
-    waits = [backoff.next() for _ in range(8)]
-    assert all(1.0 <= wait <= 30.0 for wait in waits)
-    assert waits[4] > waits[2] > waits[1]
-    assert waits[-1] >= 22.0
-    assert len({round(wait, 6) for wait in waits[1:]}) == 7
-    backoff.reset()
-    assert backoff.next() == 1.0
-    assert backoff.next(slow=True) >= 22.0
 
 
 @pytest.mark.parametrize("fps", [1, 7, 12.5, 15, 24, 25, 30, 60])

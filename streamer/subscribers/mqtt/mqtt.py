@@ -23,6 +23,7 @@ from streamer.subscribers.mqtt.camera_topics import Cameras
 from streamer.subscribers.mqtt.discovery import OFFLINE, ONLINE, Layout
 from streamer.subscribers.mqtt.topic_names import check_prefix
 from streamer.subscribers.state_file import Place, default_file
+from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 HEALTHY = 10.0  # seconds a connection must have lived for the next wait to be short again
@@ -140,7 +141,7 @@ class Mqtt:
     ) -> None:
         self._settings, self._clock, self._tell = settings, clock, tell
         self._stop = threading.Event()
-        self._backoff = bridge.Backoff(1.0, 30.0)
+        self._backoff = Backoff(1.0, 30.0)
         self._broker = bridge.Teller(tell, f"broker {settings.address} is there again")
         self._source = bridge.Teller(tell, f"{settings.endpoint} is there again")
         self._asked = "", 0.0  # the session whose snapshot was asked for, and when

@@ -22,6 +22,7 @@ from streamer.subscribers import bridge
 from streamer.subscribers.state_file import Place, default_file
 from streamer.subscribers.webhook import signing
 from streamer.subscribers.webhook.http_client import Answer, Poster, PostError, Target, parse_target
+from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 GONE = 5  # exit code: the receiver answered 410
@@ -161,7 +162,7 @@ class Webhook:
         self._settings, self._clock, self._tell = settings, clock, tell
         self._stop = threading.Event()
         self._poster = Poster(settings.target, settings.timeout, settings.context)
-        self._backoff = bridge.Backoff(min(1.0, settings.max_wait), settings.max_wait)
+        self._backoff = Backoff(min(1.0, settings.max_wait), settings.max_wait)
         self._delivery = bridge.Teller(tell, "deliveries work again")
         self._source = bridge.Teller(tell, f"{settings.endpoint} is there again")
 
