@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
@@ -14,6 +13,7 @@ from streamer.config import RecordingConfig
 from streamer.errors import BusError, ConfigError
 from streamer.recording import files, retention
 from streamer.recording.h264_encoder import EncodedClip, write_clip
+from streamer.system.atomic_files import replacing
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.file_lock import FileLock
 
@@ -156,13 +156,11 @@ class DiskWriter:
         part = path.with_name(f".{path.name}{files.PART}")
         try:
             retention.make_folders(self._folder, path)
-            self._writer(part, job)
-            size = part.stat().st_size
-            os.replace(part, path)
+            with replacing(path, part):
+                self._writer(part, job)
+                size = part.stat().st_size
         except (OSError, ValueError, ConfigError) as error:
             self.counts["lost"] += 1
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
             if not self._failing:
                 self._failing = True
                 why = (error.strerror if isinstance(error, OSError) else None) or error

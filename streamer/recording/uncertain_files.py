@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.errors import DatasetError
 from streamer.recording.files import safe_name
+from streamer.system.atomic_files import replacing, write_atomically
 from streamer.training.dataset_layout import LABELS_FILE
 from streamer.training.ground_truth import read_rows
 
@@ -85,13 +87,9 @@ class UncertainFolder:
             self.path / safe_name(selected.window.camera) / f"{when:%Y-%m-%d}", when, selected.reason
         )
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.stem}.part.mp4")
-        try:
+        with replacing(file) as part:
             write_window(part, selected.window)
             size = part.stat().st_size
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
         try:
             self._append(columns, _row(file.relative_to(self.path), when, selected))
         except OSError:  # a clip that no row names would never be looked at
@@ -139,14 +137,11 @@ class UncertainFolder:
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         columns = list(dict.fromkeys([*COLUMNS, *(key for row in rows for key in row)]))
-        part = self._table.with_name(f".{self._table.name}.part")
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._table)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self._table, text.getvalue(), durable=True)
 
 
 def _row(path: Path, when: datetime, selected: SelectedWindow) -> dict[str, str]:

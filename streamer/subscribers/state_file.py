@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from streamer.bus.since import Since, check_since
 from streamer.errors import BusError
+from streamer.system.atomic_files import write_atomically
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.file_lock import FileLock
 from streamer.system.user_folders import state_folder
@@ -117,15 +117,9 @@ class Place:
             self._on_problem(f"{self.path} is written again")
 
     def _write(self) -> None:
-        beside = Path(f"{self.path}.new")
         value = {"v": VERSION, "since": self.since, "extra": self.extra}
-        with open(
-            os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-        ) as file:
-            json.dump(value, file)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut may leave an empty file under the name
-        os.replace(beside, self.path)
+        # durable: or a power cut may leave an empty file under the name
+        write_atomically(self.path, json.dumps(value), mode=0o600, durable=True)
         self._dirty, self._due_at = False, self._clock.monotonic() + EVERY
 
     def close(self) -> None:

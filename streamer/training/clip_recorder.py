@@ -9,7 +9,6 @@ With --uncertain it is `streamer run` that saves what its model is not sure of (
 from __future__ import annotations
 
 import argparse
-import contextlib
 import queue
 import sys
 import threading
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.errors import ConfigError, DatasetError, SourceOpenError
+from streamer.system.atomic_files import replacing
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.training.evaluation import make_folder, say
 
@@ -228,21 +228,18 @@ class Recorder:
             DatasetError: it cannot be written, or the package `av` is missing.
         """
         self._lost.clear()
-        part = path.with_name(f".{path.stem}.part.mp4")
         self._wanted.set()
         try:
-            complete = _encode(part, self._during(seconds))
-            if complete and not self._lost.is_set():
-                part.replace(path)
-                return None
+            with replacing(path) as part:
+                if _encode(part, self._during(seconds)) and not self._lost.is_set():
+                    return None
+                part.unlink(missing_ok=True)
         except ModuleNotFoundError as error:
             raise DatasetError('recording needs PyAV: pip install "streamer[video]"') from error
         except OSError as error:
             raise DatasetError(f"{path} cannot be written: {error.strerror or error}") from error
         finally:
             self._wanted.clear()
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
             while not self._frames.empty():
                 self._frames.get_nowait()
         return "frames were lost; the machine is too slow" if self._lost.is_set() else "the camera broke off"

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +21,7 @@ from torch import Tensor
 from streamer.errors import ConfigError, ModelError, ModelLoadError
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
 from streamer.recognition.engines.cache import weights_hash
+from streamer.system.atomic_files import write_atomically
 from streamer.system.user_folders import cache_folder
 
 log = logging.getLogger(__name__)
@@ -152,14 +150,7 @@ class TextEncoder:
 
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=self._file.parent, prefix=".partial-")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(save(dict(self._known)))
-                Path(partial).replace(self._file)  # whole or not at all
-            except BaseException:
-                Path(partial).unlink(missing_ok=True)
-                raise
+            write_atomically(self._file, save(dict(self._known)))
         except OSError as error:
             log.warning("the text embeddings could not be kept for the next start: %s", error)
 

@@ -7,7 +7,6 @@ has, so that a program that was killed at any moment accounts for every event, o
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ from typing import Any, TextIO
 from streamer.bus.since import Position, check_since
 from streamer.errors import BusError, SpeechError
 from streamer.subscribers.narration.policy import Utterance
+from streamer.system.atomic_files import write_atomically
 from streamer.system.clock import Clock
+from streamer.system.private_files import private_folder
 
 MOST_KEPT = 200  # sentences and open events in the state file
 STATE_KIND = "streamer speak"
@@ -151,10 +152,8 @@ class State:
 
     def _save(self, path: Path) -> None:
         data = {"kind": STATE_KIND, "position": self.position, "said": self.said, "known": list(self.known)}
-        part = path.with_name(f".{path.name}.part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(data, ensure_ascii=False), "utf-8")
-            os.replace(part, path)
+            private_folder(path.parent)
+            write_atomically(path, json.dumps(data, ensure_ascii=False), mode=0o600)
         except OSError as error:
             raise SpeechError(f"{path}: cannot be written: {error.strerror or error}") from error

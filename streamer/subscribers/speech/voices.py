@@ -32,6 +32,7 @@ from typing import Protocol
 
 from streamer.errors import SpeechError
 from streamer.subscribers.narration.settings import Settings
+from streamer.system.atomic_files import replacing
 
 LONGEST = 60.0  # seconds that one utterance may take
 TRIAL, TRIAL_LONGEST = "streamer", 8.0  # what is said at the start, and the seconds it may take
@@ -172,17 +173,14 @@ def write(
     """
     if not voice.writes_files:
         raise SpeechError(f"{voice.name} cannot write files; take --engine espeak-ng or pyttsx3")
-    part = file.with_name(f".{file.name}{PART}")
     try:
-        if not _run(voice, text, part, cancel, longest):
-            return None
-        seconds = _seconds(voice, part)
-        os.replace(part, file)
-        return seconds
+        with replacing(file, file.with_name(f".{file.name}{PART}")) as part:
+            if not _run(voice, text, part, cancel, longest):
+                part.unlink(missing_ok=True)
+                return None
+            return _seconds(voice, part)
     except OSError as error:
         raise SpeechError(f"{file}: cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _seconds(voice: Voice, file: Path) -> float:

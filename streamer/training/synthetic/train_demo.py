@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from streamer.system.atomic_files import replacing
 from streamer.training.synthetic import motions, samples, stream_windows, training_batches
 from streamer.training.synthetic import small_timesformer as model_module
 from streamer.training.synthetic.small_timesformer import to_pixels
@@ -171,10 +172,9 @@ class Trainer:
     def save(self) -> None:
         """Writes everything needed to go on, atomically."""
         self.recipe.out.mkdir(parents=True, exist_ok=True)
-        part = self.recipe.out / "state.part"
         state = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        torch.save({**state, **{name: getattr(self, name) for name in _PLAIN}}, part)
-        part.replace(self.recipe.out / "state.pt")
+        with replacing(self.recipe.out / "state.pt") as part:
+            torch.save({**state, **{name: getattr(self, name) for name in _PLAIN}}, part)
 
     def load(self) -> None:
         """Goes on from ``save``. Raises FileNotFoundError when there is nothing to go on from."""

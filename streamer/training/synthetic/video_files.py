@@ -13,13 +13,13 @@ options give the same pictures.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.errors import ConfigError, DatasetError
+from streamer.system.atomic_files import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,22 +158,16 @@ def encode(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int, crf: int) 
     """H.264 of RGB frames (H, W, 3) uint8, even sizes; no half-written file stays. Raises OSError."""
     import av
 
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        with av.open(str(part), "w") as container:
-            stream: Any = container.add_stream("libx264", rate=fps)
-            stream.options = {"crf": str(crf), "preset": "veryfast"}
-            stream.codec_context.thread_count = 1
-            for number, image in enumerate(frames):
-                if not number:
-                    stream.height, stream.width = image.shape[:2]
-                    stream.pix_fmt = "yuv420p"
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode())
-        part.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    with replacing(path) as part, av.open(str(part), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=fps)
+        stream.options = {"crf": str(crf), "preset": "veryfast"}
+        stream.codec_context.thread_count = 1
+        for number, image in enumerate(frames):
+            if not number:
+                stream.height, stream.width = image.shape[:2]
+                stream.pix_fmt = "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def _parts(whole: float, longest: float) -> Iterator[float]:
