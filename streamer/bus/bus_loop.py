@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import zmq
@@ -25,6 +25,7 @@ from streamer.bus.sockets import LINGER, Sockets
 from streamer.config import BusConfig, JournalConfig
 from streamer.errors import BusError
 from streamer.system.clock import Clock
+from streamer.types import PublisherState
 
 REPEAT = 5.0  # seconds between two repetitions of a camera's unchanged status
 LOOK = 0.25  # seconds after which the clock is looked at again, at the latest
@@ -48,27 +49,14 @@ class Setup:
     on_problem: Callable[[str], None]
 
 
-@dataclass(slots=True)
-class Facts:
-    """What other threads may read (each value is replaced whole)."""
-
-    session: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    endpoint: str = ""
-    requests_endpoint: str | None = None
-    subscribers: int = 0
-    refused: int = 0
-    last_event_seq: int = 0
-    journal_durable: bool = False
-    turned: float = 0.0  # monotonic seconds of the last look at what there is to do
-    error: BaseException | None = None
-
-
 class BusThread:
     """One run of the bus. `start` returns when everything is bound, or raises BusError."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup, self._clock, self._outbox = setup, setup.clock, setup.outbox
-        self.facts = Facts()
+        self._session = uuid.uuid4().hex[:12]
+        self._failure: BaseException | None = None
+        self._state = PublisherState(self._session, wants_durable=setup.journal.path != "")
         self._ready, self._closing, self._never = threading.Event(), threading.Event(), threading.Event()
         self._seqs = dict.fromkeys((kind for kind in wire.KINDS if kind != "event"), 0)
         self._present = Present()
@@ -81,9 +69,15 @@ class BusThread:
         self._thread.start()
         if not self._ready.wait(START):
             raise BusError(f"the bus did not start within {START:g} s; does journal.path's disk answer?")
-        if self.facts.error is not None:
+        if self._failure is not None:
             self._thread.join(2.0)
-            raise self.facts.error
+            raise self._failure
+
+    def state(self) -> PublisherState:
+        """How it is now; any thread."""
+        state, outbox = self._state, self._outbox
+        last_loop = state.last_loop if self._thread.is_alive() else None
+        return replace(state, last_loop=last_loop, waiting=len(outbox), dropped=outbox.dropped)
 
     def close(self, timeout: float) -> bool:
         """Send what waits and end; False where the thread is still busy after `timeout` seconds."""
@@ -94,11 +88,6 @@ class BusThread:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    @property
-    def alive(self) -> bool:
-        """False once it has ended, for whatever reason."""
-        return self._thread.is_alive()
-
     # ---- the thread
 
     def _main(self) -> None:
@@ -106,7 +95,7 @@ class BusThread:
             try:
                 self._open(stack)
             except Exception as error:  # noqa: BLE001 - a thread's top: `start` raises it where it was called
-                self.facts.error = error
+                self._failure = error
                 self._ready.set()
                 return
             self._ready.set()
@@ -126,30 +115,28 @@ class BusThread:
         self._outbox.release()
 
     def _open(self, stack: contextlib.ExitStack) -> None:
-        setup, facts = self._setup, self.facts
+        setup = self._setup
         context: zmq.Context[Any] = zmq.Context()
         stack.callback(context.destroy, LINGER)
         self._poller = zmq.Poller()
         self._poller.register(self._outbox.wake, zmq.POLLIN)
         self._sockets = Sockets(context, self._poller, setup.config, self._clock, setup.on_problem)
-        facts.endpoint, facts.requests_endpoint = self._sockets.endpoint, self._sockets.requests_endpoint
-        self._journal = Journal(setup.journal, facts.session, clock=self._clock, on_problem=setup.on_problem)
+        self._journal = Journal(setup.journal, self._session, clock=self._clock, on_problem=setup.on_problem)
         stack.callback(self._journal.close)
         self._requests = Requests(
-            facts.session, self._present, self._journal, self._clock, setup.handlers, setup.on_problem
+            self._session, self._present, self._journal, self._clock, setup.handlers, setup.on_problem
         )
         self._started_at = round(self._clock.wall(), 6)
         now = self._clock.monotonic()
         self._beat_at, self._repeat_at, self._beaten_at = now, now + REPEAT, now - WELCOME
         self._send_all([Item(0, body) for body in self._journal.take_open()])
-        facts.journal_durable = self._journal.durable
-        facts.turned = self._clock.monotonic()
+        self._look_at_itself()
 
     def _round(self) -> None:
-        self.facts.turned = self._clock.monotonic()
         self._outbox.answer()
         self._send_all(self._outbox.take(self._burst))
         busy = self._timers()
+        self._look_at_itself()
         if busy or len(self._outbox):
             wait = 1  # lets ZeroMQ's own thread empty its queues: a burst must not look like a slow reader
         else:
@@ -157,7 +144,19 @@ class BusThread:
             wait = int(max(0.0, min(due, LOOK)) * 1000) + 1
         if self._sockets.serve(dict(self._poller.poll(wait)), self._requests):
             self._beat_at = min(self._beat_at, self._beaten_at + WELCOME)
-        self.facts.subscribers, self.facts.refused = self._sockets.subscribers, self._sockets.refused
+
+    def _look_at_itself(self) -> None:
+        """Bring up to date what other threads may know."""
+        self._state = replace(
+            self._state,
+            endpoint=self._sockets.endpoint,
+            requests_endpoint=self._sockets.requests_endpoint,
+            subscribers=self._sockets.subscribers,
+            refused=self._sockets.refused,
+            last_event_seq=self._journal.last,
+            durable=self._journal.durable,
+            last_loop=self._clock.monotonic(),
+        )
 
     def _timers(self) -> bool:
         """What is due; True where the history has more to tidy up."""
@@ -167,9 +166,7 @@ class BusThread:
             self._send_all([Item(0, status=status) for status in self._outbox.statuses().values()])
         if now >= self._beat_at:
             self._beat()
-        busy = self._journal.tidy()
-        self.facts.journal_durable = self._journal.durable
-        return busy
+        return self._journal.tidy()
 
     # ---- sending
 
@@ -179,7 +176,7 @@ class BusThread:
         cameras = {name: str(status.state) for name, status in self._outbox.statuses().items()}
         extra = {
             "journal": self._journal.id,
-            "requests": self.facts.requests_endpoint,
+            "requests": self._sockets.requests_endpoint,
             "started_at": self._started_at,
         }
         self._send(self._numbered(wire.heartbeat_body(self._journal.last, cameras, extra)))
@@ -187,7 +184,6 @@ class BusThread:
     def _send_all(self, items: Sequence[Item]) -> None:
         """Send items in order; their events enter the history together before the first of them leaves."""
         events = iter(self._journal.append([i.body for i in items if i.body and i.body["type"] == "event"]))
-        self.facts.last_event_seq = self._journal.last
         for item in items:
             if item.status is not None:
                 sent = self._numbered(wire.status_body(item.status, self._clock.monotonic()))
@@ -208,7 +204,7 @@ class BusThread:
     def _numbered(self, body: wire.Body) -> Sent:
         kind = body["type"]
         self._seqs[kind] += 1
-        message = wire.stamp(body, self.facts.session, self._seqs[kind], self._clock.wall())
+        message = wire.stamp(body, self._session, self._seqs[kind], self._clock.wall())
         return message, wire.encode(message)
 
     def _send(self, sent: Sent) -> None:
@@ -234,6 +230,7 @@ class BusThread:
                 if len(self._outbox):
                     self._never.wait(0.001)  # see _round
             self._beat()
+            self._look_at_itself()
         except Exception as error:  # noqa: BLE001 - a thread's top
             self._setup.on_problem(f"the bus failed at its end: {type(error).__name__}: {error}")
         for sink in self._setup.sinks:

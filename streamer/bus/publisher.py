@@ -12,7 +12,7 @@ from streamer.bus.sinks import Sink, SinkThread
 from streamer.config import BusConfig, JournalConfig
 from streamer.errors import BusError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import CameraStatus, Event, LabelScore, Prediction
+from streamer.types import CameraStatus, Event, LabelScore, Prediction, PublisherState
 
 if TYPE_CHECKING:
     from streamer.bus.bus_loop import BusThread
@@ -131,52 +131,16 @@ class Publisher:
 
     # ---- what can be known of it
 
-    @property
-    def session(self) -> str:
-        """Identifies this run in every message."""
-        return "" if self._thread is None else self._thread.facts.session
+    def state(self) -> PublisherState:
+        """How it is at this moment; any thread."""
+        return PublisherState() if self._thread is None else self._thread.state()
 
     @property
     def endpoint(self) -> str:
         """Where messages are published, with the real port; "" without a bus."""
-        return "" if self._thread is None else self._thread.facts.endpoint
+        return self.state().endpoint
 
     @property
     def requests_endpoint(self) -> str | None:
         """Where requests are answered; None where they are not."""
-        return None if self._thread is None else self._thread.facts.requests_endpoint
-
-    @property
-    def subscribers(self) -> int:
-        """How many programs are connected now."""
-        return 0 if self._thread is None else self._thread.facts.subscribers
-
-    @property
-    def refused(self) -> int:
-        """How many connections were refused for their key, or for having none."""
-        return 0 if self._thread is None else self._thread.facts.refused
-
-    @property
-    def last_event_seq(self) -> int:
-        """The number of the newest event message."""
-        return 0 if self._thread is None else self._thread.facts.last_event_seq
-
-    @property
-    def journal_durable(self) -> bool:
-        """Whether events reach the disk (False: memory only, or the disk fails at the moment)."""
-        return self._thread is not None and self._thread.facts.journal_durable
-
-    @property
-    def turned(self) -> float | None:
-        """Monotonic time at which the bus thread last looked at its work; None while it does not run."""
-        return None if self._thread is None or not self._thread.alive else self._thread.facts.turned
-
-    @property
-    def waiting(self) -> int:
-        """Messages that wait to be sent."""
-        return 0 if self._outbox is None else len(self._outbox)
-
-    @property
-    def dropped_predictions(self) -> int:
-        """Predictions that were overtaken by newer ones before they could be sent."""
-        return 0 if self._outbox is None else self._outbox.dropped
+        return self.state().requests_endpoint

@@ -179,7 +179,7 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
         file = None if args.config is None else Path(args.config)
         running = Pipeline(config, sinks=sinks, config_file=file, reload=lambda: configuration(args))
         pipeline = stack.enter_context(running)
-        monitoring = stack.enter_context(Monitoring(config.metrics, pipeline.vitals))
+        monitoring = stack.enter_context(Monitoring(config.metrics, pipeline.stats))
         if ui is Ui.RICH:
             from streamer.dashboard.live_screen import Screen
 

@@ -56,10 +56,10 @@ def single(camera: CameraStats, stats: Stats, width: int) -> Text:
         words = _state(camera) + (f": {status.detail}" if status.detail else "")
         return line([*parts, (left(words, rest), style)], width)
     what, style, since = _what(camera, stats)
-    if camera.waiting and not camera.open_events:
-        what = f"ready in {duration(camera.waiting)}"  # short enough for the narrowest line
+    if camera.main.lacking and not camera.open_events:
+        what = f"ready in {duration(camera.main.lacking)}"  # short enough for the narrowest line
     numbers: list[Part] = [(right(since, 9), style)]
-    known = camera.stable and camera.stable.score
+    known = camera.main.stable and camera.main.stable.score
     if rest >= 30:
         numbers.insert(0, (f" {score(known or None)}", "dim"))
     elif not since:
@@ -102,7 +102,7 @@ def _facts(camera: CameraStats, stats: Stats, width: int) -> Text:
     if width >= ROOMY:
         parts.append((left(size, 9), "dim"))
     else:
-        parts += _windows(camera, 13) if camera.asked_per_s else [(left(size, 13), "dim")]
+        parts += _windows(camera, 13) if camera.main.asked_per_s else [(left(size, 13), "dim")]
     if status.newest is not None and status.state is not CameraState.ENDED:
         age = max(0.0, stats.time - status.newest)
         # tenths: a number that flickers with every frame says nothing more
@@ -124,23 +124,24 @@ def _facts(camera: CameraStats, stats: Stats, width: int) -> Text:
 
 def _windows(camera: CameraStats, width: int, *, whole: bool = False) -> list[Part]:
     """Windows per second given and asked; a hop that stretches because the machine is behind shows here."""
-    if not camera.asked_per_s:
+    main = camera.main
+    if not main.asked_per_s:
         return [(" " * width, "")]
-    behind = camera.windows > 0 and camera.windows_per_s < BEHIND * camera.asked_per_s
-    given = f"{min(camera.windows_per_s, 999):.1f}"
-    asked = f" of {camera.asked_per_s:.1f} windows/s" if whole else f"/{camera.asked_per_s:.1f} win/s"
+    behind = main.windows > 0 and main.windows_per_s < BEHIND * main.asked_per_s
+    given = f"{min(main.windows_per_s, 999):.1f}"
+    asked = f" of {main.asked_per_s:.1f} windows/s" if whole else f"/{main.asked_per_s:.1f} win/s"
     return [(given, WARNING if behind else "dim"), (left(asked, width - len(given)), "dim")]
 
 
 def _belief(camera: CameraStats, stats: Stats, width: int, *, heading: bool) -> Text:
     """What the camera shows now: the open event with its duration, or what is believed, or why nothing is."""
     what, style, since = _what(camera, stats)
-    head = heading and bool(camera.top)
+    head = heading and bool(camera.main.top)
     bars = _columns(width)[1]
     if not since and camera.status.state is not CameraState.RUNNING:  # why it does not: all the room
         return line([("  ", ""), (left(what, width - 2), style)], width)
     if not head:
-        known = score(camera.stable.score) if camera.stable and camera.top else ""
+        known = score(camera.main.stable.score) if camera.main.stable and camera.main.top else ""
         return line(
             [
                 ("  ", ""),
@@ -167,7 +168,7 @@ def _belief(camera: CameraStats, stats: Stats, width: int, *, heading: bool) -> 
 
 def _what(camera: CameraStats, stats: Stats) -> tuple[str, str, str]:
     """(words, style, how long) of a camera now."""
-    status = camera.status
+    status, main = camera.status, camera.main
     if camera.open_events:
         newest = camera.open_events[-1]
         more = f" +{len(camera.open_events) - 1}" if len(camera.open_events) > 1 else ""
@@ -175,18 +176,19 @@ def _what(camera: CameraStats, stats: Stats) -> tuple[str, str, str]:
     if status.state is not CameraState.RUNNING:
         calm = status.state in (CameraState.CONNECTING, CameraState.ENDED)
         return status.detail, "dim" if calm else WARNING, ""
-    if camera.waiting:
-        return f"{'next' if camera.windows else 'first'} prediction in {duration(camera.waiting)}", "dim", ""
-    if not camera.windows:
+    if main.lacking:
+        which = "next" if main.windows else "first"
+        return f"{which} prediction in {duration(main.lacking)}", "dim", ""
+    if not main.windows:
         return "first prediction soon", "dim", ""
-    return (camera.stable.label, "", "") if camera.stable else ("unknown", "dim", "")
+    return (main.stable.label, "", "") if main.stable else ("unknown", "dim", "")
 
 
 def _others(camera: CameraStats, width: int) -> list[Text]:
     """A line for each further model: its name, and what it believes, or sees best."""
     names, _ = _columns(width)
     lines = []
-    for other in camera.others:
+    for other in camera.models[1:]:
         best = other.top[0] if other.top else None
         believed = other.stable or best
         what = believed.label if believed else "no prediction yet"
@@ -211,9 +213,9 @@ def _labels(camera: CameraStats, width: int, rows: int) -> list[Text]:
     names, bars = _columns(width)
     live = camera.status.state is CameraState.RUNNING
     lines = []
-    for entry in camera.top[: max(0, rows)]:
-        smoothed = camera.smoothed.get(entry.label)
-        believed = camera.stable is not None and camera.stable.label == entry.label
+    for entry in camera.main.top[: max(0, rows)]:
+        smoothed = camera.main.smoothed.get(entry.label)
+        believed = camera.main.stable is not None and camera.main.stable.label == entry.label
         style = "dim" if not live else ACTION if believed else SCORES
         lines.append(
             line(

@@ -44,8 +44,9 @@ def _labelled(name: str, parts: list[Part]) -> list[Part]:
 
 
 def _speed(stats: Stats, width: int) -> list[Part]:
-    asked = sum(camera.asked_per_s for camera in stats.cameras)
-    behind = stats.windows_per_s < BEHIND * asked and any(camera.windows for camera in stats.cameras)
+    models = [model for camera in stats.cameras for model in camera.models]
+    asked = sum(model.asked_per_s for model in models)
+    behind = stats.windows_per_s < BEHIND * asked and any(model.windows for model in models)
     given = f"{stats.windows_per_s:.1f}"
     parts: list[Part] = [
         (given, WARNING if behind else ""),
@@ -64,7 +65,8 @@ def _losses(stats: Stats) -> list[Part]:
     windows: Counter[str] = Counter()
     for camera in stats.cameras:
         frames.update(camera.status.dropped)
-        windows.update(camera.skipped)
+        for model in camera.models:
+            windows.update(model.skipped)
     parts: list[Part] = []
     for what, causes in (("frames", frames), ("windows", windows)):
         if any(causes.values()):
@@ -92,7 +94,8 @@ def _model(stats: Stats) -> list[Part]:
 
 
 def _bus(stats: Stats) -> list[Part]:
-    if stats.bus is None:
+    bus = stats.publisher
+    if not bus.endpoint:
         return [("off", "dim")]
-    plural = "" if stats.subscribers == 1 else "s"
-    return [(cut(stats.bus, 48), ""), (f"   {stats.subscribers} subscriber{plural}", "dim")]
+    plural = "" if bus.subscribers == 1 else "s"
+    return [(cut(bus.endpoint, 48), ""), (f"   {bus.subscribers} subscriber{plural}", "dim")]

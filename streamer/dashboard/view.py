@@ -19,7 +19,7 @@ from rich.text import Text
 from streamer.dashboard.camera_view import ACTION, HEAD, STATES, cell
 from streamer.dashboard.cells import GUTTER, Part, beside, duration, left, line, right, score, spread
 from streamer.dashboard.footer import footer
-from streamer.types import CameraStats, Event, LabelScore, Phase, Stats
+from streamer.types import CameraStats, Event, LabelScore, ModelStats, Phase, Stats
 
 NARROWEST_CELL = 37
 GOOD_CELL = 60
@@ -86,18 +86,13 @@ def in_their_language(stats: Stats) -> Stats:
     def event_of(event: Event) -> Event:
         return replace(event, label=names.get(event.label, event.label))
 
+    def model_of(model: ModelStats) -> ModelStats:
+        smoothed = {names.get(label, label): score for label, score in model.smoothed.items()}
+        return replace(model, top=top_of(model.top), stable=score_of(model.stable), smoothed=smoothed)
+
     def camera_of(camera: CameraStats) -> CameraStats:
-        return replace(
-            camera,
-            top=top_of(camera.top),
-            stable=score_of(camera.stable),
-            smoothed={names.get(label, label): score for label, score in camera.smoothed.items()},
-            open_events=tuple(map(event_of, camera.open_events)),
-            others=tuple(
-                replace(other, top=top_of(other.top), stable=score_of(other.stable))
-                for other in camera.others
-            ),
-        )
+        opened = tuple(map(event_of, camera.open_events))
+        return replace(camera, models=tuple(map(model_of, camera.models)), open_events=opened)
 
     return replace(
         stats, cameras=tuple(map(camera_of, stats.cameras)), recent=tuple(map(event_of, stats.recent))
@@ -171,7 +166,8 @@ def _cameras(stats: Stats, width: int, height: int) -> list[Text]:
 
 
 def _label_rows(stats: Stats) -> int:
-    most = max((len(camera.top) + len(camera.others) for camera in stats.cameras), default=0)
+    rows = (len(camera.main.top) + len(camera.models[1:]) for camera in stats.cameras)
+    most = max(rows, default=0)
     if not most:  # before the first prediction: keep the room, so that nothing moves when it comes
         most = min(5, len(stats.model.labels)) if stats.model else 5
     return min(MOST_LABELS, most)

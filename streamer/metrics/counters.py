@@ -1,23 +1,28 @@
-"""Rates, latencies and counters of the running program, gathered into one `Stats` when asked.
+"""What the stages of the running program report, and the `Stats` that are made of it when somebody looks.
 
 Any thread may report; every report takes microseconds and a bounded amount of memory. Nothing here calls
-back into the pipeline, so whoever looks at the numbers can never hold up the work.
+back into the pipeline, so whoever looks at the numbers can never hold up the work. What a stage counts by
+itself (windows that came due, reading threads, the bus) is asked of it when somebody looks.
 """
 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from streamer.metrics.totals import Totals
+from streamer.metrics.rate import Rate, percentiles
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import (
     CameraState,
     CameraStats,
     CameraStatus,
     Event,
+    Histogram,
+    InferenceStats,
     LabelScore,
     ModelSpec,
     ModelStats,
@@ -26,119 +31,107 @@ from streamer.types import (
     Stats,
 )
 
-RATE_SPAN_S = 10.0  # rates are taken over about this many recent seconds
-RATE_ENTRIES = 256
+if TYPE_CHECKING:
+    from streamer.capture.camera import Camera
+    from streamer.windows.windows import Windows
+
 LATENCY_WINDOWS = 300  # percentiles are taken over this many recent windows
 RECENT_EVENTS = 100
 OPEN_EVENTS = 64  # per camera; more than that never end: a fault elsewhere must not fill the memory
 NOTES = 5
-STAGES = 16
-
-
-class Rate:
-    """How often something happens, per second, now.
-
-    (N-1) / (last - first) over about `span` seconds. When the next one is overdue the missing time counts,
-    so the rate sinks while nothing comes, and is 0 after `span` seconds (or three intervals, if longer).
-    """
-
-    def __init__(self, span: float = RATE_SPAN_S, entries: int = RATE_ENTRIES) -> None:
-        self._span = span
-        self._times: deque[float] = deque(maxlen=entries)
-
-    def add(self, now: float) -> None:
-        """It happened at `now` (monotonic seconds)."""
-        times = self._times
-        times.append(now)
-        while len(times) > 2 and times[0] < now - self._span:
-            times.popleft()
-
-    def value(self, now: float) -> float:
-        """Times per second, at `now`."""
-        times = self._times
-        if len(times) < 2 or times[-1] <= times[0]:
-            return 0.0
-        length = times[-1] - times[0]
-        interval = length / (len(times) - 1)
-        age = now - times[-1]
-        if age > max(self._span, 3 * interval):
-            return 0.0
-        return (len(times) - 1) / (length + max(0.0, age - interval))
-
-
-def percentiles(values: Sequence[float]) -> tuple[float, float]:
-    """(p50, p95) by nearest rank; `values` must hold one value at least."""
-    ordered = sorted(values)
-    last = len(ordered) - 1
-    return ordered[round(0.50 * last)], ordered[round(0.95 * last)]
+# Upper bounds of the histograms, seconds: from a tiny model on a GPU to a huge one on a CPU
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LABELS = 1000  # different (camera, label) whose events are counted apart; what comes later counts as OTHER
+OTHER = "other labels"
 
 
 @dataclass(slots=True)
 class _Model:
-    """One more model of a camera."""
+    """What is counted of one model of one camera."""
 
+    asked_per_s: float = 0.0
     top: tuple[LabelScore, ...] = ()
+    smoothed: dict[str, float] = field(default_factory=dict)
     stable: LabelScore | None = None
     windows: int = 0
+    held: int = 0
+    newest: float | None = None
     rate: Rate = field(default_factory=Rate)
+
+    def stats(self, name: str, now: float, *, running: bool) -> ModelStats:
+        return ModelStats(
+            model=name,
+            top=self.top,
+            smoothed=self.smoothed,  # replaced with each prediction, never changed
+            stable=self.stable,
+            windows=self.windows,
+            held=self.held,
+            asked_per_s=self.asked_per_s if running else 0.0,
+            windows_per_s=self.rate.value(now),
+            newest=self.newest,
+        )
 
 
 @dataclass(slots=True)
 class _Camera:
-    """What is known of one camera; read and written under the lock of `Metrics`."""
+    """What is known of one camera."""
 
     status: CameraStatus | None = None
-    top: tuple[LabelScore, ...] = ()
-    smoothed: dict[str, float] = field(default_factory=dict)
-    stable: LabelScore | None = None
     open_events: dict[str, Event] = field(default_factory=dict)
-    waiting: float | None = None
-    windows: int = 0
-    rate: Rate = field(default_factory=Rate)
-    asked_per_s: float = 0.0
-    skipped: dict[str, int] = field(default_factory=dict)
-    others: dict[str, _Model] = field(default_factory=dict)
+    models: dict[str, _Model] = field(default_factory=dict)  # the main one first
 
     def stats(self, status: CameraStatus, now: float) -> CameraStats:
-        return CameraStats(
-            status=status,
-            top=self.top,
-            smoothed=self.smoothed,  # replaced with each prediction, never changed
-            stable=self.stable,
-            open_events=tuple(self.open_events.values()),
-            waiting=self.waiting,
-            windows=self.windows,
-            windows_per_s=self.rate.value(now),
-            asked_per_s=self.asked_per_s if status.state is CameraState.RUNNING else 0.0,
-            skipped=self.skipped,
-            others=tuple(
-                ModelStats(name, one.top, one.stable, one.windows, one.rate.value(now))
-                for name, one in self.others.items()
-            ),
-        )
+        running = status.state is CameraState.RUNNING
+        models = tuple(one.stats(name, now, running=running) for name, one in self.models.items())
+        return CameraStats(status, models, tuple(self.open_events.values()))
 
 
-class Metrics:
-    """Where the pipeline reports, and where the screen looks. Thread-safe."""
+@dataclass(slots=True)
+class _Durations:
+    """A histogram that grows."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    sum: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """A bound belongs to the bucket below it, as Prometheus' `le` wants it."""
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.sum += seconds
+
+
+class Counters:
+    """Where the stages report, and where screen, health and Prometheus look. Thread-safe."""
 
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._started = clock.monotonic()
+        self._started_at = clock.monotonic()
         self._cameras: dict[str, _Camera] = {}
-        self._latency: dict[str, deque[float]] = {}
+        self._latency: dict[str, deque[float]] = {}  # stage -> seconds, of the main models
+        self._durations: dict[tuple[str, str], _Durations] = {}
+        self._started: dict[tuple[str, str], int] = {}
         self._recent: dict[str, Event] = {}  # by id, in the order of their starts
         self._notes: dict[str, None] = {}
         self._model: ModelSpec | None = None
-        self._bus: str | None = None
-        self._subscribers = 0
+        self._lanes: list[tuple[str, Mapping[str, Windows]]] = []  # model, camera -> windows
         self._names: Mapping[str, str] = {}  # replaced, never changed: snapshots share it
-        self._totals = Totals()
+
+    # --- reports ---
 
     def camera_status(self, status: CameraStatus) -> None:
         """The newest status of a camera; cameras are shown in the order of their first."""
         with self._lock:
             self._camera(status.camera).status = status
+
+    def camera_models(self, camera: str, models: Mapping[str, float]) -> None:
+        """A camera's models, the main one first -> windows per second that their hop asks for."""
+        with self._lock:
+            self._camera(camera).models = {name: _Model(asked) for name, asked in models.items()}
+
+    def lane(self, model: str, windows: Mapping[str, Windows]) -> None:
+        """A model's inference thread, and the windows of its cameras, which are asked for their counts."""
+        with self._lock:
+            self._lanes.append((model, windows))
 
     def prediction(
         self,
@@ -155,42 +148,29 @@ class Metrics:
         `preprocess`, `inference`).
         """
         best = tuple(prediction.top(top))
-        now = self._clock.monotonic()
-        # a window that was held was neither prepared nor computed
-        spent = {k: v for k, v in latency_s.items() if k == "capture_to_publish" or not prediction.held}
-        with self._lock:
-            self._totals.window(prediction.camera, prediction.model, now, held=prediction.held, latency=spent)
-            other = self._camera(prediction.camera).others.get(prediction.model)
-            if other is not None:
-                other.top, other.stable = best, stable
-                other.windows += 1
-                other.rate.add(now)
-                return
-        labels = [entry.label for entry in best]
-        if stable is not None:
-            labels.append(stable.label)
+        labels = [entry.label for entry in best] + ([stable.label] if stable is not None else [])
         kept = {label: smoothed[label] for label in labels if label in smoothed}
+        now = self._clock.monotonic()
         with self._lock:
-            camera = self._camera(prediction.camera)
-            camera.top = best
-            camera.smoothed = kept
-            camera.stable = stable
-            camera.waiting = None
-            camera.windows += 1
-            camera.rate.add(now)
+            models = self._camera(prediction.camera).models
+            model = models.setdefault(prediction.model, _Model())
+            model.top, model.smoothed, model.stable = best, kept, stable
+            model.windows += 1
+            model.held += prediction.held
+            model.newest = now
+            model.rate.add(now)
             for stage, seconds in latency_s.items():
-                values = self._latency.get(stage)
-                if values is None:
-                    if len(self._latency) >= STAGES:
-                        continue
-                    values = self._latency[stage] = deque(maxlen=LATENCY_WINDOWS)
-                values.append(seconds)
+                # a window that was held was neither prepared nor computed
+                if stage == "capture_to_publish" or not prediction.held:
+                    self._durations.setdefault((stage, prediction.model), _Durations()).add(seconds)
+                if model is next(iter(models.values())):
+                    self._latency.setdefault(stage, deque(maxlen=LATENCY_WINDOWS)).append(seconds)
 
     def event(self, event: Event) -> None:
         """An event started, goes on, or ended. The recent ones are kept as they stand now, one entry each."""
         with self._lock:
             if event.phase is Phase.START:
-                self._totals.event(event.camera, event.label)
+                self._count_start(event)
             opened = self._camera(event.camera).open_events
             if event.phase is Phase.END:
                 opened.pop(event.id, None)
@@ -203,31 +183,10 @@ class Metrics:
             if len(self._recent) > RECENT_EVENTS:
                 del self._recent[next(iter(self._recent))]
 
-    def others(self, camera: str, models: Sequence[str]) -> None:
-        """Names of the models that a camera runs besides its main one; they get lines of their own."""
-        with self._lock:
-            self._camera(camera).others = {name: _Model() for name in models}
-
     def names(self, names: Mapping[str, str]) -> None:
         """Display names of labels."""
         with self._lock:
             self._names = {**self._names, **names}
-
-    def asked(self, camera: str, per_s: float) -> None:
-        """Windows per second that the hop asks for; shown as 0 while the camera is not running."""
-        with self._lock:
-            self._camera(camera).asked_per_s = per_s
-
-    def waiting(self, camera: str, seconds: float | None) -> None:
-        """Seconds of video still needed before the camera's first window; None when there is one."""
-        with self._lock:
-            self._camera(camera).waiting = seconds
-
-    def skipped(self, camera: str, causes: Mapping[str, int]) -> None:
-        """Windows not computed so far, by cause (totals, not increments)."""
-        counts = dict(causes)  # a copy that nobody changes: snapshots share it
-        with self._lock:
-            self._camera(camera).skipped = counts
 
     def note(self, text: str) -> None:
         """Something the user should know. Said again it moves to the end; only the last few are kept."""
@@ -237,52 +196,97 @@ class Metrics:
             if len(self._notes) > NOTES:
                 del self._notes[next(iter(self._notes))]
 
-    def bus(self, endpoint: str | None, subscribers: int) -> None:
-        """Where messages are published (None: nowhere) and how many listen."""
-        with self._lock:
-            self._bus, self._subscribers = endpoint, subscribers
-
     def model(self, spec: ModelSpec) -> None:
-        """The model in use; of several the first."""
+        """A model is loaded; the first is the main one."""
         with self._lock:
             self._model = self._model or spec
 
-    def totals(self) -> Totals:
-        """Counters since the start, as a copy."""
-        with self._lock:
-            return self._totals.copy()
+    # --- looks ---
 
-    def stats(self) -> Stats:
-        """A consistent picture of everything, at this moment."""
+    def stats(self, readers: Mapping[str, Camera] | None = None, **more: Any) -> Stats:
+        """A consistent picture of everything, at this moment.
+
+        `readers`: the cameras that are read, by name. `more`: the fields of `Stats` that are not counted
+        here, such as `publisher`.
+        """
         with self._lock:
             now, wall = self._clock.monotonic(), self._clock.wall()
-            cameras = tuple(
-                camera.stats(status, now) for camera in self._cameras.values() if (status := camera.status)
-            )
+            cameras = [one.stats(status, now) for one in self._cameras.values() if (status := one.status)]
             latency = {stage: tuple(values) for stage, values in self._latency.items()}
+            durations = {key: Histogram(tuple(one.counts), one.sum) for key, one in self._durations.items()}
+            started, names, model, lanes = dict(self._started), self._names, self._model, list(self._lanes)
             recent, notes = tuple(self._recent.values()), tuple(self._notes)
-            model, bus, subscribers = self._model, self._bus, self._subscribers
-            names = self._names
+        threads = {name: camera.readers for name, camera in list((readers or {}).items())}
+        asked = {(camera, model): one for model, windows in lanes for camera, one in list(windows.items())}
+        whole = tuple(_with_what_others_count(camera, asked, threads) for camera in cameras)
         return Stats(
             time=now,
             wall=wall,
-            uptime=now - self._started,
-            cameras=cameras,
+            uptime=now - self._started_at,
+            cameras=whole,
             model=model,
+            inference=_inference(lanes, whole),
             # the sum of the cameras' rates: windows of several cameras come in batches, which would
             # bias one rate over all of them
-            windows_per_s=sum(camera.windows_per_s for camera in cameras)
-            + sum(other.windows_per_s for camera in cameras for other in camera.others),
+            windows_per_s=sum(one.windows_per_s for camera in whole for one in camera.models),
             latency={stage: percentiles(values) for stage, values in latency.items()},
+            durations=durations,
+            started=started,
             recent=recent,
-            bus=bus,
-            subscribers=subscribers,
             notes=notes,
             names=names,
+            **more,
         )
+
+    # Below: called with the lock.
+
+    def _count_start(self, event: Event) -> None:
+        """Words may change for ever while the program runs: the number of different ones is bounded."""
+        key = event.camera, event.label
+        if key not in self._started and len(self._started) >= LABELS:
+            key = event.camera, OTHER
+        self._started[key] = self._started.get(key, 0) + 1
 
     def _camera(self, name: str) -> _Camera:
         camera = self._cameras.get(name)
         if camera is None:
             camera = self._cameras[name] = _Camera()
         return camera
+
+
+def _with_what_others_count(
+    camera: CameraStats, asked: Mapping[tuple[str, str], Windows], readers: Mapping[str, tuple[int, int]]
+) -> CameraStats:
+    """With the numbers of its windows and of its reading threads.
+
+    Windows are asked after predictions were counted: what came due is never less than what was recognised.
+    """
+    name = camera.status.camera
+    models = tuple(
+        one
+        if (windows := asked.get((name, one.model))) is None
+        else replace(
+            one,
+            asked=windows.due,
+            skipped=windows.skipped,
+            lacking=windows.waiting,
+            waiting_since=windows.ready_since(),
+        )
+        for one in camera.models
+    )
+    alive, hanging = readers.get(name, (0, 0))
+    return replace(camera, models=models, readers=alive, readers_hanging=hanging)
+
+
+def _inference(
+    lanes: Sequence[tuple[str, Mapping[str, Windows]]], cameras: Sequence[CameraStats]
+) -> tuple[InferenceStats, ...]:
+    """Each lane: since when it is waited for, and when it last gave something, whichever the camera."""
+    known = {(camera.status.camera, one.model): one for camera in cameras for one in camera.models}
+    found = []
+    for model, windows in lanes:
+        own = [one for camera in list(windows) if (one := known.get((camera, model))) is not None]
+        since = [one.waiting_since for one in own if one.waiting_since is not None]
+        newest = [one.newest for one in own if one.newest is not None]
+        found.append(InferenceStats(model, min(since, default=None), max(newest, default=None)))
+    return tuple(found)

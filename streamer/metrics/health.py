@@ -1,4 +1,4 @@
-"""When the program counts as ill: a pure function of its vitals.
+"""When the program counts as ill: a pure function of its `Stats`.
 
 Ill (`/healthz` answers 503) is what people must look at: nothing is recognised although there is work, no
 camera is left, events do not reach the disk or the bus. One of several cameras that is away is none of these:
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamer.config import MetricsConfig
-from streamer.metrics.vitals import Vitals
-from streamer.types import CameraState, CameraStats
+from streamer.types import CameraState, CameraStats, Stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Verdict:
         """Nothing that a restart could mend."""
         return not any(problem.mends for problem in self.problems)
 
-    def report(self, vitals: Vitals) -> dict[str, Any]:
+    def report(self, stats: Stats) -> dict[str, Any]:
         """As /healthz and /readyz say it."""
         state = "failing" if self.problems else "degraded" if self.degraded else "ok"
         return {
@@ -55,46 +54,46 @@ class Verdict:
             "ready": self.ready,
             "problems": [{"code": p.code, "detail": p.detail} for p in self.problems],
             "degraded": list(self.degraded),
-            "cameras": {camera.status.camera: str(camera.status.state) for camera in vitals.stats.cameras},
-            "uptime_s": round(vitals.stats.uptime, 1),
+            "cameras": {camera.status.camera: str(camera.status.state) for camera in stats.cameras},
+            "uptime_s": round(stats.uptime, 1),
         }
 
 
-def judge(vitals: Vitals, config: MetricsConfig) -> Verdict:
+def judge(stats: Stats, config: MetricsConfig) -> Verdict:
     """Look at everything once."""
-    problems = [*_stuck(vitals, config), *_bus(vitals, config)]
+    problems = [*_stuck(stats, config), *_bus(stats, config)]
     degraded: list[str] = []
-    if vitals.ready:
-        going = [c for c in vitals.stats.cameras if c.status.state is not CameraState.ENDED]
-        lost = [camera for camera in going if _lost(camera, vitals, config)]
+    if stats.ready_since is not None:
+        going = [c for c in stats.cameras if c.status.state is not CameraState.ENDED]
+        lost = [camera for camera in going if _lost(camera, stats, config)]
         problems += _cameras(lost, len(going), config)
-        degraded = [_words(camera) for camera in vitals.stats.cameras if _ill(camera)]
+        degraded = [_words(camera) for camera in stats.cameras if _ill(camera)]
     else:
         degraded = ["the model is being loaded"]
-    return Verdict(tuple(problems), tuple(degraded), vitals.ready)
+    return Verdict(tuple(problems), tuple(degraded), stats.ready_since is not None)
 
 
-def _stuck(vitals: Vitals, config: MetricsConfig) -> Iterator[Problem]:
+def _stuck(stats: Stats, config: MetricsConfig) -> Iterator[Problem]:
     """Before everything is ready nothing is asked of anybody: a download may take an hour."""
-    now, limit = vitals.stats.time, config.stuck_after
-    if not vitals.ready:
+    now, limit, ready_since = stats.time, config.stuck_after, stats.ready_since
+    if ready_since is None:
         return
-    if now - vitals.turned > limit:
-        yield Problem("program_stuck", f"the main loop has not turned for {now - vitals.turned:.0f} s", True)
-    for lane in vitals.lanes:
-        given = vitals.ready_since if lane.given is None else lane.given
-        if lane.waiting_since is None or min(now - lane.waiting_since, now - given) <= limit:
+    if now - stats.last_loop > limit:
+        yield Problem("program_stuck", f"the main loop stands still for {now - stats.last_loop:.0f} s", True)
+    for one in stats.inference:
+        newest = ready_since if one.newest is None else one.newest
+        if one.waiting_since is None or min(now - one.waiting_since, now - newest) <= limit:
             continue
-        text = f"model {lane.model} has recognised nothing for {now - given:.0f} s although windows wait"
+        text = f"model {one.model} has recognised nothing for {now - newest:.0f} s although windows wait"
         yield Problem("inference_stuck", text, True)
 
 
-def _bus(vitals: Vitals, config: MetricsConfig) -> Iterator[Problem]:
-    bus, now = vitals.bus, vitals.stats.time
-    if bus.turned is None:
+def _bus(stats: Stats, config: MetricsConfig) -> Iterator[Problem]:
+    bus, now = stats.publisher, stats.time
+    if bus.last_loop is None:
         yield Problem("bus_failed", "the bus has ended: nothing is published any more", True)
-    elif now - bus.turned > config.stuck_after:
-        yield Problem("bus_failed", f"the bus has sent nothing for {now - bus.turned:.0f} s", True)
+    elif now - bus.last_loop > config.stuck_after:
+        yield Problem("bus_failed", f"the bus has sent nothing for {now - bus.last_loop:.0f} s", True)
     if bus.wants_durable and not bus.durable:
         yield Problem("journal_failed", "events do not reach the disk; they are kept in memory only")
 
@@ -109,13 +108,12 @@ def _cameras(lost: list[CameraStats], total: int, config: MetricsConfig) -> Iter
             yield Problem("camera_lost", f"away: {_words(camera)}")
 
 
-def _lost(camera: CameraStats, vitals: Vitals, config: MetricsConfig) -> bool:
+def _lost(camera: CameraStats, stats: Stats, config: MetricsConfig) -> bool:
     """Not running, and no frame for a while."""
     if camera.status.state is CameraState.RUNNING:
         return False
-    seen = camera.status.newest
-    since = vitals.ready_since if seen is None else max(seen, vitals.ready_since)
-    return vitals.stats.time - since > config.lost_after
+    since = max(camera.status.newest or 0.0, stats.ready_since or 0.0)
+    return stats.time - since > config.lost_after
 
 
 def _ill(camera: CameraStats) -> bool:

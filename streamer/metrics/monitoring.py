@@ -1,6 +1,6 @@
 """Metrics, health and systemd for one running pipeline.
 
-    with Pipeline(config) as pipeline, Monitoring(config.metrics, pipeline.vitals):
+    with Pipeline(config) as pipeline, Monitoring(config.metrics, pipeline.stats):
         pipeline.run(stop)
 
 Health is judged anew for each request and for each message to systemd; nothing is remembered.
@@ -17,13 +17,12 @@ from streamer.config import MetricsConfig
 from streamer.metrics.health import Verdict, judge
 from streamer.metrics.http_server import Page, Reply, Server, address_of, is_loopback, json_reply
 from streamer.metrics.systemd import Notifier
-from streamer.metrics.vitals import Vitals
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import CameraState
+from streamer.types import CameraState, Stats
 
 log = logging.getLogger(__name__)
 
-LOOK = 1.0  # seconds between two looks for systemd, or a third of what its watchdog allows
+CHECK_EVERY = 1.0  # seconds between two looks for systemd, or a third of what its watchdog allows
 JOIN = 0.5  # seconds
 LOADING = 60  # seconds more that systemd grants with each look while the model is loaded
 
@@ -33,7 +32,7 @@ class Monitoring:
 
     Args:
         config: where to serve, and the limits of health.
-        look: makes the vitals; called on this package's threads, at most once a request.
+        stats: what there is to know; called on this package's threads, at most once a request.
 
     Raises (on entering):
         ConfigError: the address cannot be used, or prometheus-client is missing.
@@ -42,12 +41,12 @@ class Monitoring:
     def __init__(
         self,
         config: MetricsConfig,
-        look: Callable[[], Vitals],
+        stats: Callable[[], Stats],
         *,
         notifier: Notifier | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._config, self._look, self._clock = config, look, clock
+        self._config, self._stats, self._clock = config, stats, clock
         self._notifier = Notifier() if notifier is None else notifier
         self._server: Server | None = None
         self._over = threading.Event()
@@ -86,7 +85,7 @@ class Monitoring:
     def _metrics(self) -> Page:
         from streamer.metrics.prometheus import registry
 
-        own = registry(self._look, self._config)
+        own = registry(self._stats, self._config)
         from prometheus_client.exposition import choose_encoder
 
         def page(accept: str) -> Reply:
@@ -95,24 +94,24 @@ class Monitoring:
 
         return page
 
-    def _judged(self) -> tuple[Vitals, Verdict]:
-        vitals = self._look()
-        return vitals, judge(vitals, self._config)
+    def _judged(self) -> tuple[Stats, Verdict]:
+        stats = self._stats()
+        return stats, judge(stats, self._config)
 
     def _healthz(self, accept: str) -> Reply:
-        vitals, verdict = self._judged()
-        return json_reply(200 if verdict.healthy else 503, verdict.report(vitals))
+        stats, verdict = self._judged()
+        return json_reply(200 if verdict.healthy else 503, verdict.report(stats))
 
     def _readyz(self, accept: str) -> Reply:
-        vitals, verdict = self._judged()
-        return json_reply(200 if verdict.ready else 503, verdict.report(vitals))
+        stats, verdict = self._judged()
+        return json_reply(200 if verdict.ready else 503, verdict.report(stats))
 
     # --- systemd ---
 
     def _tell_systemd(self) -> None:
         """READY once the models are loaded, then life signs while nothing is wrong that a restart mends."""
         interval = self._notifier.interval
-        wait = LOOK if interval is None else min(LOOK, interval / 3)
+        wait = CHECK_EVERY if interval is None else min(CHECK_EVERY, interval / 3)
         try:
             while not self._over.is_set():
                 self._tell()
@@ -121,24 +120,24 @@ class Monitoring:
             log.exception("health could not be judged; systemd hears no more of it")
 
     def _tell(self) -> None:
-        vitals, verdict = self._judged()
+        stats, verdict = self._judged()
         if not verdict.loaded:
             self._notifier.send(EXTEND_TIMEOUT_USEC=LOADING * 1_000_000)
         elif not self._ready:
             self._ready = self._notifier.send(READY=1)
         if self._notifier.interval is not None and verdict.alive:
             self._notifier.send(WATCHDOG=1)
-        status = status_line(vitals, verdict)
+        status = status_line(stats, verdict)
         if status != self._told and self._notifier.send(STATUS=status):
             self._told = status
 
 
-def status_line(vitals: Vitals, verdict: Verdict) -> str:
+def status_line(stats: Stats, verdict: Verdict) -> str:
     """What `systemctl status` shows."""
     if verdict.problems:
         return "failing: " + "; ".join(problem.detail for problem in verdict.problems)
     if not verdict.loaded:
         return "loading the model"
-    cameras = vitals.stats.cameras
+    cameras = stats.cameras
     running = sum(camera.status.state is CameraState.RUNNING for camera in cameras)
-    return f"{running} of {len(cameras)} cameras running, {vitals.stats.windows_per_s:.1f} windows/s"
+    return f"{running} of {len(cameras)} cameras running, {stats.windows_per_s:.1f} windows/s"

@@ -1,8 +1,8 @@
-"""Vitals as Prometheus metrics, made when they are scraped.
+"""The program's `Stats` as Prometheus metrics, made when they are scraped.
 
 Names follow Prometheus' conventions (prometheus.io/docs/practices/naming): seconds and bytes, `_total` for
 what only grows, one meaning a name. Labels are cameras, models, causes, states, and the labels of events, of
-which at most `totals.LABELS` are told apart.
+which at most `counters.LABELS` are told apart.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from streamer import __version__
 from streamer.errors import ConfigError
+from streamer.metrics.counters import BOUNDS
 from streamer.metrics.health import judge
-from streamer.metrics.totals import BOUNDS, Histogram
-from streamer.metrics.vitals import Vitals
-from streamer.types import CameraState, CameraStats
+from streamer.types import CameraState, CameraStats, Histogram, Stats
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -36,7 +35,7 @@ PICTURES = ("ok", "frozen", "black", "grey")
 Series = Iterable[tuple[tuple[str, ...], float]]  # values of the labels, value
 
 
-def registry(look: Callable[[], Vitals], config: MetricsConfig) -> CollectorRegistry:
+def registry(ask: Callable[[], Stats], config: MetricsConfig) -> CollectorRegistry:
     """A registry of its own (nothing that other libraries register appears in it).
 
     Raises:
@@ -47,7 +46,7 @@ def registry(look: Callable[[], Vitals], config: MetricsConfig) -> CollectorRegi
     except ModuleNotFoundError as error:
         raise ConfigError('metrics need prometheus-client: pip install "streamer[metrics]"') from error
     made = CollectorRegistry()
-    made.register(_Collector(look, config))
+    made.register(_Collector(ask, config))
     ProcessCollector(registry=made)
     return made
 
@@ -55,21 +54,21 @@ def registry(look: Callable[[], Vitals], config: MetricsConfig) -> CollectorRegi
 class _Collector:
     """Asked once a scrape."""
 
-    def __init__(self, look: Callable[[], Vitals], config: MetricsConfig) -> None:
-        self._look, self._config = look, config
+    def __init__(self, ask: Callable[[], Stats], config: MetricsConfig) -> None:
+        self._ask, self._config = ask, config
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is promised before the first scrape; without this, registering would be one."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        vitals = self._look()
-        yield from _program(vitals, self._config)
-        yield from _cameras(vitals)
-        yield from _windows(vitals)
-        yield from _latencies(vitals)
-        yield from _bus(vitals)
-        yield from _saved(vitals)
+        stats = self._ask()
+        yield from _program(stats, self._config)
+        yield from _cameras(stats)
+        yield from _windows(stats)
+        yield from _latencies(stats)
+        yield from _bus(stats)
+        yield from _saved(stats)
         yield from _device()
 
 
@@ -92,12 +91,12 @@ def _counter(name: str, text: str, labels: tuple[str, ...], series: Series) -> M
     return family
 
 
-def _program(vitals: Vitals, config: MetricsConfig) -> Iterator[Metric]:
-    verdict = judge(vitals, config)
+def _program(stats: Stats, config: MetricsConfig) -> Iterator[Metric]:
+    verdict = judge(stats, config)
     yield _gauge("build_info", "The version that runs.", ("version",), [((__version__,), 1)])
     yield _gauge("healthy", "1 while /healthz answers 200.", (), [((), verdict.healthy)])
     yield _gauge("ready", "1 while /readyz answers 200.", (), [((), verdict.ready)])
-    spec = vitals.stats.model
+    spec = stats.model
     labels = ("model", "family", "device", "precision", "engine")
     found = [] if spec is None else [((spec.name, spec.family, spec.device, spec.precision, spec.engine), 1)]
     yield _gauge("model_info", "The main model and how it runs.", labels, found)
@@ -113,8 +112,7 @@ def _threads() -> int:
         return threading.active_count()
 
 
-def _cameras(vitals: Vitals) -> Iterator[Metric]:
-    stats = vitals.stats
+def _cameras(stats: Stats) -> Iterator[Metric]:
     cameras = [(camera.status.camera, camera) for camera in stats.cameras]
 
     def each(value: Callable[[CameraStats], float | None]) -> Series:
@@ -141,9 +139,9 @@ def _cameras(vitals: Vitals) -> Iterator[Metric]:
     yield _gauge("camera_last_frame_timestamp_seconds", "Unix time of a camera's newest frame.", one,
                  each(last_frame))  # fmt: skip
     yield _gauge("camera_readers", "Threads that read a camera, those that hang included.", one,
-                 [((name,), alive) for name, (alive, _) in vitals.readers.items()])  # fmt: skip
+                 each(lambda c: c.readers))  # fmt: skip
     yield _gauge("camera_readers_hanging", "Of these, left behind in a call that does not return.", one,
-                 [((name,), hanging) for name, (_, hanging) in vitals.readers.items()])  # fmt: skip
+                 each(lambda c: c.readers_hanging))  # fmt: skip
     yield _counter("camera_reconnects", "Times a camera was lost after it had run.", one,
                    each(lambda c: c.status.reconnects))  # fmt: skip
     yield _counter("frames_captured", "Frames that arrived: stored and dropped ones.", one,
@@ -152,29 +150,29 @@ def _cameras(vitals: Vitals) -> Iterator[Metric]:
     yield _counter("frames_dropped", "Frames not kept; cause rate: more than windows need.",
                    ("camera", "cause"), causes(lambda c: c.status.dropped))  # fmt: skip
     yield _gauge("events_open", "Events that go on now.", one, each(lambda c: len(c.open_events)))
-    yield _counter("events", "Events that have started.", ("camera", "label"), vitals.totals.events.items())
+    yield _counter("events", "Events that have started.", ("camera", "label"), stats.started.items())
 
 
-def _windows(vitals: Vitals) -> Iterator[Metric]:
+def _windows(stats: Stats) -> Iterator[Metric]:
     both = ("camera", "model")
-    given = vitals.totals.given.items()
-    asked = [((w.camera, w.model), float(w.asked)) for w in vitals.windows]
-    skipped = [((w.camera, w.model, why), float(n)) for w in vitals.windows for why, n in w.skipped.items()]
-    yield _counter("windows_asked", "Windows that came due, one each hop.", both, asked)
+    models = [((camera.status.camera, one.model), one) for camera in stats.cameras for one in camera.models]
+    skipped = [((*key, why), float(n)) for key, one in models for why, n in one.skipped.items()]
+    yield _counter("windows_asked", "Windows that came due, one each hop.", both,
+                   [(key, one.asked) for key, one in models])  # fmt: skip
     yield _counter("windows_given", "Windows that were recognised.", both,
-                   [(key, one.windows) for key, one in given])  # fmt: skip
+                   [(key, one.windows) for key, one in models])  # fmt: skip
     yield _counter("windows_held", "Of these, answered by the motion gate without the model.", both,
-                   [(key, one.held) for key, one in given])  # fmt: skip
+                   [(key, one.held) for key, one in models])  # fmt: skip
     yield _counter("windows_skipped", "Windows that were not computed; cause busy: the model was.",
                    (*both, "cause"), skipped)  # fmt: skip
 
 
-def _latencies(vitals: Vitals) -> Iterator[Metric]:
+def _latencies(stats: Stats) -> Iterator[Metric]:
     from prometheus_client.core import HistogramMetricFamily
 
     for stage, text in STAGES.items():
         family = HistogramMetricFamily(f"streamer_{stage}_seconds", text, labels=("model",))
-        for (name, model), histogram in vitals.totals.latency.items():
+        for (name, model), histogram in stats.durations.items():
             if name == stage:
                 family.add_metric((model,), buckets(histogram), histogram.sum)
         yield family
@@ -186,9 +184,9 @@ def buckets(histogram: Histogram) -> list[tuple[str, float]]:
     return list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True))
 
 
-def _bus(vitals: Vitals) -> Iterator[Metric]:
-    bus = vitals.bus
-    yield _gauge("bus_subscribers", "Programs connected to the bus.", (), [((), vitals.stats.subscribers)])
+def _bus(stats: Stats) -> Iterator[Metric]:
+    bus = stats.publisher
+    yield _gauge("bus_subscribers", "Programs connected to the bus.", (), [((), bus.subscribers)])
     yield _counter("bus_refused", "Connections refused for their key, or for having none.", (),
                    [((), bus.refused)])  # fmt: skip
     yield _counter("bus_predictions_dropped", "Predictions overtaken by newer ones, not sent.", (),
@@ -196,17 +194,20 @@ def _bus(vitals: Vitals) -> Iterator[Metric]:
     yield _gauge("journal_last_event_seq", "Number of the newest event message.", (),
                  [((), bus.last_event_seq)])  # fmt: skip
     yield _gauge("journal_durable", "1 while events reach the disk.", (), [((), bus.durable)])
-    queues = {"bus": bus.waiting, "windows": sum(window.waiting for window in vitals.windows)}
-    if vitals.uncertain is not None:
-        queues["uncertain"] = vitals.uncertain.waiting
+    waiting = sum(one.waiting_since is not None for camera in stats.cameras for one in camera.models)
+    queues = {"bus": bus.waiting, "windows": waiting}
+    if stats.uncertain is not None:
+        queues["uncertain"] = stats.uncertain.waiting
     yield _gauge("queue_length", "What waits: messages to be sent, windows for the model, clips to be saved.",
                  ("queue",), [((name,), n) for name, n in queues.items()])  # fmt: skip
 
 
-def _saved(vitals: Vitals) -> Iterator[Metric]:
-    if vitals.uncertain is None:
+def _saved(stats: Stats) -> Iterator[Metric]:
+    yield _counter("recording", "Pictures of events: written (snapshots, clips), and what was lost, by kind.",
+                   ("kind",), [((kind,), n) for kind, n in stats.recording.items()])  # fmt: skip
+    if stats.uncertain is None:
         return
-    saved, dropped = vitals.uncertain.saved, vitals.uncertain.dropped
+    saved, dropped = stats.uncertain.saved, stats.uncertain.dropped
     yield _counter("uncertain_saved", "Clips saved for labelling.", ("reason",),
                    [((reason,), n) for reason, n in saved.items()])  # fmt: skip
     yield _counter("uncertain_dropped", "Clips that were not saved.", ("cause",),

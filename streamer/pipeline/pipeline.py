@@ -20,7 +20,7 @@ from streamer.config import CameraConfig, Config, Pace
 from streamer.errors import ConfigError, ModelError, SourceOpenError, StreamerError
 from streamer.labels.label_files import load_labels
 from streamer.labels.label_set import LabelSet
-from streamer.metrics.counters import Metrics
+from streamer.metrics.counters import Counters
 from streamer.pipeline.label_changes import LabelChanges, LabelEdits
 from streamer.pipeline.lane_pool import Lanes
 from streamer.recording.event_pictures import EventPictures
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from streamer.bus.requests import Peer
     from streamer.capture import Camera
     from streamer.events.tracker import EventTracker
-    from streamer.metrics.vitals import Vitals
     from streamer.recognition.recognizer import Recognizer
     from streamer.recording.uncertain import UncertainWindows
 
@@ -85,8 +84,8 @@ class Pipeline:
         self._statuses: dict[str, CameraStatus] = {}
         self._abandoned = False
         self._ready_since: float | None = None
-        self._turned = clock.monotonic()
-        self.metrics = Metrics(clock=clock)
+        self._last_loop = clock.monotonic()
+        self._counters = Counters(clock=clock)
         self.problems: list[StreamerError] = []  # why it ended, where it was not asked to
         self._changes = LabelChanges(self._lanes.of, self._words_changed, self.note, clock.wall)
         self._uncertain: UncertainWindows | None = None
@@ -133,31 +132,17 @@ class Pipeline:
     def note(self, text: str) -> None:
         """Something the user should know: on the screen and in the log."""
         log.warning("%s", text)
-        self.metrics.note(text)
+        self._counters.note(text)
 
     def stats(self) -> Stats:
-        """A consistent picture for a screen; any thread."""
-        self.metrics.bus(self._publisher.endpoint or None, self._publisher.subscribers)
-        return self.metrics.stats()
-
-    def vitals(self) -> Vitals:
-        """What health and metrics are made from; any thread."""
-        from streamer.metrics import vitals
-
-        totals = self.metrics.totals()
-        lanes, windows = vitals.of_lanes(self._lanes.of, totals)
-        durable = self._config.journal.path != ""
-        return vitals.Vitals(
-            stats=self.stats(),
-            totals=totals,
-            ready=self._ready_since is not None,
-            ready_since=self._ready_since or 0.0,
-            turned=self._turned,
-            lanes=lanes,
-            windows=windows,
-            readers=vitals.of_readers(self._cameras),
-            bus=vitals.of_bus(self._publisher, durable),
-            uncertain=None if self._uncertain is None else self._uncertain.vitals,
+        """A consistent picture of everything, for screen, health and metrics; any thread."""
+        return self._counters.stats(
+            self._cameras,
+            publisher=self._publisher.state(),
+            recording=self._pictures.counts,
+            uncertain=None if self._uncertain is None else self._uncertain.stats,
+            ready_since=self._ready_since,
+            last_loop=self._last_loop,
         )
 
     def newest_image(self, camera: str) -> Any:
@@ -236,7 +221,7 @@ class Pipeline:
         return not stop.is_set()
 
     def _loaded(self, recognizer: Recognizer) -> None:
-        self.metrics.model(recognizer.spec)
+        self._counters.model(recognizer.spec)
         for note in recognizer.spec.notes:
             self.note(note)
 
@@ -246,8 +231,9 @@ class Pipeline:
         for camera in cameras:
             fan = self._lanes.watch(camera)
             lanes = self._lanes.of[camera.name]
-            self.metrics.asked(camera.name, 1.0 / lanes[0].hop)
-            self.metrics.others(camera.name, [lane.recognizer.spec.name for lane in lanes[1:]])
+            self._counters.camera_models(
+                camera.name, {lane.recognizer.spec.name: 1.0 / lane.hop for lane in lanes}
+            )
             for lane in lanes:
                 self._show(lane.outcomes(camera.name).labels)
             self._cameras[camera.name] = Camera(
@@ -263,6 +249,7 @@ class Pipeline:
                 tap=self._pictures.tap(camera.name),
             )
         for lane in self._lanes.all():
+            self._counters.lane(lane.recognizer.spec.name, lane.windows)
             lane.thread.start()
         self._changes.start()
         if self._uncertain is not None:
@@ -270,12 +257,12 @@ class Pipeline:
         self._pictures.start(list(self._cameras), self.newest_image, self._publisher.preview)
         for started in self._cameras.values():
             started.start()
-        self._turned = self._ready_since = self._clock.monotonic()
+        self._last_loop = self._ready_since = self._clock.monotonic()
 
     def _show(self, labels: Iterable[str]) -> None:
         """Let the screen know the display names of labels."""
         names = {label: self._names.display(label) for label in labels}
-        self.metrics.names({label: name for label, name in names.items() if name != label})
+        self._counters.names({label: name for label, name in names.items() if name != label})
 
     # --- life ---
 
@@ -284,7 +271,7 @@ class Pipeline:
         trimmed = self._clock.monotonic()
         until = None if duration is None else trimmed + duration
         while not self._clock.wait(stop, TICK):
-            self._turned = self._clock.monotonic()
+            self._last_loop = self._clock.monotonic()
             self._refresh()
             if self._clock.monotonic() - trimmed >= memory.TRIM_EVERY:
                 memory.trim()
@@ -302,12 +289,9 @@ class Pipeline:
 
     def _refresh(self) -> None:
         """Bring the numbers that change all the time up to date."""
-        for name, camera in self._cameras.items():
-            windows = self._lanes.of[name][0].windows[name]
+        for camera in self._cameras.values():
             self._tell(camera.status)
-            self.metrics.camera_status(camera.status)
-            self.metrics.waiting(name, windows.waiting)
-            self.metrics.skipped(name, windows.skipped)
+            self._counters.camera_status(camera.status)
 
     def _all_done(self) -> bool:
         """True when nothing can come any more: files played to their end, sources that cannot be had."""
@@ -328,7 +312,7 @@ class Pipeline:
             self._uncertain.observe(prediction, tracker)
         self._pictures.scored(prediction, tracker)
         self._publisher.prediction(prediction, tracker.stable, top)
-        self.metrics.prediction(
+        self._counters.prediction(
             prediction,
             tracker.stable,
             tracker.smoothed,
@@ -344,7 +328,7 @@ class Pipeline:
         """Send an event's phase on; any thread."""
         self._publisher.event(event)
         self._pictures.event(event)
-        self.metrics.event(event)
+        self._counters.event(event)
 
     def _mark(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         """`op: mark`; the bus thread."""
@@ -356,7 +340,7 @@ class Pipeline:
         before = self._statuses.get(status.camera)
         self._statuses[status.camera] = status
         self._tell(status)
-        self.metrics.camera_status(status)
+        self._counters.camera_status(status)
         broke = status.state in BROKEN and (before is None or before.state not in BROKEN)
         for lane in self._lanes.of.get(status.camera, ()) if broke else ():
             lane.lost(status.camera, f"camera {status.state}")

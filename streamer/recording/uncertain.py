@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.config import UncertainConfig
 from streamer.errors import DatasetError
-from streamer.metrics.vitals import SavedVitals
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import LabelScore, Prediction, Window
+from streamer.types import LabelScore, Prediction, UncertainStats, Window
 
 if TYPE_CHECKING:
     from streamer.bus.requests import Peer
@@ -111,10 +110,10 @@ class UncertainWindows:
         self._thread.join(deadline)
 
     @property
-    def vitals(self) -> SavedVitals:
-        """For metrics; any thread."""
+    def stats(self) -> UncertainStats:
+        """What was saved and what was not; any thread."""
         with self._lock:
-            return SavedVitals(dict(self._saved), dict(self._dropped), self._jobs.qsize())
+            return UncertainStats(dict(self._saved), dict(self._dropped), self._jobs.qsize())
 
     # --- what is worth it ---
 

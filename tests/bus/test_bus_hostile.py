@@ -206,7 +206,7 @@ def test_what_is_not_zeromq_at_all_is_survived() -> None:
                 with sockets.create_connection((host, int(port)), timeout=5) as raw:
                     raw.sendall(data)
         assert alive(bus)
-        until(lambda: bus.subscribers == 0)
+        until(lambda: bus.state().subscribers == 0)
 
 
 def test_megabytes_end_the_connection_not_the_server() -> None:
@@ -223,7 +223,7 @@ def test_a_client_that_asks_and_never_reads_is_bounded() -> None:
     with publisher() as bus:
         for number in range(2000):
             bus.event(event(f"e{number}", label="x" * 500))
-        until(lambda: bus.last_event_seq == 2000)
+        until(lambda: bus.state().last_event_seq == 2000)
         with dealer(bus.requests_endpoint) as greedy, dealer(bus.requests_endpoint) as honest:
             greedy.setsockopt(zmq.RCVHWM, 1)
             greedy.sndtimeo = 200

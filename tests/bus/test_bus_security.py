@@ -59,7 +59,7 @@ def test_an_allowed_client_gets_messages_history_and_answers(folder: Path) -> No
             found += collect(subscriber, lambda found: len(found) >= 1)
             assert events_of(found) == [1, 2]
             assert subscriber.snapshot().last_event_seq == 2
-        assert bus.refused == 0
+        assert bus.state().refused == 0
 
 
 def refused(endpoint: str, place: Path | None) -> str:
@@ -77,11 +77,11 @@ def test_an_unknown_key_gets_nothing_and_both_sides_say_so(folder: Path, strange
     with secure(folder, on_problem=lines.append) as bus:
         bus.event(event())
         assert "refused our key" in refused(bus.endpoint, stranger)
-        until(lambda: bus.refused >= 1)
+        until(lambda: bus.state().refused >= 1)
         assert "not allowed" in lines[0]
         assert read_key(stranger / "client.key").public.decode() in lines[0], "the line says which key"
         refused(bus.endpoint, stranger)
-        until(lambda: bus.refused >= 2)
+        until(lambda: bus.state().refused >= 2)
         assert len(lines) == 1, "the same refusal is told once a minute"
 
 
@@ -93,13 +93,13 @@ def test_requests_need_the_key_too(folder: Path, stranger: Path) -> None:
         socket.send(b'{"op":"snapshot"}')
         with pytest.raises(zmq.Again):
             socket.recv()
-        until(lambda: bus.refused >= 1)
+        until(lambda: bus.state().refused >= 1)
 
 
 def test_without_encryption_there_is_nothing_to_be_had(folder: Path) -> None:
     with secure(folder) as bus:
         assert "wants encryption" in refused(bus.endpoint, None)
-        until(lambda: bus.refused >= 1)
+        until(lambda: bus.state().refused >= 1)
 
 
 def test_the_wrong_server_key_is_named_as_the_likely_cause(folder: Path, stranger: Path) -> None:
@@ -183,7 +183,7 @@ def test_many_strangers_do_not_keep_an_allowed_client_out(folder: Path, stranger
         try:
             with Subscriber(bus.endpoint, keys=folder) as subscriber:
                 connect(subscriber)
-            until(lambda: bus.refused >= 3)
+            until(lambda: bus.state().refused >= 3)
         finally:
             stop.set()
             knocking.join()

@@ -84,7 +84,7 @@ def test_numbers_grow_by_one_per_kind_and_the_latency_is_measured_at_sending() -
             bus.event(event(f"e{number}"))
     for kind in ("prediction", "event"):
         assert [message["seq"] for message in sink.of(kind)] == [1, 2, 3, 4, 5]
-    assert {message["session"] for _, message in sink.got} == {bus.session}
+    assert {message["session"] for _, message in sink.got} == {bus.state().session}
     assert all(0 < message["latency_ms"]["capture_to_publish"] < 5000 for message in sink.of("prediction"))
     order = [message["type"] for _, message in sink.got if message["type"] != "heartbeat"]
     assert order == ["prediction", "event"] * 5, "messages leave in the order in which they were given"
@@ -92,7 +92,7 @@ def test_numbers_grow_by_one_per_kind_and_the_latency_is_measured_at_sending() -
 
 def test_each_start_has_a_session_of_its_own() -> None:
     with publisher() as first, publisher() as second:
-        assert first.session != second.session
+        assert first.state().session != second.state().session
 
 
 def test_a_port_of_zero_takes_a_free_one_and_says_which() -> None:
@@ -170,7 +170,7 @@ def test_without_a_bus_messages_still_reach_sinks_and_history(tmp_path: Path) ->
         assert bus.endpoint == ""
     assert len(sink.of("event")) == len(sink.of("prediction")) == 1
     with publisher(tmp_path / "h.db", bus=BusConfig(bind="")) as again:
-        until(lambda: again.last_event_seq == 2, "the open event is closed by the next run")
+        until(lambda: again.state().last_event_seq == 2, "the open event is closed by the next run")
 
 
 class Stuck:
@@ -243,8 +243,8 @@ def test_predictions_are_dropped_oldest_first_and_events_never() -> None:
         asking.join()
     ids = [message["window"]["id"] for message in kept.of("prediction")]
     assert ids[-1] == 999
-    assert bus.dropped_predictions > 0
-    assert len(ids) + bus.dropped_predictions + _dropped(bus) == 1000
+    assert bus.state().dropped > 0
+    assert len(ids) + bus.state().dropped + _dropped(bus) == 1000
 
 
 def _ask_slow(bus: Publisher) -> None:
@@ -304,15 +304,15 @@ def test_many_threads_may_publish_at_once() -> None:
 def test_subscribers_are_counted_as_they_come_and_go() -> None:
     with publisher() as bus:
         with Subscriber(bus.endpoint), Subscriber(bus.endpoint):
-            until(lambda: bus.subscribers == 2)
-        until(lambda: bus.subscribers == 0)
+            until(lambda: bus.state().subscribers == 2)
+        until(lambda: bus.state().subscribers == 0)
 
 
 def test_a_reader_that_never_reads_slows_nobody_and_costs_bounded_memory() -> None:
     import psutil
 
     with publisher() as bus, zmq.Context() as context, raw_subscriber(context, bus.endpoint, b"prediction/"):
-        until(lambda: bus.subscribers == 1)
+        until(lambda: bus.state().subscribers == 1)
         with Subscriber(bus.endpoint, topics=["event/"], since=0.0) as healthy:
             connect(healthy)
             value = prediction(camera="x" * 60)

@@ -62,7 +62,7 @@ def test_events_after_a_number_and_since_a_time() -> None:
     with publisher() as bus, asking(bus.requests_endpoint) as socket:
         for number in range(10):
             bus.event(event(f"e{number}", camera=f"cam{number % 2}", label=f"l{number % 5}"))
-        until(lambda: bus.last_event_seq == 10)
+        until(lambda: bus.state().last_event_seq == 10)
         reply = ask(socket, op="events", after=4)
         validator.validate(reply)
         assert ([e["seq"] for e in reply["events"]], reply["more"]) == ([5, 6, 7, 8, 9, 10], False)
@@ -175,7 +175,7 @@ def test_what_the_network_loses_is_fetched(tmp_path: Path) -> None:
         connect(subscriber)
         for number in range(800):
             bus.event(event(f"e{number}", label="x" * 2000))
-        until(lambda: bus.last_event_seq == 800)
+        until(lambda: bus.state().last_event_seq == 800)
         found = collect(subscriber, lambda found: len(found) >= 800)
     assert events_of(found) == list(range(1, 801))
     assert len(found) == 800
@@ -203,7 +203,7 @@ def test_without_requests_live_events_still_come_with_the_gap_told() -> None:
     with publisher(bus=BusConfig(bind=FREE, requests="")) as bus:
         for number in range(5):
             bus.event(event(f"e{number}"))
-        until(lambda: bus.last_event_seq == 5)
+        until(lambda: bus.state().last_event_seq == 5)
         with Subscriber(bus.endpoint, topics=["event/"], since=("seq", 0)) as subscriber:
             found = collect(subscriber, lambda found: bool(found))
             bus.event(event("live"))

@@ -207,7 +207,7 @@ def test_a_snapshot_is_everything_as_it_stands() -> None:
         bus.event(event("done", camera="front"))
         bus.event(event("done", Phase.END, camera="front"))
         bus.event(event("other", camera="yard"))
-        until(lambda: bus.last_event_seq == 4)
+        until(lambda: bus.state().last_event_seq == 4)
         snapshot = subscriber.snapshot()
     assert snapshot.last_event_seq == 4
     front, yard = snapshot.cameras["front"], snapshot.cameras["yard"]
@@ -465,7 +465,7 @@ def test_a_publisher_that_goes_and_comes_is_told_on_stderr(tmp_path: Path) -> No
             child = stack.enter_context(start_command(bus.endpoint, "--topic", "event/", "--json"))
             assert child.stdout is not None
             assert child.stderr is not None
-            until(lambda: bus.subscribers >= 1)
+            until(lambda: bus.state().subscribers >= 1)
             while not select.select([child.stdout], [], [], 0.05)[0]:
                 bus.event(event())  # until it hears us
         assert "is silent" in child.stderr.readline()

@@ -34,6 +34,7 @@ from streamer.types import (
     CameraState,
     LabelScore,
     ModelSpec,
+    PublisherState,
     Stats,
 )
 from tests.helpers.dashboard_parts import NOW, WALL, camera, event, stats
@@ -155,8 +156,8 @@ def test_every_state_has_its_own_sign_and_its_word(state: CameraState, size: tup
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"waiting": 3.2, "windows": 0, "top": ()}, "first prediction in 3.2 s"),
-        ({"waiting": 3.2, "windows": 7}, "next prediction in 3.2 s"),
+        ({"lacking": 3.2, "windows": 0, "top": ()}, "first prediction in 3.2 s"),
+        ({"lacking": 3.2, "windows": 7}, "next prediction in 3.2 s"),
         ({"windows": 0, "top": ()}, "first prediction soon"),
         ({"stable": None}, "unknown"),
         ({"stable": LabelScore("still", 0.6)}, "still"),
@@ -168,7 +169,7 @@ def test_what_a_camera_shows_while_no_event_is_open(changes: dict[str, object], 
 
 
 def test_the_wait_for_the_first_prediction_fits_into_single_lines() -> None:
-    assert "ready in 3.2 s" in render(stats(*[camera(waiting=3.2)] * 16), 80, 24).plain
+    assert "ready in 3.2 s" in render(stats(*[camera(lacking=3.2)] * 16), 80, 24).plain
 
 
 def test_a_black_picture_is_said_in_cells_and_in_single_lines() -> None:
@@ -266,11 +267,22 @@ nasty = st.one_of(
 @given(nasty, nasty, st.sampled_from([(80, 24), (37, 10), (130, 30)]), st.integers(1, 9))
 def test_no_name_or_label_breaks_the_page(name: str, label: str, size: tuple[int, int], count: int) -> None:
     opened = event("a", name, 3.0, None, label)
+    bus = PublisherState(endpoint=name)
     shown = camera(name, open_events=(opened,), top=(LabelScore(label, 0.5),), stable=LabelScore(label, 0.4))
     shown = replace(shown, status=replace(shown.status, dropped={label: 5}, detail=label))
     spec = ModelSpec(name, "f", (label,), 8, 0.25, (64, 64), label, name, label)
     text = check(
-        render(stats(*[shown] * count, recent=(opened,), model=spec, notes=(label,), bus=name), *size), *size
+        render(
+            stats(
+                *[shown] * count,
+                recent=(opened,),
+                model=spec,
+                notes=(label,),
+                publisher=bus,
+            ),
+            *size,
+        ),
+        *size,
     )
     assert not [char for char in text if char != "\n" and (ord(char) < 32 or 0x7F <= ord(char) < 0xA0)]
     text.encode()  # no half surrogates

@@ -72,7 +72,7 @@ def _scrape(folder: Path) -> str:
     )
     stop, codes = threading.Event(), []
     pipeline = Pipeline(config, recognizer=FakeRecognizer(lambda _: (0.6, 0.4)))
-    with pipeline, Monitoring(config.metrics, pipeline.vitals) as monitoring:
+    with pipeline, Monitoring(config.metrics, pipeline.stats) as monitoring:
         running = threading.Thread(target=lambda: codes.append(pipeline.run(stop)))
         running.start()
         text, waiting = "", threading.Event()

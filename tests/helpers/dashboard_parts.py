@@ -12,8 +12,10 @@ from streamer.types import (
     Event,
     LabelScore,
     ModelSpec,
+    ModelStats,
     Moment,
     Phase,
+    PublisherState,
     Stats,
 )
 
@@ -44,8 +46,11 @@ def camera(name: str = "front-door", state: CameraState = CameraState.RUNNING, *
     top = tuple(
         sorted((LabelScore(*pair) for pair in zip(LABELS, scores, strict=True)), key=lambda e: -e.score)
     )
-    stats = CameraStats(status, top, {"waving": 0.74, "still": 0.1}, LabelScore("waving", 0.74), windows=9)
-    return replace(replace(stats, windows_per_s=1.0, asked_per_s=1.0), **more)  # type: ignore[arg-type]
+    smoothed, stable = {"waving": 0.74, "still": 0.1}, LabelScore("waving", 0.74)
+    of_camera = {key: more.pop(key) for key in ("status", "open_events") if key in more}
+    model = ModelStats("demo", top, smoothed, stable, windows=9, windows_per_s=1.0, asked_per_s=1.0)
+    made = CameraStats(status, (replace(model, **more),))  # type: ignore[arg-type]
+    return replace(made, **of_camera)  # type: ignore[arg-type]
 
 
 def stats(*cameras: CameraStats, **more: object) -> Stats:
@@ -59,7 +64,6 @@ def stats(*cameras: CameraStats, **more: object) -> Stats:
         spec,
         float(len(cameras)),
         latency,
-        bus="tcp://127.0.0.1:5555",
-        subscribers=2,
+        publisher=PublisherState(endpoint="tcp://127.0.0.1:5555", subscribers=2),
     )
     return replace(made, **more)  # type: ignore[arg-type]

@@ -180,7 +180,7 @@ def test_the_screen_shows_names_right_to_left_safe(tmp_path: Path) -> None:
     with Pipeline(config, recognizer=FakeRecognizer(lambda _: (0.1, 0.9))) as pipeline:
         pipeline.run(threading.Event())
         seen.append(pipeline.stats())
-    assert seen[0].cameras[0].top[0].label == "busy", "the numbers keep the stable label"
+    assert seen[0].cameras[0].main.top[0].label == "busy", "the numbers keep the stable label"
     page = render(seen[0], 100, 30).plain
     assert "\u2068مشغول\u2069" in page, "isolated, so that it turns only itself"
     assert "busy" not in page

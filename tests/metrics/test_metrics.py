@@ -13,10 +13,9 @@ from streamer.metrics.counters import (
     NOTES,
     OPEN_EVENTS,
     RECENT_EVENTS,
-    Metrics,
-    Rate,
-    percentiles,
+    Counters,
 )
+from streamer.metrics.rate import Rate, percentiles
 from streamer.testing import FakeClock
 from streamer.types import (
     CameraState,
@@ -27,8 +26,10 @@ from streamer.types import (
     Moment,
     Phase,
     Prediction,
+    PublisherState,
     Window,
 )
+from streamer.windows.windows import Windows
 
 LABELS = ("still", "left", "right", "waving")
 
@@ -96,60 +97,57 @@ def test_percentiles_are_values_that_occurred() -> None:
 
 def test_the_rate_of_all_is_right_for_cameras_that_come_in_batches() -> None:
     clock = FakeClock()
-    metrics = Metrics(clock=clock)
+    counters = Counters(clock=clock)
     for camera in ("a", "b", "c", "d"):
-        metrics.camera_status(status(camera))
+        counters.camera_status(status(camera))
     for _ in range(10):
         for camera in ("a", "b", "c", "d"):
-            metrics.prediction(prediction(camera), None, {}, 2, {})
+            counters.prediction(prediction(camera), None, {}, 2, {})
         clock.advance(1.0)
-    assert metrics.stats().windows_per_s == pytest.approx(4.0)
+    assert counters.stats().windows_per_s == pytest.approx(4.0)
 
 
 def test_latency_forgets_what_is_long_ago() -> None:
-    metrics = Metrics(clock=FakeClock())
+    counters = Counters(clock=FakeClock())
     for seconds in [9.0] * 10 + [0.1] * LATENCY_WINDOWS:
-        metrics.prediction(prediction(), None, {}, 2, {"inference": seconds})
-    assert metrics.stats().latency == {"inference": (0.1, 0.1)}
+        counters.prediction(prediction(), None, {}, 2, {"inference": seconds})
+    assert counters.stats().latency == {"inference": (0.1, 0.1)}
 
 
 def test_a_prediction_shows_its_best_labels_and_their_smoothed_scores() -> None:
-    metrics = Metrics(clock=FakeClock())
-    metrics.camera_status(status())
-    metrics.waiting("cam0", 1.5)
-    assert metrics.stats().cameras[0].waiting == 1.5
+    counters = Counters(clock=FakeClock())
+    counters.camera_status(status())
     smoothed = {"still": 0.3, "left": 0.1, "right": 0.1, "waving": 0.5}
-    metrics.prediction(prediction(), LabelScore("still", 0.3), smoothed, 2, {})
-    camera = metrics.stats().cameras[0]
+    counters.prediction(prediction(), LabelScore("still", 0.3), smoothed, 2, {})
+    camera = counters.stats().cameras[0].main
     assert [entry.label for entry in camera.top] == ["waving", "left"]
     assert camera.smoothed == {"waving": 0.5, "left": 0.1, "still": 0.3}
     assert camera.stable == LabelScore("still", 0.3)
-    assert camera.waiting is None
     assert camera.windows == 1
 
 
 def test_an_event_is_one_entry_that_is_brought_up_to_date() -> None:
-    metrics = Metrics(clock=FakeClock())
-    metrics.camera_status(status())
-    metrics.event(event("a", Phase.START))
-    metrics.event(event("b", Phase.START))
-    metrics.event(event("a", Phase.UPDATE, peak=0.9))
-    stats = metrics.stats()
+    counters = Counters(clock=FakeClock())
+    counters.camera_status(status())
+    counters.event(event("a", Phase.START))
+    counters.event(event("b", Phase.START))
+    counters.event(event("a", Phase.UPDATE, peak=0.9))
+    stats = counters.stats()
     assert [(e.id, e.peak) for e in stats.recent] == [("a", 0.9), ("b", 0.8)]
     assert [e.id for e in stats.cameras[0].open_events] == ["a", "b"]
-    metrics.event(event("a", Phase.END))
-    stats = metrics.stats()
+    counters.event(event("a", Phase.END))
+    stats = counters.stats()
     assert [(e.id, e.phase) for e in stats.recent] == [("a", Phase.END), ("b", Phase.START)]
     assert [e.id for e in stats.cameras[0].open_events] == ["b"]
 
 
 def test_memory_is_bounded() -> None:
-    metrics = Metrics(clock=FakeClock())
-    metrics.camera_status(status())
+    counters = Counters(clock=FakeClock())
+    counters.camera_status(status())
     for i in range(500):
-        metrics.event(event(f"e{i}", Phase.START))
-        metrics.note(f"note {i}")
-    stats = metrics.stats()
+        counters.event(event(f"e{i}", Phase.START))
+        counters.note(f"note {i}")
+    stats = counters.stats()
     assert len(stats.recent) == RECENT_EVENTS
     assert stats.recent[-1].id == "e499"
     assert len(stats.cameras[0].open_events) == OPEN_EVENTS
@@ -157,52 +155,70 @@ def test_memory_is_bounded() -> None:
 
 
 def test_a_note_said_twice_stands_once_at_the_end() -> None:
-    metrics = Metrics(clock=FakeClock())
+    counters = Counters(clock=FakeClock())
     for text in ("a", "b", "a"):
-        metrics.note(text)
-    assert metrics.stats().notes == ("b", "a")
+        counters.note(text)
+    assert counters.stats().notes == ("b", "a")
 
 
 def test_a_camera_that_does_not_run_asks_for_nothing() -> None:
-    metrics = Metrics(clock=FakeClock())
-    metrics.asked("cam0", 4.0)
-    metrics.camera_status(status())
-    assert metrics.stats().cameras[0].asked_per_s == 4.0
-    metrics.camera_status(status(state=CameraState.RECONNECTING))
-    assert metrics.stats().cameras[0].asked_per_s == 0.0
+    counters = Counters(clock=FakeClock())
+    counters.camera_models("cam0", {"m": 4.0})
+    counters.camera_status(status())
+    assert counters.stats().cameras[0].main.asked_per_s == 4.0
+    counters.camera_status(status(state=CameraState.RECONNECTING))
+    assert counters.stats().cameras[0].main.asked_per_s == 0.0
 
 
 def test_uptime_and_bus_and_order_of_cameras() -> None:
     clock = FakeClock()
-    metrics = Metrics(clock=clock)
-    metrics.bus("tcp://127.0.0.1:5555", 2)
+    counters = Counters(clock=clock)
     for camera in ("z", "a", "m", "a"):
-        metrics.camera_status(status(camera))
+        counters.camera_status(status(camera))
     clock.advance(12.5)
-    stats = metrics.stats()
-    assert stats.uptime == 12.5
-    assert (stats.bus, stats.subscribers) == ("tcp://127.0.0.1:5555", 2)
+    bus = PublisherState(endpoint="tcp://127.0.0.1:5555", subscribers=2)
+    stats = counters.stats(publisher=bus)
+    assert (stats.uptime, stats.publisher) == (12.5, bus)
     assert [camera.status.camera for camera in stats.cameras] == ["z", "a", "m"]
 
 
 def test_a_snapshot_does_not_change_afterwards() -> None:
-    metrics = Metrics(clock=FakeClock())
-    metrics.camera_status(status())
-    causes = {"busy": 1}
-    metrics.skipped("cam0", causes)
-    metrics.prediction(prediction(), None, {"waving": 0.5}, 1, {})
-    before = metrics.stats()
-    causes["busy"] = 99
-    metrics.prediction(prediction(), None, {"waving": 0.9}, 1, {})
-    metrics.event(event("a", Phase.START))
-    assert before.cameras[0].skipped == {"busy": 1}
-    assert before.cameras[0].smoothed == {"waving": 0.5}
+    counters = Counters(clock=FakeClock())
+    counters.camera_status(status())
+    counters.prediction(prediction(), None, {"waving": 0.5}, 1, {})
+    before = counters.stats()
+    counters.prediction(prediction(), None, {"waving": 0.9}, 1, {})
+    counters.event(event("a", Phase.START))
+    assert before.cameras[0].main.smoothed == {"waving": 0.5}
     assert before.recent == ()
 
 
+def test_windows_are_asked_for_what_they_count() -> None:
+    counters = Counters(clock=FakeClock())
+    counters.camera_status(status())
+    counters.camera_models("cam0", {"m": 4.0, "more": 1.0})
+    windows = Windows("cam0", 2, 0.5, 0.25, False)
+    counters.lane("m", {"cam0": windows})
+    assert counters.stats().cameras[0].main.lacking == pytest.approx(0.5)
+    for index in range(31):
+        time = index / 10
+        image = np.zeros((1, 1, 3), np.uint8)
+        windows.add(Frame("cam0", index, 0, time, time, time, None, image))
+    counters.prediction(prediction(), None, {}, 1, {})
+    stats = counters.stats()
+    main, other = stats.cameras[0].models
+    assert (main.asked, dict(main.skipped)) == (windows.due, windows.skipped)
+    assert main.asked == sum(main.skipped.values()) + 1 > 5
+    assert main.lacking is None
+    assert main.waiting_since is not None
+    assert (other.model, other.asked, other.windows) == ("more", 0, 0)
+    (lane,) = stats.inference
+    assert (lane.model, lane.waiting_since, lane.newest) == ("m", main.waiting_since, main.newest)
+
+
 def test_many_threads_report_while_others_look() -> None:
-    metrics = Metrics(clock=FakeClock())
-    metrics.camera_status(status())
+    counters = Counters(clock=FakeClock())
+    counters.camera_status(status())
     errors: list[BaseException] = []
     start = threading.Barrier(5)
 
@@ -210,10 +226,10 @@ def test_many_threads_report_while_others_look() -> None:
         try:
             start.wait(5)
             for i in range(300):
-                metrics.prediction(prediction(), None, {"waving": 0.5}, 2, {"inference": 0.01})
-                metrics.event(event(f"{name}{i}", Phase.START))
-                metrics.event(event(f"{name}{i}", Phase.END))
-                metrics.stats()
+                counters.prediction(prediction(), None, {"waving": 0.5}, 2, {"inference": 0.01})
+                counters.event(event(f"{name}{i}", Phase.START))
+                counters.event(event(f"{name}{i}", Phase.END))
+                counters.stats()
         except Exception as error:  # noqa: BLE001 - handed to the test
             errors.append(error)
 
@@ -224,8 +240,8 @@ def test_many_threads_report_while_others_look() -> None:
     for thread in threads:
         thread.join(30)
     assert not errors
-    camera = metrics.stats().cameras[0]
-    assert camera.windows == 1200
+    camera = counters.stats().cameras[0]
+    assert camera.main.windows == 1200
     assert camera.open_events == ()
 
 

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -26,16 +27,28 @@ from streamer.cli.command_line import main
 from streamer.config import CameraConfig, Config, JournalConfig, MetricsConfig
 from streamer.errors import ConfigError
 from streamer.metrics import http_server
+from streamer.metrics.counters import BOUNDS, LABELS, OTHER, Counters
 from streamer.metrics.health import judge
 from streamer.metrics.http_server import Reply, Server, address_of, is_loopback
 from streamer.metrics.monitoring import Monitoring, status_line
 from streamer.metrics.prometheus import buckets, registry
 from streamer.metrics.systemd import Notifier
-from streamer.metrics.totals import BOUNDS, LABELS, OTHER, Histogram, Totals
-from streamer.metrics.vitals import BusVitals, LaneVitals, Vitals
 from streamer.pipeline.pipeline import Pipeline
 from streamer.testing import FakeRecognizer
-from streamer.types import CameraState, CameraStats, CameraStatus, Stats
+from streamer.types import (
+    CameraState,
+    CameraStats,
+    CameraStatus,
+    Event,
+    Frame,
+    InferenceStats,
+    Moment,
+    Phase,
+    Prediction,
+    PublisherState,
+    Stats,
+    Window,
+)
 from tests.helpers.bus_parts import until
 from tests.helpers.cameras import QUICK
 from tests.helpers.http_get import get
@@ -60,20 +73,23 @@ def camera(
     return CameraStats(CameraStatus(name, state, 0.0, newest=NOW - age, **more))
 
 
-def vitals(*cameras: CameraStats, **more: Any) -> Vitals:
-    stats = Stats(NOW, 1.8e9, 500.0, cameras or (camera("cam0"),))
-    lane = LaneVitals("demo", None, NOW - 0.2)
-    bus = BusVitals(turned=NOW - 0.1)
-    made = Vitals(stats, ready=True, ready_since=NOW - 400, turned=NOW - 0.1, lanes=(lane,), bus=bus)
-    return replace(made, **more)
+def stats(*cameras: CameraStats, **more: Any) -> Stats:
+    lane = InferenceStats("demo", None, NOW - 0.2)
+    made = Stats(NOW, 1.8e9, 500.0, cameras or (camera("cam0"),), inference=(lane,), publisher=bus())
+    return replace(made, **{"ready_since": NOW - 400, "last_loop": NOW - 0.1, **more})
 
 
-def codes(seen: Vitals, config: MetricsConfig = LIMITS) -> list[str]:
+def bus(ago: float | None = 0.1, **more: Any) -> PublisherState:
+    last_loop = None if ago is None else NOW - ago
+    return PublisherState(**{"last_loop": last_loop, "durable": True, "wants_durable": True, **more})
+
+
+def codes(seen: Stats, config: MetricsConfig = LIMITS) -> list[str]:
     return [problem.code for problem in judge(seen, config).problems]
 
 
 def test_all_is_well() -> None:
-    verdict = judge(vitals(), LIMITS)
+    verdict = judge(stats(), LIMITS)
     assert (verdict.healthy, verdict.ready, verdict.alive, verdict.degraded) == (True, True, True, ())
 
 
@@ -91,7 +107,7 @@ def test_inference_is_stuck_when_nothing_is_given_although_asked(
     waiting: float | None, given: float, stuck: bool
 ) -> None:
     since = None if waiting is None else NOW - waiting
-    seen = vitals(lanes=(LaneVitals("demo", None, NOW), LaneVitals("large", since, NOW - given)))
+    seen = stats(inference=(InferenceStats("demo", None, NOW), InferenceStats("large", since, NOW - given)))
     assert codes(seen) == ["inference_stuck"] * stuck
     assert judge(seen, LIMITS).alive is not stuck
     if stuck:
@@ -99,74 +115,85 @@ def test_inference_is_stuck_when_nothing_is_given_although_asked(
 
 
 def test_a_model_that_never_answered_is_stuck_since_it_was_ready() -> None:
-    assert codes(vitals(lanes=(LaneVitals("m", NOW - 50, None),))) == ["inference_stuck"]
-    assert codes(vitals(lanes=(LaneVitals("m", NOW - 50, None),), ready_since=NOW - 10)) == []
+    assert codes(stats(inference=(InferenceStats("m", NOW - 50, None),))) == ["inference_stuck"]
+    assert codes(stats(inference=(InferenceStats("m", NOW - 50, None),), ready_since=NOW - 10)) == []
 
 
 def test_one_camera_away_is_no_illness_unless_asked_for() -> None:
     away = camera("yard", CameraState.RECONNECTING, age=90.0, detail="no route to host")
-    verdict = judge(vitals(camera("door"), away), LIMITS)
+    verdict = judge(stats(camera("door"), away), LIMITS)
     assert (verdict.healthy, verdict.degraded) == (True, ("yard reconnecting (no route to host)",))
-    assert codes(vitals(camera("door"), away), MetricsConfig(every_camera=True)) == ["camera_lost"]
+    assert codes(stats(camera("door"), away), MetricsConfig(every_camera=True)) == ["camera_lost"]
 
 
 def test_all_cameras_away_is_but_not_at_once_and_no_reason_to_restart() -> None:
     def away(age: float) -> list[CameraStats]:
         return [camera(name, CameraState.RECONNECTING, age=age) for name in ("door", "yard")]
 
-    assert codes(vitals(*away(29.0))) == []
-    assert codes(vitals(*away(31.0))) == ["cameras_lost"]
-    assert judge(vitals(*away(31.0)), LIMITS).alive
-    assert codes(vitals(away(31.0)[0], camera("yard"))) == []
-    assert codes(vitals(away(31.0)[0], camera("film", CameraState.ENDED))) == ["cameras_lost"]
+    assert codes(stats(*away(29.0))) == []
+    assert codes(stats(*away(31.0))) == ["cameras_lost"]
+    assert judge(stats(*away(31.0)), LIMITS).alive
+    assert codes(stats(away(31.0)[0], camera("yard"))) == []
+    assert codes(stats(away(31.0)[0], camera("film", CameraState.ENDED))) == ["cameras_lost"]
 
 
 def test_a_camera_that_never_came_is_lost_some_time_after_the_start() -> None:
     never = CameraStats(CameraStatus("door", CameraState.CONNECTING, 0.0))
-    assert codes(vitals(never)) == ["cameras_lost"]
-    assert codes(vitals(never, ready_since=NOW - 5)) == []
+    assert codes(stats(never)) == ["cameras_lost"]
+    assert codes(stats(never, ready_since=NOW - 5)) == []
 
 
 def test_a_frozen_picture_is_said() -> None:
-    assert judge(vitals(camera("door", picture="frozen")), LIMITS).degraded == ("door frozen picture",)
+    assert judge(stats(camera("door", picture="frozen")), LIMITS).degraded == ("door frozen picture",)
 
 
 @pytest.mark.parametrize(
-    ("bus", "wanted", "mends"),
+    ("state", "wanted", "mends"),
     [
-        (BusVitals(turned=None), ["bus_failed"], True),
-        (BusVitals(turned=NOW - 31), ["bus_failed"], True),
-        (BusVitals(turned=NOW, durable=False), ["journal_failed"], False),
-        (BusVitals(turned=NOW, durable=False, wants_durable=False), [], False),
+        (bus(None), ["bus_failed"], True),
+        (bus(31), ["bus_failed"], True),
+        (bus(durable=False), ["journal_failed"], False),
+        (bus(durable=False, wants_durable=False), [], False),
     ],
 )
-def test_bus_and_history(bus: BusVitals, wanted: list[str], mends: bool) -> None:
-    assert codes(vitals(bus=bus)) == wanted
-    assert judge(vitals(bus=bus), LIMITS).alive is not mends
+def test_bus_and_history(state: PublisherState, wanted: list[str], mends: bool) -> None:
+    assert codes(stats(publisher=state)) == wanted
+    assert judge(stats(publisher=state), LIMITS).alive is not mends
 
 
 def test_loading_takes_its_time_and_is_not_ready() -> None:
     never = CameraStats(CameraStatus("door", CameraState.CONNECTING, 0.0))
-    seen = vitals(never, ready=False, ready_since=0.0, turned=NOW - 1000)
+    seen = stats(never, ready_since=None, last_loop=NOW - 1000)
     verdict = judge(seen, LIMITS)
     assert (verdict.healthy, verdict.ready) == (True, False)
     assert status_line(seen, verdict) == "loading the model"
 
 
 def test_a_main_loop_that_stands_still_is_ill() -> None:
-    assert codes(vitals(turned=NOW - 31)) == ["program_stuck"]
+    assert codes(stats(last_loop=NOW - 31)) == ["program_stuck"]
     assert "failing: the main loop" in status_line(
-        vitals(turned=NOW - 31), judge(vitals(turned=NOW - 31), LIMITS)
+        stats(last_loop=NOW - 31), judge(stats(last_loop=NOW - 31), LIMITS)
     )
 
 
 # --- numbers ---
 
 
+def counted(labels: tuple[str, ...] = (), seconds: tuple[float, ...] = ()) -> Stats:
+    counters = Counters()
+    at = Moment(0.0, 0.0)
+    for number, label in enumerate(labels):
+        counters.event(Event(str(number), "cam0", "m", label, Phase.START, 0.8, 0.9, at, at))
+    frame = Frame("cam0", 0, 0, 0.0, 0.0, 0.0, None, np.zeros((1, 1, 3), np.uint8))
+    scores = np.ones(1, np.float32)
+    for one in seconds:
+        made = Prediction("cam0", "m", Window("cam0", 1, (frame,), 0.25), ("still",), scores)
+        counters.prediction(made, None, {}, 1, {"inference": one})
+    return counters.stats()
+
+
 def test_a_histogram_is_what_prometheus_means() -> None:
-    histogram = Histogram()
-    for seconds in (0.0005, 0.001, 0.0011, 0.3, 99.0):
-        histogram.add(seconds)
+    histogram = counted(seconds=(0.0005, 0.001, 0.0011, 0.3, 99.0)).durations["inference", "m"]
     found = dict(buckets(histogram))
     assert (found["0.001"], found["0.0025"], found["0.25"], found["0.5"]) == (2, 3, 3, 4)
     assert (found["30.0"], found["+Inf"]) == (4, 5)
@@ -174,24 +201,28 @@ def test_a_histogram_is_what_prometheus_means() -> None:
 
 
 def test_words_that_change_for_ever_do_not_fill_the_memory() -> None:
-    totals = Totals()
-    for number in range(LABELS + 50):
-        totals.event("cam0", f"word {number}")
-    totals.event("cam0", "word 3")
-    assert len(totals.events) == LABELS + 1
-    assert totals.events["cam0", OTHER] == 50
-    assert totals.events["cam0", "word 3"] == 2
+    words = tuple(f"word {number}" for number in range(LABELS + 50))
+    started = counted(labels=(*words, "word 3")).started
+    assert len(started) == LABELS + 1
+    assert started["cam0", OTHER] == 50
+    assert started["cam0", "word 3"] == 2
+
+
+def test_what_recording_wrote_and_lost_is_told() -> None:
+    text = _encoded(stats(recording={"clips": 3, "lost": 2}))
+    assert 'streamer_recording_total{kind="clips"} 3.0' in text
+    assert 'streamer_recording_total{kind="lost"} 2.0' in text
 
 
 def test_hostile_names_are_escaped() -> None:
     name = 'a"b\\c\nd{}🚪'
-    text = _encoded(vitals(camera(name)))
+    text = _encoded(stats(camera(name)))
     samples = [s for f in text_string_to_metric_families(text) for s in f.samples if "camera" in s.labels]
     assert samples
     assert {sample.labels["camera"] for sample in samples} == {name}
 
 
-def _encoded(seen: Vitals) -> str:
+def _encoded(seen: Stats) -> str:
     from prometheus_client.exposition import generate_latest
 
     return generate_latest(registry(lambda: seen, LIMITS)).decode()
@@ -201,12 +232,12 @@ def test_device_memory_is_told_where_cuda_is_in_use(monkeypatch: pytest.MonkeyPa
     import torch
 
     if not torch.cuda.is_initialized():
-        assert "device_memory" not in _encoded(vitals()), "asking must not start CUDA"
+        assert "device_memory" not in _encoded(stats()), "asking must not start CUDA"
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (3_000, 10_000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: 2_000)
-    text = _encoded(vitals())
+    text = _encoded(stats())
     assert 'streamer_device_memory_used_bytes{device="cuda:0"} 7000.0' in text
     assert 'streamer_device_memory_reserved_bytes{device="cuda:0"} 2000.0' in text
 
@@ -214,7 +245,7 @@ def test_device_memory_is_told_where_cuda_is_in_use(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", failed)
-    assert "streamer_healthy 1.0" in _encoded(vitals()), "a device that has failed does not blind the rest"
+    assert "streamer_healthy 1.0" in _encoded(stats()), "a device that has failed does not blind the rest"
 
 
 def test_importing_it_brings_no_prometheus() -> None:
@@ -393,7 +424,7 @@ def watching(config: Config, recognizer: Any) -> Iterator[str]:
     stop = threading.Event()
     with (
         Pipeline(config, recognizer=recognizer) as pipeline,
-        Monitoring(config.metrics, pipeline.vitals) as watch,
+        Monitoring(config.metrics, pipeline.stats) as watch,
     ):
         running = threading.Thread(target=pipeline.run, args=(stop,))
         running.start()
@@ -715,13 +746,13 @@ def test_a_stuck_program_is_not_said_to_live_and_a_lost_camera_is_no_reason_to_r
     tmp_path: Path,
 ) -> None:
     path = str(tmp_path / "notify")
-    lost = vitals(camera("door", CameraState.RECONNECTING, age=100.0))
-    stuck = vitals(lanes=(LaneVitals("demo", NOW - 100, NOW - 100),))
+    lost = stats(camera("door", CameraState.RECONNECTING, age=100.0))
+    stuck = stats(inference=(InferenceStats("demo", NOW - 100, NOW - 100),))
     with notify_socket(path) as listening:
         for seen, alive in ((lost, True), (stuck, False)):
             looked = threading.Semaphore(0)
 
-            def look(seen: Vitals = seen, looked: threading.Semaphore = looked) -> Vitals:
+            def look(seen: Stats = seen, looked: threading.Semaphore = looked) -> Stats:
                 looked.release()
                 return seen
 

@@ -181,8 +181,8 @@ def test_the_screen_shows_each_model_on_its_own_line(fakes: dict[str, Fake]) -> 
             sink.wait(lambda m, name=name: m["type"] == "prediction" and m["model"] == name)
         stats = pipeline.stats()
         (camera,) = stats.cameras
-        assert {entry.label for entry in camera.top} == {"waving", "still"}
-        (other,) = camera.others
+        assert {entry.label for entry in camera.main.top} == {"waving", "still"}
+        (other,) = camera.models[1:]
         assert (other.model, other.top[0].label) == ("org/more", "a dog")
         lines = render(stats, 100, 30).plain.splitlines()
         assert any("more" in text and "a dog" in text and "0.90" in text for text in lines)

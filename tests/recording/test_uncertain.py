@@ -81,7 +81,7 @@ class Rig:
             tracker.update(made)
             self.uncertain.observe(made, tracker)
             if self.patient:
-                until(lambda: self.uncertain.vitals.waiting == 0, "the writer keeps up")
+                until(lambda: self.uncertain.stats.waiting == 0, "the writer keeps up")
 
     def rows(self) -> list[dict[str, str]]:
         self.uncertain.stop(10.0)
@@ -121,7 +121,7 @@ def test_a_close_pair_is_saved_once_while_it_stays_close(tmp_path: Path) -> None
         ("calm", "busy", "", "close")
     ]
     assert (rows[0]["score"], rows[0]["second_score"], rows[0]["camera"]) == ("0.460", "0.440", "cam0")
-    assert rig.uncertain.vitals.saved == {"close": 1}
+    assert rig.uncertain.stats.saved == {"close": 1}
     assert (tmp_path / "u" / rows[0]["path"]).is_file()
 
 
@@ -172,7 +172,7 @@ def test_a_day_has_its_bound_and_remembers_it_over_a_restart(tmp_path: Path) -> 
     with Rig(tmp_path / "u", every=1.0, per_day=2) as rig:
         rig.feed(*[CLOSE, CLEAR] * 4)
         assert len(rig.rows()) == 2
-    assert rig.uncertain.vitals.dropped == {"daily bound": 2}
+    assert rig.uncertain.stats.dropped == {"daily bound": 2}
     with Rig(tmp_path / "u", every=1.0, per_day=2) as rig:
         rig.feed(CLOSE)
         rig.clock.advance(86_400)
@@ -184,9 +184,9 @@ def test_a_full_folder_takes_no_more_and_says_so_once(tmp_path: Path) -> None:
     with Rig(tmp_path / "u", every=1.0, max_mb=0.002) as rig:
         rig.feed(*[CLOSE, CLEAR] * 6)
         rows = rig.rows()
-    vitals = rig.uncertain.vitals
-    assert 1 <= len(rows) == vitals.saved["close"] < 6
-    assert vitals.dropped == {"folder full": 6 - len(rows)}
+    stats = rig.uncertain.stats
+    assert 1 <= len(rows) == stats.saved["close"] < 6
+    assert stats.dropped == {"folder full": 6 - len(rows)}
     assert [note for note in rig.notes if "uncertain.max_mb" in note] == rig.notes
     assert len(rig.notes) == 1
     assert len(list((tmp_path / "u").rglob("*.mp4"))) == len(rows)
@@ -202,9 +202,9 @@ def test_a_slow_disk_costs_clips_and_never_the_thread_that_looks(
     rig.patient = False
     with rig:
         rig.feed(*[CLOSE, CLEAR] * (MOST_WAITING + 5))
-        assert rig.uncertain.vitals.dropped["queue full"] >= 4
+        assert rig.uncertain.stats.dropped["queue full"] >= 4
         go.set()
-        assert len(rig.rows()) == MOST_WAITING + 5 - rig.uncertain.vitals.dropped["queue full"]
+        assert len(rig.rows()) == MOST_WAITING + 5 - rig.uncertain.stats.dropped["queue full"]
 
 
 def test_a_broken_disk_is_said_once_and_mends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ def test_a_broken_disk_is_said_once_and_mends(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("streamer.recording.uncertain_files.write_window", failing)
     with Rig(tmp_path / "u", every=1.0) as rig:
         rig.feed(CLOSE, CLEAR, CLOSE, CLEAR)
-        until(lambda: rig.uncertain.vitals.dropped.get("disk") == 2)
+        until(lambda: rig.uncertain.stats.dropped.get("disk") == 2)
         broken[0] = False
         rig.feed(CLOSE)
         assert len(rig.rows()) == 1
@@ -383,10 +383,10 @@ def test_close_scores_are_labelled_and_trained_on(tmp_path: Path, capsys: pytest
     )
     with Pipeline(config, recognizer=FakeRecognizer(score)) as pipeline:
         assert pipeline.run(threading.Event()) == EXIT_DONE
-        vitals = pipeline.vitals().uncertain
-    assert vitals is not None
+        stats = pipeline.stats().uncertain
+    assert stats is not None
     rows = read_table(folder)
-    assert len(rows) == vitals.saved["close"] >= 7
+    assert len(rows) == stats.saved["close"] >= 7
     assert {row["label"] for row in rows} == {""}
     base = checkpoints.save("timesformer", tmp_path / "tiny")
     words = ["--model", str(base), "-o", str(tmp_path / "out"), "--interval", "0.2", "--device", "cpu"]

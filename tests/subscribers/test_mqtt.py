@@ -125,7 +125,7 @@ def test_events_states_and_availability(
         "e1",
         "cam0",
     )
-    assert first["key"] == f"{bus.session}-1"
+    assert first["key"] == f"{bus.state().session}-1"
     told = listener.json("streamer/cam0/status")
     assert (told["state"], told["fps"], told["width"]) == ("running", 25.0, 640)
     states = [json.loads(data) for topic, data, _ in listener.got if topic == "streamer/cam0/state"]

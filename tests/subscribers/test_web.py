@@ -66,7 +66,7 @@ def test_a_page_gets_cameras_the_present_and_events(bus: Publisher) -> None:
         live(page)
         bus.event(event("e1", Phase.END))
         page.until(lambda: page.events()["e1"]["phase"] == "end")
-        assert Place.parse(page.last) == Place(2, bus.session, Place.parse(page.last).journal)  # type: ignore[union-attr]
+        assert Place.parse(page.last) == Place(2, bus.state().session, Place.parse(page.last).journal)  # type: ignore[union-attr]
         bus.status(status("cam1"))
         page.until(lambda: any(told["camera"] == "cam1" for told in page.of("status")))
 
@@ -125,7 +125,7 @@ def test_nothing_is_missed_when_the_page_s_server_is_restarted(
         port, last = web.port, page.last
     for number in range(30):
         act(bus, f"away{number}")
-    until(lambda: bus.last_event_seq == 62)
+    until(lambda: bus.state().last_event_seq == 62)
     with served(bus.endpoint, port), listening(port, last) as page:
         live(page)
         act(bus, "after")
@@ -142,14 +142,14 @@ def test_a_gap_that_cannot_be_filled_is_told(bus: Publisher, monkeypatch: pytest
     monkeypatch.setattr("streamer.subscribers.web.event_stream.PAGE", 3)
     for number in range(20):
         act(bus, f"e{number}")
-    until(lambda: bus.last_event_seq == 40)
+    until(lambda: bus.state().last_event_seq == 40)
     with served(bus.endpoint) as web:
         with listening(web.port) as page:
             live(page)
             assert page.of("state")[-1]["complete"] is True
             journal = Place.parse(page.last)
         assert journal is not None
-        with listening(web.port, str(Place(1, bus.session, journal.journal))) as page:
+        with listening(web.port, str(Place(1, bus.state().session, journal.journal))) as page:
             live(page)
             assert page.of("state")[-1]["complete"] is False
             assert len(page.of("state")[-1]["missed"]) == 4
@@ -242,7 +242,7 @@ def full(bus: Publisher) -> Publisher:
     """130 events: cam0 and cam1 take turns, every tenth is a fall."""
     for number in range(130):
         act(bus, f"e{number}", "falling" if number % 10 == 0 else "waving", f"cam{number % 2}")
-    until(lambda: bus.last_event_seq == 260)
+    until(lambda: bus.state().last_event_seq == 260)
     return bus
 
 
@@ -281,11 +281,11 @@ def test_history_is_searched(full: Publisher, asked: str, wanted: int) -> None:
 
 def test_an_event_that_ended_after_the_time_asked_for_has_its_end(bus: Publisher) -> None:
     bus.event(event("long"))
-    until(lambda: bus.last_event_seq == 1)
+    until(lambda: bus.state().last_event_seq == 1)
     between = time.time() + 0.001
     until(lambda: time.time() > between + 0.001)
     bus.event(event("long", Phase.END))
-    until(lambda: bus.last_event_seq == 2)
+    until(lambda: bus.state().last_event_seq == 2)
     with served(bus.endpoint) as web:
         (told,) = web.json(f"/history?until={between!r}")["events"]
         assert told["phase"] == "end"

@@ -84,7 +84,7 @@ def busy(bus: Publisher) -> None:
     bus.event(event("e1", Phase.END, camera="yard", label="falling"))
     bus.event(event("e2", camera="الباب", label="يلوّح"))
     bus.event(event("e3", camera="front-door"))
-    until(lambda: bus.last_event_seq == 4)
+    until(lambda: bus.state().last_event_seq == 4)
 
 
 def is_live(page: Any) -> None:
@@ -442,8 +442,8 @@ def test_history_is_searched_in_the_page(bus: Publisher, open_page: Callable[...
         bus.event(event(f"e{number}", label="falling" if number == 3 else "waving"))
         bus.event(event(f"e{number}", Phase.END, label="falling" if number == 3 else "waving"))
         if number % 5 == 0:  # what is sent together has one time, and is not parted
-            until(lambda number=number: bus.last_event_seq == 2 * (number + 1))  # type: ignore[misc]
-    until(lambda: bus.last_event_seq == 120)
+            until(lambda number=number: bus.state().last_event_seq == 2 * (number + 1))  # type: ignore[misc]
+    until(lambda: bus.state().last_event_seq == 120)
     with served(bus.endpoint) as web:
         page = open_page(web)
         is_live(page)

@@ -164,7 +164,7 @@ def test_each_event_is_posted_in_order_as_it_was_sent(
     assert receiver.seqs == [1, 2, 3, 4, 5, 6]
     headers, body = receiver.got[0]
     told = json.loads(body)
-    assert told["idempotency_key"] == headers["webhook-id"] == f"{bus.session}-1"
+    assert told["idempotency_key"] == headers["webhook-id"] == f"{bus.state().session}-1"
     assert (told["type"], told["camera"], told["event"]["phase"]) == ("event", "Tür/1", "start")
     assert headers["Content-Type"] == "application/json"
     assert documented_verifier()(headers, body, SECRET), "the receiver of docs/integrations.md accepts it"
