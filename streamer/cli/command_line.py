@@ -59,11 +59,11 @@ COMMANDS = {
     "speak": Command("streamer.cli.speak", "say aloud what happens, or write it into sound files"),
     "captions": Command("streamer.cli.captions", "large captions, or lines for screen readers and braille"),
     "keys": Command("streamer.bus.keys", "make and allow encryption keys"),
-    "train": Command("streamer.training.fine_tuning", "fine-tune a checkpoint on your own actions"),
-    "evaluate": Command("streamer.training.evaluation", "how good a model is on clips and on streams"),
-    "calibrate": Command("streamer.training.threshold_fitting", "fit thresholds on idle footage"),
-    "collect": Command("streamer.training.clip_recorder", "record labelled clips from a camera"),
-    "demo": Command("streamer.training.synthetic.video_files", "write the demo's data set as video files"),
+    "train": Command("streamer.cli.train", "fine-tune a checkpoint on your own actions"),
+    "evaluate": Command("streamer.cli.evaluate", "how good a model is on clips and on streams"),
+    "calibrate": Command("streamer.cli.calibrate", "fit thresholds on idle footage"),
+    "collect": Command("streamer.cli.collect", "record labelled clips from a camera"),
+    "demo": Command("streamer.cli.demo", "write the demo's data set as video files"),
 }
 
 

@@ -94,8 +94,10 @@ class H264Encoder:
         frame = self._av.VideoFrame.from_ndarray(image, format="yuv420p")
         frame.pts, frame.time_base = self._ticks, Fraction(1, TICKS)
         self._times.append(time)
-        for packet in self._stream.encode(frame):
-            packet = Packet(self._times.popleft(), int(packet.pts), bool(packet.is_keyframe), bytes(packet))
+        for encoded in self._stream.encode(frame):
+            packet = Packet(
+                self._times.popleft(), int(encoded.pts), bool(encoded.is_keyframe), bytes(encoded)
+            )
             self._packets.append(packet)
             self.bytes += len(packet.data)
 
@@ -144,11 +146,11 @@ def _mux(container: Any, stream: Any, clip: EncodedClip) -> None:
     lasting = max(1, round(TICKS / clip.shape.fps))
     begin = clip.packets[0].ticks
     for packet in clip.packets:
-        packet = av.Packet(packet.data)
-        packet.stream, packet.time_base = stream, Fraction(1, TICKS)
-        packet.pts = packet.dts = packet.ticks - begin
-        packet.duration, packet.is_keyframe = lasting, packet.key
-        container.mux(packet)
+        written = av.Packet(packet.data)
+        written.stream, written.time_base = stream, Fraction(1, TICKS)
+        written.pts = written.dts = packet.ticks - begin
+        written.duration, written.is_keyframe = lasting, packet.key
+        container.mux(written)
 
 
 def _stream(container: Any, shape: Shape) -> Any:

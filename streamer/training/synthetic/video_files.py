@@ -1,4 +1,4 @@
-"""`streamer demo dataset OUT`: the demo's motions as video files, and streams with ground truth.
+"""The demo's motions as video files, and streams with ground truth (`streamer demo dataset OUT`).
 
     OUT/clips/train|val|test/LABEL/*.mp4   labelled clips, in the layout that `streamer train` reads
     OUT/streams/NAME.mp4, NAME.csv         untrimmed videos with their truth, for `streamer evaluate`
@@ -12,13 +12,10 @@ options give the same pictures.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamer.errors import ConfigError, DatasetError
 from streamer.system.atomic_files import replacing
 
 if TYPE_CHECKING:
@@ -29,70 +26,6 @@ SPLITS = {"train": "train", "val": "validation", "test": "clip"}  # folder -> pi
 CLIP_FPS = 5  # the checkpoint's interval is 0.2 s: one frame of the file for each of a window
 CLIP_SIZE = 96  # pixels
 QUALITIES = (20, 36)  # H.264's crf: 18 looks like the original, 40 is mud
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = __doc__
-    parser.add_argument("what", choices=("dataset",), help="write the data set as video files")
-    parser.add_argument("out", metavar="OUT", help="a folder, new or empty")
-    parser.add_argument(
-        "--clips",
-        type=int,
-        default=50,
-        metavar="N",
-        help="training clips of each label; val/ and test/ get a quarter each (%(default)s)",
-    )
-    parser.add_argument("--minutes", type=float, default=20.0, help="of untrimmed streams (%(default)g)")
-    parser.add_argument("--idle-minutes", type=float, default=30.0, help="of idle footage (%(default)g)")
-    parser.add_argument(
-        "--windows", type=int, default=0, metavar="N", help="training windows cut from streams (%(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other videos (%(default)s)")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Write the data set.
-
-    Raises:
-        ConfigError: an option makes no sense, or a package is missing.
-        DatasetError: the folder cannot be written.
-    """
-    if min(args.clips, args.windows, args.minutes, args.idle_minutes, args.seed) < 0:
-        raise ConfigError("--clips, --windows, --minutes, --idle-minutes and --seed cannot be negative")
-    out = Path(args.out).expanduser()
-    try:
-        if out.is_dir() and any(out.iterdir()):
-            raise DatasetError(f"{out} is not empty; name a new folder")
-        _write(out, args)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f'{error}: drawing videos needs: pip install "streamer[demo]"') from error
-    except OSError as error:
-        raise DatasetError(f"{out} cannot be written: {error.strerror or error}") from error
-    return 0
-
-
-def _write(out: Path, args: argparse.Namespace) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for folder in SPLITS:
-        count = args.clips if folder == "train" else -(-args.clips // 4)
-        if count:
-            write_clips(out / "clips" / folder, folder, count, args.seed)
-            _say(f"{folder}: {count} clips of each label")
-    if args.windows:
-        from streamer.training.synthetic.stream_windows import write_windows
-
-        for part, count in (("train", args.windows), ("val", -(-args.windows // 10))):
-            write_windows(out / "windows" / part, SPLITS[part], count, args.seed)
-            _say(f"windows: {count} of {part} written")
-    for number, seconds in enumerate(_parts(60 * args.minutes, 120.0)):
-        write_stream(out / "streams", number, seconds, args.seed)
-        _say(f"streams: {number + 1} written")
-    from streamer.training.synthetic.untrimmed_videos import IDLE_KINDS
-
-    each = 60 * args.idle_minutes / len(IDLE_KINDS)
-    for number, kind in enumerate(IDLE_KINDS if each > 0 else ()):
-        write_idle(out / "idle", number, kind, each, args.seed)
-        _say(f"idle: {kind} written")
 
 
 def write_clips(folder: Path, split: str, count: int, seed: int) -> None:
@@ -168,13 +101,3 @@ def encode(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int, crf: int) 
                 stream.pix_fmt = "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-
-
-def _parts(whole: float, longest: float) -> Iterator[float]:
-    """Equal parts of `whole`, none longer than `longest`."""
-    count = -(-whole // longest)
-    return (whole / count for _ in range(int(count)))
-
-
-def _say(text: str) -> None:
-    print(f"streamer: {text}", file=sys.stderr, flush=True)

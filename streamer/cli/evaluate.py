@@ -1,0 +1,118 @@
+"""`streamer evaluate`: what a model is worth on labelled clips, on untrimmed streams, and on idle footage."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamer.cli.model_options import add_model_options, configuration, videos_in, videos_of
+from streamer.errors import ConfigError, DatasetError
+from streamer.training.output import make_folder, save_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "PATH: a data set (a folder of class folders, or of train/ val/ test/ with such, or a CSV file with\n"
+        "path,label) is measured by clips; a video with its truth beside it (NAME.mp4 and NAME.csv with\n"
+        "start,end,label), or a folder of such, by streams, run as `streamer run --pace fast` runs them."
+    )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="a data set, or untrimmed videos")
+    parser.add_argument(
+        "--idle",
+        nargs="+",
+        default=[],
+        metavar="VIDEO",
+        help="videos, or folders of them, without any action: every event is false",
+    )
+    parser.add_argument("--truth", metavar="FILE", help="the truth of one video, where it is not beside it")
+    parser.add_argument(
+        "--split",
+        default="test",
+        choices=("train", "val", "test", "all"),
+        help="which part of a data set (%(default)s)",
+    )
+    parser.add_argument(
+        "--views",
+        type=int,
+        default=3,
+        metavar="N",
+        help="windows of a clip whose scores are averaged (%(default)s)",
+    )
+    parser.add_argument(
+        "--background",
+        action="append",
+        metavar="LABEL",
+        help="a label that means no action (may be given again)",
+    )
+    parser.add_argument("--config", metavar="FILE", help="a config file: its model and events")
+    add_model_options(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="write report.json, a timeline of each stream (SVG), the confusion (PNG, CSV)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print.
+
+    Raises:
+        ConfigError, DatasetError, ModelError, SourceError: nothing can be measured so.
+    """
+    if args.views < 1:
+        raise ConfigError(f"--views must be at least 1, not {args.views}")
+    config = configuration(args)
+    streams, datasets = _sort_out([Path(p).expanduser() for p in args.paths], args.truth)
+    idle = [video for path in args.idle for video in videos_of(Path(path).expanduser(), "--idle")]
+    if not streams and not datasets and not idle:
+        raise ConfigError("name a data set, a video with its truth, or --idle videos: see evaluate --help")
+    out = Path(args.out).expanduser() if args.out else None
+    if out is not None:
+        make_folder(out)
+    from streamer.recognition.recognizer import load_recognizer
+    from streamer.training.evaluation import EvaluationInputs, evaluate
+
+    recognizer = load_recognizer(config.model)
+    try:
+        inputs = EvaluationInputs(streams, datasets, idle, args.split, args.views, args.background)
+        report = evaluate(config, recognizer, inputs, out)
+    finally:
+        recognizer.close()
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    if out is not None:
+        save_text(out / "report.json", text + "\n")
+    from streamer.training.evaluation_report import lines
+
+    print(text if args.json else "\n".join(lines(report)))
+    return 0
+
+
+def _sort_out(paths: Sequence[Path], truth: str | None) -> tuple[list[tuple[Path, Path]], list[Path]]:
+    """(videos with their truth, data sets) among `paths`."""
+    streams: list[tuple[Path, Path]] = []
+    datasets: list[Path] = []
+    if truth is not None and (len(paths) != 1 or not paths[0].is_file()):
+        raise ConfigError("--truth belongs to one video: name that one")
+    for path in paths:
+        if not path.exists():
+            raise DatasetError(f"there is no {path}; name a data set or a video")
+        if path.is_dir():
+            pairs = [(video, video.with_suffix(".csv")) for video in videos_in(path)]
+            with_truth = [pair for pair in pairs if pair[1].exists()]
+            streams += with_truth
+            if not with_truth:
+                datasets.append(path)
+        elif path.suffix.lower() == ".csv":
+            datasets.append(path)
+        else:
+            file = Path(truth).expanduser() if truth else path.with_suffix(".csv")
+            if not file.exists():
+                raise DatasetError(
+                    f"{path} has no truth: write {file} with start,end,label, or name it with --truth "
+                    "(footage without actions goes to --idle)"
+                )
+            streams.append((path, file))
+    return streams, datasets

@@ -1,0 +1,29 @@
+"""Folders and files that training and measuring write, and what they tell people meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from streamer.errors import DatasetError
+
+
+def make_folder(path: Path) -> None:
+    """Raises DatasetError where it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"the folder {path} cannot be made: {error.strerror or error}") from error
+
+
+def save_text(path: Path, text: str) -> None:
+    """Raises DatasetError where it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def say(text: str) -> None:
+    """Talk goes to standard error."""
+    print(f"streamer: {text}", file=sys.stderr, flush=True)
