@@ -15,7 +15,7 @@ from typing import Any
 
 from streamer.bus import wire
 from streamer.bus.messages import EventMessage, Gap, HeartbeatMessage, Message, parse
-from streamer.bus.since import Position, Since, check_since
+from streamer.bus.position import Position
 from streamer.system.clock import Clock
 
 SILENCE = 3.0  # seconds without any message after which a publisher counts as gone
@@ -33,10 +33,10 @@ class Follow:
     send.
     """
 
-    def __init__(self, topics: Sequence[str], since: Since, clock: Clock) -> None:
+    def __init__(self, topics: Sequence[str], since: Position | None, clock: Clock) -> None:
         self._topics = tuple(topics) or ("",)
         self._clock = clock
-        self._start = check_since(since)
+        self._start = None if since is None else since.start
         self._follows_events = any(_overlap("event/", topic) for topic in self._topics)
         self._replays = since is not None and self._follows_events
         self.subscriptions = _subscriptions(self._topics)
@@ -49,11 +49,10 @@ class Follow:
         self._position: int | None = None
         self._position_session = ""  # the session that gave out that number
         self._histories: dict[str, tuple[int, str]] = {}
-        if isinstance(since, tuple | list):
-            self._position = since[1]
-            if len(since) == 6:
-                self._position_session, self._journal = since[2], since[3] or None
-                self._histories = {journal: (seq, session) for journal, seq, session in since[4]}
+        if since is not None and since.by == "seq":
+            self._position = since.seq
+            self._position_session, self._journal = since.session, since.journal or None
+            self._histories = {journal: (seq, session) for journal, seq, session in since.elsewhere}
         self._synced = not self._replays
         self._held: dict[int, EventMessage] = {}
         self._last_contact: float | None = None
@@ -80,7 +79,7 @@ class Follow:
             return None
         journal, (seq, session) = others.popitem()
         older = tuple((name, *where) for name, where in others.items())
-        return "seq", seq, session, journal, older, self._start
+        return Position("seq", seq, session, journal, older, self._start)
 
     # ---- input
 

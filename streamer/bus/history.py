@@ -17,11 +17,12 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 from streamer.bus.pipes import quiet_end
-from streamer.bus.since import parse_time, printable
+from streamer.bus.position import parse_time
 from streamer.bus.store import SCHEMA_VERSION, default_path
 from streamer.errors import BusError
 from streamer.recording.files import find
 from streamer.recording.retention import default_folder
+from streamer.system.terminal_text import printable
 
 COLUMNS = (
     "seq", "id", "camera", "model", "label", "phase", "started_at", "ended_at", "seconds", "peak", "score",

@@ -14,8 +14,8 @@ from zmq.utils.monitor import parse_monitor_message
 from streamer.bus import endpoints, wire
 from streamer.bus.following import Follow
 from streamer.bus.messages import EventMessage, Gap, Message, PredictionMessage
+from streamer.bus.position import Position, Since
 from streamer.bus.security import ClientKeys
-from streamer.bus.since import Position, Since
 from streamer.errors import BusError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
@@ -36,7 +36,7 @@ class Link:
         endpoint: str = endpoints.DEFAULT,
         *,
         topics: tuple[str, ...] | list[str] = (),
-        since: Since = None,
+        since: Since | None = None,
         timeout: float | None = None,
         requests: str | None = None,
         keys: str | os.PathLike[str] | None = None,
@@ -48,7 +48,7 @@ class Link:
         for given in filter(None, (endpoint, requests)):
             endpoints.check(given)
         self.endpoint, self._timeout, self._clock = endpoint, timeout, clock
-        self._follow = Follow(topics, since, clock)
+        self._follow = Follow(topics, None if since is None else Position.of(since), clock)
         self._keys = None if keys is None else ClientKeys.load(keys)
         self._requests = requests
         self._inbox: deque[Message] = deque()
@@ -205,10 +205,10 @@ class Link:
     def _give(self) -> Message:
         message = self._inbox.popleft()
         if isinstance(message, EventMessage):
-            now = self._follow.position
-            self._given = ("seq", message.seq, message.session, *(now[3:] if now else ("", (), None)))
+            now = self._follow.position or Position("seq")
+            self._given = now._replace(seq=message.seq, session=message.session)
         elif isinstance(message, Gap) and message.kind == "event" and self._given is not None:
-            self._given = ("seq", message.last, *self._given[2:])
+            self._given = self._given._replace(seq=message.last)
         return message
 
     def _sockets(self) -> list[zmq.Socket[bytes]]:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from streamer.bus.messages import EventMessage, Gap, Message
-from streamer.bus.since import printable
+from streamer.bus.position import Position
 from streamer.bus.subscriber import Subscriber
 from streamer.errors import ConfigError
 from streamer.labels.phrases import plain
@@ -16,8 +16,10 @@ from streamer.subscribers.narration.policy import Policy, Utterance
 from streamer.subscribers.narration.settings import Settings
 from streamer.subscribers.speech import voices
 from streamer.subscribers.speech.speaker import Aloud, Files, Sound, Speaker
-from streamer.subscribers.speech.utterance_log import Index, State
+from streamer.subscribers.speech.utterance_log import Index, Progress
+from streamer.subscribers.state_file import StateFile
 from streamer.system.clock import SYSTEM_CLOCK
+from streamer.system.terminal_text import printable
 
 INDEX = "index.jsonl"
 DRAIN = 1.0  # seconds at the end for files of what still waits
@@ -56,16 +58,21 @@ def run(args: argparse.Namespace) -> int:
     with listen.ending() as end:
         if args.say is not None:
             return _say_once(voice, args, end)
-        with _Session(args, voice, Policy(settings, names), settings) as session:
-            since = session.state.position or listen.since_of(args)
-            if since is None and args.state is not None:
-                since = time.time()
-            with Subscriber(args.endpoint, topics=listen.TOPICS, since=since, requests=args.requests,
-                            keys=args.keys) as subscriber:  # fmt: skip
-                session.subscriber = subscriber
-                where = "aloud" if args.to_file is None else f"into {args.to_file}"
-                listen.tell(f"listening to {args.endpoint}, speaking {where} ({voice.name})")
-                listen.follow(subscriber, session.policy, session.heard, end, args.duration)
+        session = _Session(args, voice, Policy(settings, names), settings)
+        with (
+            session,
+            Subscriber(
+                args.endpoint,
+                topics=listen.TOPICS,
+                since=session.since,
+                requests=args.requests,
+                keys=args.keys,
+            ) as subscriber,
+        ):
+            session.subscriber = subscriber
+            where = "aloud" if args.to_file is None else f"into {args.to_file}"
+            listen.tell(f"listening to {args.endpoint}, speaking {where} ({voice.name})")
+            listen.follow(subscriber, session.policy, session.heard, end, args.duration)
     return end.code
 
 
@@ -87,9 +94,14 @@ class _Session:
     ) -> None:
         self.policy = policy
         self.subscriber: Subscriber | None = None
-        self.state = State(args.state, SYSTEM_CLOCK)
-        policy.restore(self.state.said, self.state.known)
-        self._keeps = args.state is not None
+        self.since = listen.since_of(args)
+        self._state: StateFile | None = None
+        if args.state is not None:
+            start = self.since or Position.at(time.time())
+            self._state = StateFile(args.state.expanduser(), start, on_problem=listen.tell)
+            self.since = self._state.position
+        self.progress = Progress(self._state, SYSTEM_CLOCK)
+        policy.restore(self.progress.said, self.progress.known)
         index = args.log if args.to_file is None else args.to_file / INDEX
         self._index = None if index is None else Index(index, SYSTEM_CLOCK)
         self._done = self._index.done if self._index is not None and args.to_file is not None else set()
@@ -103,11 +115,13 @@ class _Session:
 
     def __exit__(self, *_: object) -> None:
         left = self._speaker.close(self._drain, LEAVE)
-        if not self._keeps:  # with a state file the next start says it
+        if self._state is None:  # with a state file the next start says it
             for utterance in left:
                 self.settle(utterance, None)
         if self._index is not None:
             self._index.close()
+        if self._state is not None:
+            self._state.close()
 
     def heard(self, message: Message | None, utterances: list[Utterance]) -> None:
         """Hand on what is to be said, and note from where to go on."""
@@ -116,7 +130,8 @@ class _Session:
         utterances = [one for one in utterances if not self._has(one)]
         waiting = next((one.seq for one in utterances if one.left_out is None), None)
         if isinstance(message, (EventMessage, Gap)) and self.subscriber is not None:
-            self.state.received(self.subscriber.position, waiting)
+            self.progress.received(self.subscriber.position, waiting)
+        self.progress.tick()
         for utterance in utterances:
             if utterance.left_out is None:
                 self._speaker.offer(utterance)
@@ -133,4 +148,4 @@ class _Session:
             self._index.write(utterance, *((sound.file, sound.seconds) if sound else ()))
         elif sound is None and utterance.left_out in _WORTH_TELLING:
             listen.tell(printable(f"not said ({utterance.left_out}): {utterance.text}"))
-        self.state.settled(utterance)
+        self.progress.settled(utterance)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from streamer.bus import endpoints
@@ -19,9 +22,11 @@ from streamer.bus.messages import (
     StatusMessage,
 )
 from streamer.bus.pipes import quiet_end
-from streamer.bus.since import clock_time, parse_since, printable
+from streamer.bus.position import Position
 from streamer.bus.subscriber import Subscriber
 from streamer.errors import BusError
+from streamer.subscribers.state_file import StateFile
+from streamer.system.terminal_text import printable
 
 NOTHING_HEARD = 3  # exit code: --timeout passed, and the publisher was never heard
 _LOOK = 0.5  # seconds between two looks at whether the publisher is still there
@@ -41,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--since", metavar="WHEN",
         help="events from there on, complete: 90s, 15m, 2h, 3d ago, a date, Unix seconds, or seq:NUMBER",
     )  # fmt: skip
+    parser.add_argument(
+        "--state", metavar="FILE", help="remembers which events were shown, and goes on behind them next time"
+    )
     parser.add_argument("--timeout", type=float, metavar="S", help="end after so many seconds of silence")
     parser.add_argument("--count", type=int, metavar="N", help="end after so many messages")
     parser.add_argument("--requests", metavar="ENDPOINT", help="where requests are answered (the next port)")
@@ -54,18 +62,23 @@ def run(args: argparse.Namespace) -> int:
     for name, value in (("--timeout", args.timeout), ("--count", args.count)):
         if value is not None and not value > 0:
             raise BusError(f"{name} {value:g}: must be more than 0")
-    since = None if args.since is None else parse_since(args.since, time.time())
-    with (
-        quiet_end() as ended,
-        Subscriber(
-            args.endpoint, topics=args.topic, since=since, requests=args.requests, keys=args.keys
-        ) as subscriber,
-    ):
-        ended.code = _follow(subscriber, args)
+    since = None if args.since is None else Position.parse(args.since, time.time())
+    with contextlib.ExitStack() as stack:
+        ended = stack.enter_context(quiet_end())
+        state = None
+        if args.state is not None:
+            start = since or Position.at(time.time())
+            state = StateFile(Path(args.state).expanduser(), start, on_problem=_tell)
+            stack.callback(state.close)
+            since = state.position
+        subscriber = stack.enter_context(
+            Subscriber(args.endpoint, topics=args.topic, since=since, requests=args.requests, keys=args.keys)
+        )
+        ended.code = _follow(subscriber, state, args)
     return ended.code
 
 
-def _follow(subscriber: Subscriber, args: argparse.Namespace) -> int:
+def _follow(subscriber: Subscriber, state: StateFile | None, args: argparse.Namespace) -> int:
     heard, said_lost, shown = False, False, 0
     quiet_since = time.monotonic()
     while args.count is None or shown < args.count:
@@ -88,13 +101,20 @@ def _follow(subscriber: Subscriber, args: argparse.Namespace) -> int:
         if line is not None:
             print(line, flush=True)
             shown += 1
+        if state is not None:
+            state.move(subscriber.position)
+            state.tick()
     return 0
 
 
 def _say(before: bool, now: bool, line: str) -> bool:
     if before != now:
-        print(line, file=sys.stderr, flush=True)
+        _tell(line)
     return now
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def as_json(message: Message, pictures: bool = False) -> str:
@@ -118,7 +138,8 @@ def as_text(message: Message) -> str | None:
         return f"-------- {message.count} {message.kind} message(s) missing ({message.reason})"
     what = _what(message)
     camera = getattr(message, "camera", message.type)
-    return printable(f"{clock_time(message.sent_at)} {camera}: {what}")
+    clock = datetime.fromtimestamp(message.sent_at).strftime("%H:%M:%S")  # local time
+    return printable(f"{clock} {camera}: {what}")
 
 
 def _what(message: Message) -> str:

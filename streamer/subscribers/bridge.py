@@ -15,9 +15,10 @@ from typing import Protocol
 
 from streamer.bus import endpoints
 from streamer.bus.messages import EventMessage, Gap
-from streamer.bus.since import Since, parse_since, printable
+from streamer.bus.position import Position
 from streamer.errors import ConfigError
 from streamer.system.redaction import redact
+from streamer.system.terminal_text import printable
 
 PATIENCE = 2.0  # seconds for a bridge to end; the program promises 3
 LOOK = 0.25  # seconds after which a bridge looks up from waiting
@@ -52,9 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def first_place(text: str | None) -> Since:
+def first_position(text: str | None) -> Position:
     """Where a bridge without a state file begins. Raises BusError."""
-    return time.time() if text is None else parse_since(text, time.time())
+    now = time.time()
+    return Position.at(now) if text is None else Position.parse(text, now)
 
 
 def serve(bridge: Bridge) -> int:

@@ -1,7 +1,8 @@
-"""Where a bridge goes on after a restart: a small JSON file, replaced as a whole.
+"""Where a subscriber goes on after a restart: a small JSON file, replaced as a whole.
 
-It holds the position behind the last event that the receiver accepted. It may be older than the truth (then
-an event is sent again, with the same key), never newer.
+It holds the position behind the last event that was dealt with (for a bridge: that the receiver accepted).
+It may be older than the truth (then an event is dealt with again; bridges send it with the same key), never
+newer.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from streamer.bus.since import Since, check_since
+from streamer.bus.position import Position, Since
 from streamer.errors import BusError
 from streamer.system.atomic_files import write_atomically
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.file_lock import FileLock
+from streamer.system.private_files import private_folder
 from streamer.system.user_folders import state_folder
 
 VERSION = 1
@@ -35,14 +37,14 @@ def default_file(kind: str, *parts: str, private: str = "") -> Path:
     return state_folder() / "bridges" / f"{kind}-{told}-{digest}.json"
 
 
-class Place:
-    """An open state file, held by this process alone. Used on one thread.
+class StateFile:
+    """An open state file, held by this process alone. Used by one thread at a time.
 
-    `since` is where to begin (for `Subscriber(since=...)`), `extra` what else the bridge keeps: change it and
-    call `touch`. A file that is not there is begun with `start` and written at once, so that a bridge killed
-    before its first event does not begin later than it did.
+    `position` is where to begin (for `Subscriber(since=...)`), `extra` what else its owner keeps: change it
+    and call `touch`. A file that is not there is begun with `start` and written at once, so that a program
+    killed before its first event does not begin later than it did.
 
-    Raises BusError where the file is damaged, cannot be written, or belongs to a running bridge.
+    Raises BusError where the file is damaged, cannot be written, or belongs to a program that runs.
     """
 
     def __init__(
@@ -57,12 +59,12 @@ class Place:
         self._dirty, self._failing = False, False
         self._due_at = clock.monotonic()
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(path.parent)
             self._lock = FileLock(Path(f"{path}.lock"))
         except OSError as error:
             raise BusError(f"cannot use the state file {path}: {error}; name another with --state") from error
         try:
-            self.since, self.extra, self.begun = self._load(start)
+            self.position, self.extra, self.begun = self._load(start)
             if self.begun:
                 self._write()
         except OSError as error:
@@ -72,26 +74,25 @@ class Place:
             self._lock.release()
             raise
 
-    def _load(self, start: Since) -> tuple[Since, dict[str, Any], bool]:
+    def _load(self, start: Since) -> tuple[Position, dict[str, Any], bool]:
         try:
-            value = json.loads(self.path.read_text("utf-8"))
-            since, extra = value["since"], value.get("extra", {})
-            check_since(since)
-            if since is None or not isinstance(extra, dict):
-                raise ValueError("'since' or 'extra' is not what it should be")
+            value = _as_written_now(json.loads(self.path.read_text("utf-8")))
+            position, extra = Position.of(value["since"]), value.get("extra", {})
+            if not isinstance(extra, dict):
+                raise ValueError("'extra' is not what it should be")
         except FileNotFoundError:
-            return start, {}, True
-        except (ValueError, KeyError, TypeError, AttributeError, BusError) as error:
+            return Position.of(start), {}, True
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BusError) as error:
             raise BusError(
                 f"the state file {self.path} is damaged ({error}); remove it to begin anew, with --since for"
                 " the events from some time on"
             ) from error
-        return since, extra, False
+        return position, extra, False
 
-    def move(self, position: Since) -> None:
-        """Everything up to here was accepted; written soon (`tick`)."""
-        if position is not None and position != self.since:
-            self.since, self._dirty = position, True
+    def move(self, position: Position | None) -> None:
+        """Everything up to here was dealt with; written soon (`tick`)."""
+        if position is not None and position != self.position:
+            self.position, self._dirty = position, True
 
     def touch(self) -> None:
         """`extra` has changed."""
@@ -117,7 +118,7 @@ class Place:
             self._on_problem(f"{self.path} is written again")
 
     def _write(self) -> None:
-        value = {"v": VERSION, "since": self.since, "extra": self.extra}
+        value = {"v": VERSION, "since": self.position.as_json, "extra": self.extra}
         # durable: or a power cut may leave an empty file under the name
         write_atomically(self.path, json.dumps(value), mode=0o600, durable=True)
         self._dirty, self._due_at = False, self._clock.monotonic() + EVERY
@@ -127,3 +128,10 @@ class Place:
         self.tick(now=True)
         with contextlib.suppress(OSError):
             self._lock.release()
+
+
+def _as_written_now(value: Any) -> Any:
+    """A file of `streamer speak` had its own shape once."""
+    if isinstance(value, dict) and value.get("kind") == "streamer speak":
+        return {"since": value["position"], "extra": {"said": value["said"], "known": value["known"]}}
+    return value

@@ -20,7 +20,7 @@ import pytest
 from streamer.bus import history, wire
 from streamer.bus import journal as journal_module
 from streamer.bus.journal import Journal
-from streamer.bus.since import parse_since, parse_time
+from streamer.bus.position import Position, parse_time
 from streamer.bus.store import default_path
 from streamer.config import JournalConfig
 from streamer.errors import BusError
@@ -516,10 +516,10 @@ def test_points_in_time(text: str, seconds: float) -> None:
 
 def test_dates_and_numbers() -> None:
     assert parse_time("2026-01-31T14:00+00:00", 0) == 1769868000.0
-    assert parse_since("seq:12", 0) == ("seq", 12)
+    assert Position.parse("seq:12", 0) == Position("seq", 12)
     for wrong in ("seq:x", "seq:-1", "seq:", "2 hours", "", "inf", "nan", "-5", "9999999999999999"):
         with pytest.raises(BusError):
-            parse_since(wrong, 0)
+            Position.parse(wrong, 0)
 
 
 def test_appending_is_fast_enough_for_every_event_to_be_written_first(tmp_path: Path) -> None:

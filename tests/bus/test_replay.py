@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from streamer.bus import EventMessage, Gap, Message, Subscriber, wire
 from streamer.bus.following import Follow
 from streamer.bus.journal import Journal
+from streamer.bus.position import Position, Since
 from streamer.bus.requests import Peer, Present, Requests
-from streamer.bus.since import Since
 from streamer.config import BusConfig, JournalConfig
 from streamer.testing import FakeClock
 from streamer.types import Phase
@@ -129,6 +129,7 @@ def test_from_a_number_on(tmp_path: Path) -> None:
     with publisher(tmp_path / "h.db") as bus:
         for number in range(10):
             bus.event(event(f"e{number}"))
+        until(lambda: bus.last_event_seq == 10, "all in the history")
         with Subscriber(bus.endpoint, topics=["event/"], since=("seq", 7)) as subscriber:
             assert events_of(collect(subscriber, lambda found: len(found) >= 3)) == [8, 9, 10]
 
@@ -237,7 +238,7 @@ class World:
         self.told: list[Message] = []
         self.runs = self.beats = 0
         self.start(durable=True)
-        self.follow = Follow(["event/"], 0.0, self.clock)
+        self.follow = Follow(["event/"], Position.at(0.0), self.clock)
 
     def start(self, durable: bool) -> None:
         self.runs += 1
@@ -289,7 +290,7 @@ class World:
 
     def resume(self) -> None:
         """The subscriber's program is restarted with the position it saved."""
-        self.follow = Follow(["event/"], self.follow.position or 0.0, self.clock)
+        self.follow = Follow(["event/"], self.follow.position or Position.at(0.0), self.clock)
 
     def settle(self) -> None:
         for _ in range(20):

@@ -392,6 +392,19 @@ def test_subscribe_prints_json_as_it_was_sent(capsys: pytest.CaptureFixture[str]
     assert objects[0]["type"] == "event"
 
 
+def test_subscribe_goes_on_behind_what_it_has_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--json", "--topic", "event/", "--state", str(tmp_path / "state.json"))
+    with publisher() as bus:
+        for number in range(5):
+            bus.event(event(f"e{number}"))
+        until(lambda: bus.last_event_seq == 5)
+        assert subscribe.run(arguments(bus.endpoint, *words, "--since", "1h", "--count", "3")) == 0
+        assert subscribe.run(arguments(bus.endpoint, *words, "--since", "1h", "--count", "2")) == 0
+    assert [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()] == [1, 2, 3, 4, 5]
+
+
 def test_every_message_has_words_for_people() -> None:
     with publisher() as bus, Subscriber(bus.endpoint) as subscriber:
         connect(subscriber)

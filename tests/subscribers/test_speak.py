@@ -19,13 +19,15 @@ from typing import Any
 import psutil
 import pytest
 
+from streamer.bus.position import Position
 from streamer.cli.command_line import main
-from streamer.errors import SpeechError
+from streamer.errors import BusError, SpeechError
 from streamer.subscribers.narration.policy import Utterance
 from streamer.subscribers.narration.settings import Priority, Settings
 from streamer.subscribers.speech import voices
 from streamer.subscribers.speech.speaker import Files, Sound, Speaker
-from streamer.subscribers.speech.utterance_log import Index, State
+from streamer.subscribers.speech.utterance_log import Index, Progress
+from streamer.subscribers.state_file import StateFile
 from streamer.testing import FakeClock
 from streamer.types import Phase
 from tests.helpers.bus_parts import event, publisher, until
@@ -282,30 +284,63 @@ def test_what_came_too_late_is_dropped() -> None:
 # --- the books ---
 
 
-def test_the_place_moves_only_behind_what_is_settled(tmp_path: Path) -> None:
+def test_the_position_moves_only_behind_what_is_settled(tmp_path: Path) -> None:
     file, clock = tmp_path / "state.json", FakeClock()
-    state = State(file, clock)
+
+    def kept() -> Position:
+        return Position.of(json.loads(file.read_text())["since"])
+
+    state = StateFile(file, Position.at(5.0), clock=clock)
+    progress = Progress(state, clock)
     for seq, waits in ((1, True), (2, False), (3, True)):
-        state.received(("seq", seq), seq if waits else None)  # type: ignore[arg-type]
-    assert not file.exists()
-    state.settled(utterance("c", seq=3))
-    assert not file.exists(), "the first is not said yet"
-    state.settled(utterance("a", seq=1))
-    assert json.loads(file.read_text())["position"] == ["seq", 3]
-    again = State(file, clock)
-    assert again.position == ["seq", 3]
-    assert set(again.known) == {"a", "c"}
-    assert again.said == {"a": clock.wall(), "c": clock.wall()}
-    again.settled(replace(utterance("a", seq=4), kind="end"))
-    assert set(again.known) == {"c"}
+        progress.received(Position("seq", seq), seq if waits else None)
+    progress.settled(utterance("c", seq=3))
+    assert kept() == Position.at(5.0), "the first is not said yet"
+    progress.settled(utterance("a", seq=1))
+    assert kept() == Position("seq", 3), "what was said is written at once"
+    state.close()
+    again = StateFile(file, Position.at(9.0), clock=clock)
+    progress = Progress(again, clock)
+    assert again.position == Position("seq", 3)
+    assert set(progress.known) == {"a", "c"}
+    assert progress.said == {"a": clock.wall(), "c": clock.wall()}
+    progress.settled(replace(utterance("a", seq=4), kind="end"))
+    assert set(progress.known) == {"c"}
+    again.close()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"kind": "streamer speak", "position": ["x"]}', "\x00"])
+def test_a_state_file_of_an_earlier_version_is_gone_on_from(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    position = ["seq", 7, "s1", "j1", [["j0", 3, "s0"]], 5.0]
+    old = {"kind": "streamer speak", "position": position, "said": {"Somebody waves": 4.5}, "known": ["e1"]}
+    file.write_text(json.dumps(old))
+    state = StateFile(file, Position.at(9.0))
+    progress = Progress(state, FakeClock())
+    assert state.position == Position("seq", 7, "s1", "j1", (("j0", 3, "s0"),), 5.0)
+    assert (progress.said, list(progress.known)) == ({"Somebody waves": 4.5}, ["e1"])
+    progress.received(state.position._replace(seq=8), None)
+    state.close()
+    state = StateFile(file, Position.at(9.0))
+    assert (state.position.seq, state.extra) == (8, {"said": {"Somebody waves": 4.5}, "known": ["e1"]})
+    state.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"kind": "streamer speak", "position": ["x"]}',
+        "\x00",
+        '{"since": 1, "extra": {"said": 3}}',
+    ],
+)
 def test_a_file_that_is_no_state_is_not_written_over(text: str, tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     file.write_text(text)
-    with pytest.raises(SpeechError, match="is no state file"):
-        State(file, FakeClock())
+    with pytest.raises(BusError, match="is damaged"):
+        Progress(StateFile(file, Position.at(1.0)), FakeClock())
     assert file.read_text() == text
 
 

@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 
 from streamer.bus import Publisher, keys
+from streamer.bus.position import Position
 from streamer.bus.requests import RequestError
 from streamer.cli import web
 from streamer.config import BusConfig
 from streamer.errors import BusError, ConfigError
 from streamer.recording.files import CLIP, SNAPSHOT, place
 from streamer.subscribers.web.mailboxes import MOST_WAITING, Hub, sse
-from streamer.subscribers.web.page_state import Place
 from streamer.types import CameraState, LabelScore, Phase
 from tests.helpers.bus_parts import DEADLINE, FREE, event, prediction, publisher, status, until
 from tests.helpers.web_parts import Listener, listening, live, published, served
@@ -66,7 +66,10 @@ def test_a_page_gets_cameras_the_present_and_events(bus: Publisher) -> None:
         live(page)
         bus.event(event("e1", Phase.END))
         page.until(lambda: page.events()["e1"]["phase"] == "end")
-        assert Place.parse(page.last) == Place(2, bus.state().session, Place.parse(page.last).journal)  # type: ignore[union-attr]
+        last = Position.of_cursor(page.last)
+        assert last is not None
+        assert (last.seq, last.session) == (2, bus.state().session)
+        assert last.journal
         bus.status(status("cam1"))
         page.until(lambda: any(told["camera"] == "cam1" for told in page.of("status")))
 
@@ -147,9 +150,9 @@ def test_a_gap_that_cannot_be_filled_is_told(bus: Publisher, monkeypatch: pytest
         with listening(web.port) as page:
             live(page)
             assert page.of("state")[-1]["complete"] is True
-            journal = Place.parse(page.last)
-        assert journal is not None
-        with listening(web.port, str(Place(1, bus.state().session, journal.journal))) as page:
+            last = Position.of_cursor(page.last)
+        assert last is not None
+        with listening(web.port, last._replace(seq=1).cursor) as page:
             live(page)
             assert page.of("state")[-1]["complete"] is False
             assert len(page.of("state")[-1]["missed"]) == 4

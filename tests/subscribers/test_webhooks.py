@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 from streamer.bus import Publisher
+from streamer.bus.position import Position
 from streamer.cli.command_line import main
 from streamer.errors import BusError, ConfigError
 from streamer.subscribers import bridge
-from streamer.subscribers.state_file import Place
+from streamer.subscribers.state_file import StateFile
 from streamer.subscribers.webhook import signing
 from streamer.subscribers.webhook.http_client import parse_target
 from streamer.subscribers.webhook.webhook import GONE, Settings, Webhook, judge, retry_after
@@ -591,43 +592,43 @@ def test_two_bridges_do_not_share_a_state_file(bus: Publisher, receiver: Receive
 def test_a_damaged_state_file_is_not_taken_for_a_new_one(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text)
     with pytest.raises(BusError, match="is damaged"):
-        Place(tmp_path / "state.json", 1.0)
-    Place(tmp_path / "other.json", 1.0).close()
+        StateFile(tmp_path / "state.json", 1.0)
+    StateFile(tmp_path / "other.json", 1.0).close()
     (tmp_path / "state.json").unlink()
-    Place(tmp_path / "state.json", 1.0).close()  # the lock was given back
+    StateFile(tmp_path / "state.json", 1.0).close()  # the lock was given back
 
 
 def test_a_state_file_is_there_before_the_first_event(tmp_path: Path) -> None:
-    place = Place(tmp_path / "state.json", 123.5)
+    state = StateFile(tmp_path / "state.json", 123.5)
     assert json.loads((tmp_path / "state.json").read_text())["since"] == 123.5
-    place.close()
-    again = Place(tmp_path / "state.json", 999.0)
-    assert again.since == 123.5
+    state.close()
+    again = StateFile(tmp_path / "state.json", 999.0)
+    assert again.position == Position.at(123.5)
     again.close()
 
 
 def test_a_full_disk_costs_doubles_not_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     clock = FakeClock()
-    place = Place(tmp_path / "state.json", 1.0, clock=clock, on_problem=lines.append)
+    state = StateFile(tmp_path / "state.json", 1.0, clock=clock, on_problem=lines.append)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     clock.advance(1)
     with monkeypatch.context() as patched:
-        patched.setattr("streamer.subscribers.state_file.os.replace", full)
-        place.move(("seq", 5))
-        place.tick()
+        patched.setattr("streamer.system.atomic_files.os.replace", full)
+        state.move(Position("seq", 5))
+        state.tick()
         clock.advance(6)
-        place.tick()
+        state.tick()
     assert len(lines) == 1
     assert "No space left" in lines[0]
     clock.advance(6)
-    place.tick()
+    state.tick()
     assert len(lines) == 2
-    assert json.loads((tmp_path / "state.json").read_text())["since"] == ["seq", 5]
-    place.close()
+    assert Position.of(json.loads((tmp_path / "state.json").read_text())["since"]) == Position("seq", 5)
+    state.close()
 
 
 def test_keys_tell_messages_apart_and_hold_no_full_stop(bus: Publisher) -> None:

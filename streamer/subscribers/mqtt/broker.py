@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from streamer.bus.since import Since
+from streamer.bus.position import Position
 from streamer.errors import ConfigError
 from streamer.subscribers.mqtt.discovery import OFFLINE, Layout
 from streamer.system.clock import Clock
@@ -82,7 +82,7 @@ class Connection:
         self.why = ""
         self._failed = ""
         self._acked: set[int] = set()
-        self._window: deque[tuple[int, Since]] = deque()
+        self._window: deque[tuple[int, Position | None]] = deque()
         self._acked_at = clock.monotonic()
         self._client = self._make(client_id)
 
@@ -166,14 +166,14 @@ class Connection:
             return " (a broker of MQTT 3.1.1 only: --protocol 3.1.1)"
         return " (--user, and --password-file or MQTT_PASSWORD)" if number in _REFUSALS else ""
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool, position: Since = None) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool, position: Position | None = None) -> None:
         """Send with QoS 1; `position` is passed on by `settle` once this and all before are acknowledged."""
         if not self._window:
             self._acked_at = self._clock.monotonic()
         told = self._client.publish(topic, payload, qos=1, retain=retain)
         self._window.append((told.mid, position))
 
-    def pass_by(self, position: Since) -> None:
+    def pass_by(self, position: Position | None) -> None:
         """Nothing to send for this position; it counts once all before is acknowledged."""
         self._window.append((0, position))
 
@@ -185,14 +185,14 @@ class Connection:
     def idle(self) -> bool:
         return not self._window
 
-    def settle(self) -> Since:
+    def settle(self) -> Position | None:
         """The newest position of which everything was acknowledged; None: no news.
 
         Raises BrokerError where the broker refuses a message or acknowledges nothing.
         """
         if self._failed:
             raise BrokerError(f"does not take our messages: {self._failed} (does its access list allow us?)")
-        reached: Since = None
+        reached: Position | None = None
         while self._window and (self._window[0][0] == 0 or self._window[0][0] in self._acked):
             mid, position = self._window.popleft()
             self._acked.discard(mid)

@@ -15,14 +15,14 @@ from typing import Any
 from streamer.bus import wire
 from streamer.bus.endpoints import is_local
 from streamer.bus.messages import EventMessage, Gap, HeartbeatMessage, StatusMessage
-from streamer.bus.since import Since
+from streamer.bus.position import Position
 from streamer.errors import BusError, ConfigError
 from streamer.subscribers import bridge
 from streamer.subscribers.mqtt.broker import Address, BrokerError, Connection, make_context
 from streamer.subscribers.mqtt.camera_topics import Cameras
 from streamer.subscribers.mqtt.discovery import OFFLINE, ONLINE, Layout
 from streamer.subscribers.mqtt.topic_names import check_prefix
-from streamer.subscribers.state_file import Place, default_file
+from streamer.subscribers.state_file import StateFile, default_file
 from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
@@ -65,7 +65,7 @@ class Settings:
     address: Address
     layout: Layout
     state: Path
-    since: Since
+    since: Position
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             Settings(
                 args.endpoint, args.requests, args.keys, address, layout,
                 state or default_file("mqtt", args.endpoint, str(address), args.prefix),
-                bridge.first_place(args.since),
+                bridge.first_position(args.since),
             )
         )
     )  # fmt: skip
@@ -153,32 +153,32 @@ class Mqtt:
     def run(self) -> int:
         """Bridge until `stop`. Raises BusError; ConfigError where the broker refuses our very first words."""
         ours = self._settings
-        place = Place(ours.state, ours.since, clock=self._clock, on_problem=self._tell)
+        state = StateFile(ours.state, ours.since, clock=self._clock, on_problem=self._tell)
         try:
-            if not isinstance(place.extra.get("client"), str):
+            if not isinstance(state.extra.get("client"), str):
                 # always the same: a broker that has not noticed our end yet lets go of the old connection
-                place.extra["client"] = f"streamer-{uuid.uuid4().hex[:12]}"
-                place.touch()
-            known = [name for name in place.extra.get("cameras", []) if isinstance(name, str)]
+                state.extra["client"] = f"streamer-{uuid.uuid4().hex[:12]}"
+                state.touch()
+            known = [name for name in state.extra.get("cameras", []) if isinstance(name, str)]
             cameras = Cameras(ours.layout, known, self._clock)
             self._tell(f"from {ours.endpoint} to broker {ours.address}, state in {ours.state}")
             welcome = False
             while not self._stop.is_set():
-                welcome = self._connect(place, cameras, welcome)
+                welcome = self._connect(state, cameras, welcome)
         finally:
-            place.close()
+            state.close()
         return 0
 
-    def _connect(self, place: Place, cameras: Cameras, welcome: bool) -> bool:
+    def _connect(self, state: StateFile, cameras: Cameras, welcome: bool) -> bool:
         """One connection, or one attempt; whether any connection was ever accepted."""
         connection = Connection(
-            self._settings.address, self._settings.layout, str(place.extra["client"]), self._clock
+            self._settings.address, self._settings.layout, str(state.extra["client"]), self._clock
         )
         began = self._clock.monotonic()
         try:
             connection.open()
             welcome = True
-            self._serve(connection, place, cameras)
+            self._serve(connection, state, cameras)
             reason = f"connection lost ({connection.why})"
         except BrokerError as error:
             reason = str(error)
@@ -193,7 +193,7 @@ class Mqtt:
             self._clock.wait(self._stop, self._backoff.next())
         return welcome
 
-    def _serve(self, connection: Connection, place: Place, cameras: Cameras) -> None:
+    def _serve(self, connection: Connection, state: StateFile, cameras: Cameras) -> None:
         """Until the connection ends. The subscriber begins behind what was acknowledged, each time."""
         from streamer.bus.subscriber import Subscriber
 
@@ -203,12 +203,12 @@ class Mqtt:
         cameras.await_snapshot()
         connection.publish(ours.layout.availability, ONLINE, retain=True)
         with Subscriber(
-            ours.endpoint, topics=["event/", "status/", "heartbeat/"], since=place.since,
+            ours.endpoint, topics=["event/", "status/", "heartbeat/"], since=state.position,
             requests=ours.requests, keys=ours.keys,
         ) as subscriber:  # fmt: skip
             silent_since = self._clock.monotonic()
             while not self._stop.is_set() and not connection.lost.is_set():
-                self._settle(connection, place)
+                self._settle(connection, state)
                 silent_since = self._look(subscriber, cameras, silent_since)
                 self._publish_retained(connection, cameras, held)
                 if connection.full:
@@ -217,18 +217,18 @@ class Mqtt:
                     silent_since = self._clock.monotonic()  # nobody listened to the publisher meanwhile
                     continue
                 message = subscriber.receive(bridge.LOOK)
-                self._take(message, subscriber, connection, (place, cameras))
+                self._take(message, subscriber, connection, (state, cameras))
         if connection.lost.is_set():
-            self._settle(connection, place)  # what was acknowledged before, and why it ended if it says
+            self._settle(connection, state)  # what was acknowledged before, and why it ended if it says
         else:
-            self._goodbye(connection, place)
+            self._goodbye(connection, state)
 
-    def _settle(self, connection: Connection, place: Place) -> None:
+    def _settle(self, connection: Connection, state: StateFile) -> None:
         reached = connection.settle()
         if reached is not None:
-            place.move(reached)
+            state.move(reached)
             self._broker.works()
-        place.tick()
+        state.tick()
 
     def _look(self, subscriber: Any, cameras: Cameras, silent_since: float) -> float:
         """Whether the publisher lives; returns since when it does not."""
@@ -258,9 +258,9 @@ class Mqtt:
                 held[topic] = payload
 
     def _take(
-        self, message: Any, subscriber: Any, connection: Connection, mine: tuple[Place, Cameras]
+        self, message: Any, subscriber: Any, connection: Connection, mine: tuple[StateFile, Cameras]
     ) -> None:
-        place, cameras = mine
+        state, cameras = mine
         if isinstance(message, EventMessage):
             topic = self._settings.layout.of(message.camera, "event")
             cameras.event(message)
@@ -274,10 +274,10 @@ class Mqtt:
             cameras.status(message)
         elif isinstance(message, HeartbeatMessage):
             self._heartbeat(message, subscriber, cameras)
-            if cameras.names != place.extra.get("cameras"):
-                place.extra["cameras"] = cameras.names
-                place.touch()
-            if subscriber.position is not None and subscriber.position != place.since and connection.idle:
+            if cameras.names != state.extra.get("cameras"):
+                state.extra["cameras"] = cameras.names
+                state.touch()
+            if subscriber.position is not None and subscriber.position != state.position and connection.idle:
                 connection.pass_by(subscriber.position)
 
     def _heartbeat(self, message: HeartbeatMessage, subscriber: Any, cameras: Cameras) -> None:
@@ -293,7 +293,7 @@ class Mqtt:
         for name in cameras.heartbeat(message):
             self._tell(f"camera {name} is gone: removed from the broker")
 
-    def _goodbye(self, connection: Connection, place: Place) -> None:
+    def _goodbye(self, connection: Connection, state: StateFile) -> None:
         """Offline by our own word, once everything before it was acknowledged; bounded."""
         connection.publish(self._settings.layout.availability, OFFLINE, retain=True)
         end = self._clock.monotonic() + GOODBYE
@@ -301,6 +301,6 @@ class Mqtt:
             while not connection.idle and not connection.lost.is_set() and self._clock.monotonic() < end:
                 connection.progress.wait(0.05)
                 connection.progress.clear()
-                self._settle(connection, place)
+                self._settle(connection, state)
         except BrokerError:
             return

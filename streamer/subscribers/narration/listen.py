@@ -14,7 +14,7 @@ from typing import Any
 
 from streamer.bus import endpoints
 from streamer.bus.messages import Message
-from streamer.bus.since import Since, parse_since
+from streamer.bus.position import Position
 from streamer.bus.subscriber import Subscriber
 from streamer.errors import ConfigError
 from streamer.labels.label_files import load_labels
@@ -87,9 +87,9 @@ def settings_of(args: argparse.Namespace, *more: str) -> tuple[Settings, LabelSe
     return settings, load_labels(settings.language, settings.label_set)
 
 
-def since_of(args: argparse.Namespace) -> Since:
+def since_of(args: argparse.Namespace) -> Position | None:
     """From where on, as written. Raises BusError."""
-    return None if args.since is None else parse_since(args.since, time.time())
+    return None if args.since is None else Position.parse(args.since, time.time())
 
 
 def check_duration(args: argparse.Namespace) -> None:

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from streamer.bus.since import Position, check_since
+from streamer.bus.position import Position
 from streamer.errors import BusError, SpeechError
 from streamer.subscribers.narration.policy import Utterance
-from streamer.system.atomic_files import write_atomically
+from streamer.subscribers.state_file import StateFile
 from streamer.system.clock import Clock
-from streamer.system.private_files import private_folder
 
 MOST_KEPT = 200  # sentences and open events in the state file
-STATE_KIND = "streamer speak"
 
 
 class Index:
@@ -88,33 +86,25 @@ class _Step:
     seq: int | None  # of the utterance that is not settled yet
 
 
-class State:
-    """The state file: where to go on, what was said lately, and which open events people know of."""
+class Progress:
+    """How far the speaking has come: where to go on, what was said lately, which open events people know of.
 
-    def __init__(self, path: Path | None, clock: Clock) -> None:
-        self._path, self._clock = path, clock
+    Kept in `state` where there is one. `known` are event ids, in the order in which they were told.
+
+    Raises BusError where the state file's lists are not what they should be.
+    """
+
+    def __init__(self, state: StateFile | None, clock: Clock) -> None:
+        self._state, self._clock = state, clock
         self._lock = threading.Lock()
         self._steps: deque[_Step] = deque()
-        self.position: Position | None = None
-        self.said: dict[str, float] = {}  # text -> Unix seconds
-        self.known: dict[str, None] = {}
-        if path is not None and path.exists():
-            self._load(path)
-
-    def _load(self, path: Path) -> None:
+        kept = {} if state is None else state.extra
         try:
-            data = json.loads(path.read_text("utf-8"))
-            if data["kind"] != STATE_KIND:
-                raise ValueError("of another kind")
-            check_since(data["position"])
-            self.position = data["position"]
-            self.said = {str(text): float(at) for text, at in data["said"].items()}
-            self.known = dict.fromkeys(map(str, data["known"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, BusError) as error:
-            raise SpeechError(
-                f"{path}: is no state file of streamer speak ({type(error).__name__}); move it away"
-                " to begin anew"
-            ) from error
+            self.said = {str(text): float(at) for text, at in kept.get("said", {}).items()}  # Unix seconds
+            self.known = dict.fromkeys(map(str, kept.get("known", [])))
+        except (ValueError, TypeError, AttributeError) as error:
+            path = "" if state is None else state.path
+            raise BusError(f"the state file {path} is damaged ({error}); remove it to begin anew") from error
 
     def received(self, position: Position | None, waiting: int | None) -> None:
         """An event was received; `waiting`: its number where an utterance of it is not settled yet."""
@@ -132,7 +122,9 @@ class State:
             for kept in (self.said, self.known):
                 for oldest in list(kept)[: len(kept) - MOST_KEPT]:
                     kept.pop(oldest)
-            self._advance()
+            if self._state is not None:
+                self._state.touch()
+            self._advance(now=utterance.left_out is None)  # or a kill has it said again
 
     def _account_for(self, utterance: Utterance, event: str) -> None:
         if utterance.kind == "end":
@@ -143,17 +135,17 @@ class State:
             if step.seq == utterance.seq:
                 step.seq = None
 
-    def _advance(self) -> None:
-        moved = False
-        while self._steps and self._steps[0].seq is None:
-            self.position, moved = self._steps.popleft().position, True
-        if moved and self._path is not None and self.position is not None:
-            self._save(self._path)
+    def tick(self) -> None:
+        """Write what waits; call it a few times a second."""
+        with self._lock:
+            if self._state is not None:
+                self._state.tick()
 
-    def _save(self, path: Path) -> None:
-        data = {"kind": STATE_KIND, "position": self.position, "said": self.said, "known": list(self.known)}
-        try:
-            private_folder(path.parent)
-            write_atomically(path, json.dumps(data, ensure_ascii=False), mode=0o600)
-        except OSError as error:
-            raise SpeechError(f"{path}: cannot be written: {error.strerror or error}") from error
+    def _advance(self, now: bool = False) -> None:
+        while self._steps and self._steps[0].seq is None:
+            position = self._steps.popleft().position
+            if self._state is not None:
+                self._state.move(position)
+        if self._state is not None:
+            self._state.extra = {"said": self.said, "known": list(self.known)}
+            self._state.tick(now=now)

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from streamer import __version__
+from streamer.bus.position import Position
 from streamer.errors import BusError
 from streamer.subscribers.web import recordings
 from streamer.subscribers.web.event_search import Query, Search, SearchError
@@ -26,7 +27,7 @@ from streamer.subscribers.web.feed import Feed
 from streamer.subscribers.web.guard import HEALTH, Guard, Rules
 from streamer.subscribers.web.live_pictures import Pictures
 from streamer.subscribers.web.mailboxes import FullError, Hub
-from streamer.subscribers.web.page_state import Json, Place
+from streamer.subscribers.web.page_state import Json
 from streamer.subscribers.web.requester import Asker, BusAddress, refusal
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
@@ -117,7 +118,7 @@ class Page:
             "alerts": list(self._settings.alerts),
             "recordings": self._settings.recordings is not None,
         }
-        return EventStream(self.hub, box, self.feed, self._ask, Place.parse(last), hello)
+        return EventStream(self.hub, box, self.feed, self._ask, Position.of_cursor(last), hello)
 
     async def _history(self, request: Request) -> Response:
         try:

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from starlette.types import Receive, Scope, Send
 
 from streamer.bus.messages import EventMessage, parse
+from streamer.bus.position import Position
 from streamer.errors import BusError
 from streamer.subscribers.web.feed import Feed
 from streamer.subscribers.web.mailboxes import Hub, Mailbox, sse
-from streamer.subscribers.web.page_state import Json, Place, record_of
+from streamer.subscribers.web.page_state import Json, record_of
 from streamer.subscribers.web.requester import Ask
 
 BEAT = 2.0  # seconds without news after which a sign of life is sent
@@ -25,7 +26,9 @@ PAGE = 2000  # phases of events
 class EventStream:
     """An ASGI application that answers one request; `join` has given it its mailbox."""
 
-    def __init__(self, hub: Hub, box: Mailbox, feed: Feed, ask: Ask, last: Place | None, hello: Json) -> None:
+    def __init__(
+        self, hub: Hub, box: Mailbox, feed: Feed, ask: Ask, last: Position | None, hello: Json
+    ) -> None:
         self._hub, self._box, self._feed, self._ask = hub, box, feed, ask
         self._last, self._hello = last, hello
 
@@ -76,8 +79,8 @@ class EventStream:
             data = self._box.take()
             if data:
                 yield data
-                if self._feed.place is not None:
-                    self._last = self._feed.place
+                if self._feed.reached is not None:
+                    self._last = self._feed.reached
                 await asyncio.sleep(PAUSE)
                 continue
             await self._box.wait(BEAT)
@@ -96,12 +99,12 @@ class EventStream:
         known = {told["id"] for told in state["events"]}
         state["missed"] = [told for told in missed.values() if told["id"] not in known]
         state["complete"] = complete
-        place = self._feed.place
-        if place is not None:
-            self._last = place
-        return sse("state", state, place)
+        reached = self._feed.reached
+        if reached is not None:
+            self._last = reached
+        return sse("state", state, reached)
 
-    async def _from_history(self, last: Place | None) -> tuple[dict[str, Json], bool]:
+    async def _from_history(self, last: Position | None) -> tuple[dict[str, Json], bool]:
         assert last is not None
         found: dict[str, Json] = {}
         seq, session = last.seq, last.session
@@ -120,4 +123,4 @@ class EventStream:
         return found, False
 
 
-MakeStream = Callable[[Place | None], EventStream]
+MakeStream = Callable[[Position | None], EventStream]

@@ -18,11 +18,11 @@ from streamer.bus.messages import (
     StatusMessage,
     parse_snapshot,
 )
-from streamer.bus.since import Since
+from streamer.bus.position import Position
 from streamer.bus.subscriber import AsyncSubscriber
 from streamer.errors import BusError
 from streamer.subscribers.web.mailboxes import Hub, sse
-from streamer.subscribers.web.page_state import WINDOW, Json, Memory, Place
+from streamer.subscribers.web.page_state import WINDOW, Json, Memory
 from streamer.subscribers.web.requester import Ask, BusAddress
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
@@ -38,8 +38,8 @@ class Feed:
         self._bus, self._hub, self._ask, self._clock = bus, hub, ask, clock
         self.memory = Memory()
         self.link: Json = {"state": "connecting", "since": clock.wall(), "detail": ""}
-        self.place: Place | None = None  # of the newest event; None until everything before it is known
-        self._since: Since = max(0.0, clock.wall() - WINDOW)
+        self.reached: Position | None = None  # the newest event; None until everything before it is known
+        self._since = Position.at(max(0.0, clock.wall() - WINDOW))
         self._session = ""
         self._journal = ""
         self._newest = 0  # number of the newest event, as the publisher says
@@ -66,7 +66,7 @@ class Feed:
                 self._take(message)
             position = subscriber.position
             self._since = position or self._since
-            self._look(subscriber.connected, None if position is None else position[1])
+            self._look(subscriber.connected, None if position is None else position.seq)
 
     def _look(self, connected: bool, reached: int | None) -> None:
         """Is the publisher there, and is everything it has said known here? `reached`: the newest number."""
@@ -74,9 +74,9 @@ class Feed:
             self._tell_link("live")
         elif self.link["state"] == "live":
             self._tell_link("silent", "nothing was heard from it for 3 seconds")
-        if self._session and self.place is None and reached is not None and reached >= self._newest:
+        if self._session and self.reached is None and reached is not None and reached >= self._newest:
             self.memory.synced(reached)
-            self._set_place(reached, self._session)
+            self._set_reached(reached, self._session)
             self._hub.resync()
 
     def _take(self, message: Message) -> None:
@@ -84,9 +84,9 @@ class Feed:
             self._heartbeat(message)
         elif isinstance(message, EventMessage):
             told = self.memory.event(message)
-            if self.place is not None:
-                self._set_place(message.seq, message.session)
-                self._hub.tell(("event", message.id), sse("event", told, self.place))
+            if self.reached is not None:
+                self._set_reached(message.seq, message.session)
+                self._hub.tell(("event", message.id), sse("event", told, self.reached))
         elif isinstance(message, StatusMessage):
             if self.memory.status(message):
                 status = self.memory.statuses[message.camera]
@@ -107,16 +107,16 @@ class Feed:
             if self._journal:
                 self.memory.new_history()
             self._journal = journal
-            self.place = None  # until everything of that history is known
+            self.reached = None  # until everything of that history is known
         if beat.session != self._session:
             self._session = beat.session
-            self.place = None
+            self.reached = None
             self._begin_snapshot()
         elif self.memory.keep_cameras(beat.cameras):
             self._hub.resync()
 
-    def _set_place(self, seq: int, session: str) -> None:
-        self.place = Place.parse(str(Place(seq, session, self._journal)))
+    def _set_reached(self, seq: int, session: str) -> None:
+        self.reached = Position.of_cursor(Position("seq", seq, session, self._journal).cursor)
 
     def _begin_snapshot(self) -> None:
         task = asyncio.get_running_loop().create_task(self._snapshot())
@@ -136,11 +136,11 @@ class Feed:
 
     # ---- for a browser that was away
 
-    def missing_after(self, place: Place | None) -> bool:
-        """Whether something that came after `place` is no longer, or not yet, in the memory."""
-        if place is None or self.place is None or place.journal != self.place.journal:
+    def missing_after(self, last: Position | None) -> bool:
+        """Whether something that came after `last` is no longer, or not yet, in the memory."""
+        if last is None or self.reached is None or last.journal != self.reached.journal:
             return False
-        return not self.memory.reaches(place.seq)
+        return not self.memory.reaches(last.seq)
 
     def state(self) -> Json:
         """Everything, for one browser."""

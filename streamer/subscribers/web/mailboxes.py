@@ -7,6 +7,8 @@ import json
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+from streamer.bus.position import Position
+
 MOST_WAITING = 400  # different pieces of news; a browser that is further behind gets the whole state anew
 
 
@@ -14,10 +16,10 @@ class FullError(Exception):
     """As many browsers are connected as may be."""
 
 
-def sse(name: str, data: Mapping[str, Any], place: object = None) -> bytes:
+def sse(name: str, data: Mapping[str, Any], reached: Position | None = None) -> bytes:
     """One server-sent event; JSON holds no line break, so `data` is one line."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    head = f"event: {name}\n" if place is None else f"id: {place}\nevent: {name}\n"
+    head = f"event: {name}\n" if reached is None else f"id: {reached.cursor}\nevent: {name}\n"
     return f"{head}data: {text}\n\n".encode("utf-8", "replace")
 
 

@@ -5,9 +5,7 @@ Everything in here is made of plain JSON values, so that it can be sent as it is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from streamer.bus.messages import EventMessage, PredictionMessage, Snapshot, StatusMessage
@@ -19,28 +17,6 @@ MOST_EVENTS = 2000
 MOST_CAMERAS = 500
 MOST_LABELS = 2000
 TOP = 3  # labels of a prediction that the page gets
-_PLACE = re.compile(r"(\d{1,18})-([\w.:+]{1,64})-([\w.:+]{0,64})")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """How far somebody has come: an event's number, and which session and history gave it out.
-
-    Travels as the `id` of a server-sent event, and comes back as `Last-Event-ID`.
-    """
-
-    seq: int
-    session: str
-    journal: str
-
-    def __str__(self) -> str:
-        return f"{self.seq}-{self.session}-{self.journal}"
-
-    @classmethod
-    def parse(cls, text: str | None) -> Place | None:
-        """None for anything that is not what `str` makes of a publisher's own words."""
-        found = None if text is None else _PLACE.fullmatch(text)
-        return None if found is None else cls(int(found[1]), found[2], found[3])
 
 
 def record_of(message: EventMessage) -> Json:

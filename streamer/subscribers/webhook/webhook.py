@@ -19,7 +19,7 @@ from streamer.bus.endpoints import is_local
 from streamer.bus.messages import EventMessage, Gap
 from streamer.errors import ConfigError
 from streamer.subscribers import bridge
-from streamer.subscribers.state_file import Place, default_file
+from streamer.subscribers.state_file import StateFile, default_file
 from streamer.subscribers.webhook import signing
 from streamer.subscribers.webhook.http_client import Answer, Poster, PostError, Target, parse_target
 from streamer.system.backoff import Backoff
@@ -126,7 +126,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         target=target,
         state=state,
         dead_letters=Path(args.dead_letters or f"{state}.dead-letters.jsonl").expanduser(),
-        since=bridge.first_place(args.since),
+        since=bridge.first_position(args.since),
         secrets=signing.parse_secrets(secret, where) if secret else (),
         cameras=tuple(args.camera),
         labels=tuple(args.label),
@@ -176,22 +176,22 @@ class Webhook:
         from streamer.bus.subscriber import Subscriber
 
         ours = self._settings
-        place = Place(ours.state, ours.since, clock=self._clock, on_problem=self._tell)
+        state = StateFile(ours.state, ours.since, clock=self._clock, on_problem=self._tell)
         try:
             with Subscriber(
-                ours.endpoint, topics=["event/"], since=place.since, requests=ours.requests, keys=ours.keys
+                ours.endpoint, topics=["event/"], since=state.position, requests=ours.requests, keys=ours.keys
             ) as subscriber:
                 self._tell(f"from {ours.endpoint} to {ours.target.shown}, state in {ours.state}")
-                self._follow(subscriber, place)
+                self._follow(subscriber, state)
         except _GoneError as gone:
             self._tell(str(gone))
             return GONE
         finally:
             self._poster.close()
-            place.close()
+            state.close()
         return 0
 
-    def _follow(self, subscriber: Any, place: Place) -> None:
+    def _follow(self, subscriber: Any, state: StateFile) -> None:
         silent_since = self._clock.monotonic()
         while not self._stop.is_set():
             message = subscriber.receive(bridge.LOOK)
@@ -206,8 +206,8 @@ class Webhook:
                 if not self._deliver(message):
                     return
                 silent_since = self._clock.monotonic()  # the receiver's time was not the publisher's silence
-            place.move(subscriber.position)
-            place.tick()
+            state.move(subscriber.position)
+            state.tick()
 
     # ---- one event
 
