@@ -129,7 +129,7 @@ def test_from_a_number_on(tmp_path: Path) -> None:
     with publisher(tmp_path / "h.db") as bus:
         for number in range(10):
             bus.event(event(f"e{number}"))
-        until(lambda: bus.last_event_seq == 10, "all in the history")
+        until(lambda: bus.state().last_event_seq == 10, "all in the history")
         with Subscriber(bus.endpoint, topics=["event/"], since=("seq", 7)) as subscriber:
             assert events_of(collect(subscriber, lambda found: len(found) >= 3)) == [8, 9, 10]
 

@@ -399,7 +399,7 @@ def test_subscribe_goes_on_behind_what_it_has_shown(
     with publisher() as bus:
         for number in range(5):
             bus.event(event(f"e{number}"))
-        until(lambda: bus.last_event_seq == 5)
+        until(lambda: bus.state().last_event_seq == 5)
         assert subscribe.run(arguments(bus.endpoint, *words, "--since", "1h", "--count", "3")) == 0
         assert subscribe.run(arguments(bus.endpoint, *words, "--since", "1h", "--count", "2")) == 0
     assert [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()] == [1, 2, 3, 4, 5]
