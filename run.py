@@ -32,6 +32,8 @@ MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich"
 MODULES += ["packaging", "platformdirs"]
 TEST_MODULES = ["av", "skimage", "pytest", "pytest_cov", "pytest_timeout", "hypothesis", "jsonschema"]
 TEST_MODULES += [
+    "xdist",
+    "importlinter",
     "psutil",
     "openvino",
     "nncf",

@@ -5,12 +5,13 @@ Importing this package imports no torch, OpenCV, ZeroMQ or Rich; names below loa
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from streamer.system.lazy_names import lazy_names
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:  # for editors and type checkers; at run time `__getattr__` loads them
+if TYPE_CHECKING:  # for editors and type checkers; at run time `lazy_names` loads them
     from streamer.bus import Publisher, Subscriber
     from streamer.capture import Camera
     from streamer.config import Config, load_config
@@ -72,45 +73,37 @@ __all__ = [
     "load_recognizer",
 ]
 
-_NAMES_OF = {
-    "streamer.config": ("Config", "load_config"),
-    "streamer.pipeline.pipeline": ("Pipeline",),
-    "streamer.bus": ("Publisher", "Subscriber"),
-    "streamer.capture": ("Camera",),
-    "streamer.recognition.recognizer": ("load_recognizer",),
-    "streamer.types": (
-        "CameraState",
-        "CameraStatus",
-        "Event",
-        "Frame",
-        "LabelScore",
-        "ModelSpec",
-        "Phase",
-        "Prediction",
-        "Stats",
-        "Window",
-    ),
-    "streamer.errors": (
-        "BusError",
-        "ConfigError",
-        "DatasetError",
-        "ModelError",
-        "ModelLoadError",
-        "SourceError",
-        "SourceLostError",
-        "SourceOpenError",
-        "StreamerError",
-        "WindowShapeError",
-    ),
-}
-_HOME = {name: module for module, names in _NAMES_OF.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'streamer' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "streamer.config": ("Config", "load_config"),
+        "streamer.pipeline.pipeline": ("Pipeline",),
+        "streamer.bus": ("Publisher", "Subscriber"),
+        "streamer.capture": ("Camera",),
+        "streamer.recognition.recognizer": ("load_recognizer",),
+        "streamer.types": (
+            "CameraState",
+            "CameraStatus",
+            "Event",
+            "Frame",
+            "LabelScore",
+            "ModelSpec",
+            "Phase",
+            "Prediction",
+            "Stats",
+            "Window",
+        ),
+        "streamer.errors": (
+            "BusError",
+            "ConfigError",
+            "DatasetError",
+            "ModelError",
+            "ModelLoadError",
+            "SourceError",
+            "SourceLostError",
+            "SourceOpenError",
+            "StreamerError",
+            "WindowShapeError",
+        ),
+    },
+)

@@ -5,25 +5,10 @@ Importing this package imports no ZeroMQ; the names below load their module on f
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-_HOME = {
-    "AsyncSubscriber": "streamer.bus.subscriber",
-    "EventMessage": "streamer.bus.messages",
-    "Gap": "streamer.bus.messages",
-    "HeartbeatMessage": "streamer.bus.messages",
-    "Journal": "streamer.bus.journal",
-    "Message": "streamer.bus.messages",
-    "OtherMessage": "streamer.bus.messages",
-    "PredictionMessage": "streamer.bus.messages",
-    "PreviewMessage": "streamer.bus.messages",
-    "Publisher": "streamer.bus.publisher",
-    "Sink": "streamer.bus.sinks",
-    "Snapshot": "streamer.bus.messages",
-    "StatusMessage": "streamer.bus.messages",
-    "Subscriber": "streamer.bus.subscriber",
-}
+from streamer.system.lazy_names import lazy_names
+
 __all__ = [
     "AsyncSubscriber",
     "EventMessage",
@@ -58,12 +43,23 @@ if TYPE_CHECKING:
     from streamer.bus.sinks import Sink
     from streamer.bus.subscriber import AsyncSubscriber, Subscriber
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'streamer.bus' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "streamer.bus.subscriber": ("AsyncSubscriber", "Subscriber"),
+        "streamer.bus.messages": (
+            "EventMessage",
+            "Gap",
+            "HeartbeatMessage",
+            "Message",
+            "OtherMessage",
+            "PredictionMessage",
+            "PreviewMessage",
+            "Snapshot",
+            "StatusMessage",
+        ),
+        "streamer.bus.journal": ("Journal",),
+        "streamer.bus.publisher": ("Publisher",),
+        "streamer.bus.sinks": ("Sink",),
+    },
+)

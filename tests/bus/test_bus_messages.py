@@ -29,7 +29,9 @@ def stamped(body: wire.Body) -> wire.Body:
 
 
 def test_the_schema_is_a_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(wire.schema())
+    schema = wire.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == jsonschema.Draft202012Validator.META_SCHEMA["$id"]
 
 
 def test_a_prediction_has_every_field_of_the_contract() -> None:

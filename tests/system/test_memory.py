@@ -11,6 +11,7 @@ import traceback
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,18 @@ def test_threads_share_one_heap_unless_the_user_wants_more(tmp_path: Path, of_th
 
 
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_glibc", lambda: None)
-    memory.prepare()
-    memory.trim()
+    """Another C library: its own functions of these names, if any, are not called."""
+    called: list[str] = []
+    library = SimpleNamespace(mallopt=called.append, malloc_info=called.append)  # no malloc_trim
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: library)
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    memory._glibc.cache_clear()
+    try:
+        memory.prepare()
+        memory.trim()
+    finally:
+        memory._glibc.cache_clear()
+    assert called == []
 
 
 @pytest.fixture

@@ -187,4 +187,5 @@ def test_asking_for_the_paths_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'cv2', 'transformers', 'numpy', 'av', 'skimage'} & set(sys.modules); "
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
