@@ -102,7 +102,7 @@ class _Stage:
         if plan.threads is not None:
             set_threads(plan.threads)
         self._spec = self._recognizer.spec
-        self._device = self._recognizer.place.device
+        self._device = self._recognizer.placement.device
         self._folder = open_checkpoint(model_id).folder
         clip = plan.clip or _bundled_clip()
         count = self._spec.frames + max(plan.rounds * plan.cameras[0], 8)

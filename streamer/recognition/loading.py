@@ -14,9 +14,9 @@ from torch import Tensor
 
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
-from streamer.recognition.checkpoints import checkpoint as ck
 from streamer.recognition.checkpoints import metadata
-from streamer.recognition.checkpoints.checkpoint import Checkpoint
+from streamer.recognition.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from streamer.recognition.checkpoints.checkpoint_files import CONFIG, weights_present
 from streamer.recognition.checkpoints.processor import from_json
 from streamer.recognition.engines.device import Placement, choose_device, choose_precision, set_threads
 from streamer.recognition.engines.tuning import choose_engine
@@ -34,7 +34,7 @@ NAMES_SHOWN = 3  # of missing weights, in a message
 
 def load(config: ModelConfig) -> Recognizer:
     """See `streamer.recognition.recognizer.load_recognizer`."""
-    checkpoint = ck.open_checkpoint(config.id)
+    checkpoint = open_checkpoint(config.id)
     words.check_words(checkpoint, config)
     device = choose_device(config.device)
     set_threads()
@@ -134,7 +134,7 @@ def _model_config(checkpoint: Checkpoint) -> Any:
     try:
         return AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False, local_files_only=True)
     except _config_errors() as error:
-        raise ModelLoadError(f"{checkpoint.folder / ck.CONFIG} is wrong: {_one_line(error)}") from error
+        raise ModelLoadError(f"{checkpoint.folder / CONFIG} is wrong: {_one_line(error)}") from error
 
 
 def _auto_class(checkpoint: Checkpoint, model_config: Any) -> tuple[Any, bool]:
@@ -160,7 +160,7 @@ def _load_weights(checkpoint: Checkpoint, auto_class: Any, model_config: Any, pl
     """The model in its precision on its device, every weight from the checkpoint."""
     from safetensors import SafetensorError
 
-    if not ck.weights_present(checkpoint.folder):
+    if not weights_present(checkpoint.folder):
         raise ModelLoadError(
             f"{checkpoint.folder} has no model.safetensors (or not all of its parts): copy or fetch the "
             "checkpoint again"
@@ -199,11 +199,11 @@ def _check_report(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
         name, stored, wanted = mismatched[0]
         if tuple(stored[1:]) == tuple(wanted[1:]) and len(stored) and "classifier" in name:
             raise ModelLoadError(
-                f"{checkpoint.name}: its weights have {stored[0]} labels, id2label in {ck.CONFIG} names "
+                f"{checkpoint.name}: its weights have {stored[0]} labels, id2label in {CONFIG} names "
                 f"{wanted[0]}: the two files belong to different checkpoints"
             )
         raise ModelLoadError(
-            f"{checkpoint.name}: weight {name} has the shape {tuple(stored)}, {ck.CONFIG} asks for "
+            f"{checkpoint.name}: weight {name} has the shape {tuple(stored)}, {CONFIG} asks for "
             f"{tuple(wanted)}: the two files belong to different checkpoints"
         )
     unused = UNUSED_WEIGHTS.get(checkpoint.family, ())

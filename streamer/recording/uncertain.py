@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.config import UncertainConfig
 from streamer.errors import DatasetError
+from streamer.recording.uncertain_files import MARKED, SelectedWindow, UncertainFolder
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import LabelScore, Prediction, UncertainStats, Window
+from streamer.types import LabelScore, Prediction, UncertainStats
 
 if TYPE_CHECKING:
     from streamer.bus.requests import Peer
@@ -35,20 +36,6 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 8  # clips between the inference thread and the disk
 APART = 2.0  # times the margin: so far apart a pair must have been to be worth another clip
 LONGEST_LABEL = 100  # characters
-CLOSE, MARKED = "close", "marked"  # why a clip was saved
-
-
-@dataclass(frozen=True, slots=True)
-class SelectedWindow:
-    """A window worth keeping, and what the model thought of it."""
-
-    window: Window
-    model: str
-    best: LabelScore
-    second: LabelScore | None = None
-    event: str = ""  # id of the event whose peak it is
-    reason: str = CLOSE
-    label: str = ""  # what a person says it is
 
 
 @dataclass(slots=True)
@@ -73,8 +60,6 @@ class UncertainWindows:
     def __init__(
         self, config: UncertainConfig, *, note: Callable[[str], None], clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        from streamer.recording.uncertain_files import UncertainFolder
-
         self._config, self._note, self._clock = config, note, clock
         self._folder = UncertainFolder(Path(config.folder).expanduser(), config.max_mb)
         self._lock = threading.Lock()

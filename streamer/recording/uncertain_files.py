@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -14,17 +15,30 @@ from typing import TYPE_CHECKING, Any
 from streamer.errors import DatasetError
 from streamer.recording.files import safe_name
 from streamer.system.atomic_files import replacing, write_atomically
-from streamer.training.dataset_layout import LABELS_FILE
-from streamer.training.ground_truth import read_rows
+from streamer.system.csv_rows import read_rows
 
 if TYPE_CHECKING:
-    from streamer.recording.uncertain import SelectedWindow
-    from streamer.types import Window
+    from streamer.types import LabelScore, Window
 
+LABELS_FILE = "labels.csv"  # in a folder: its clips and their labels; `streamer train` reads it
+CLOSE, MARKED = "close", "marked"  # why a clip was saved
 COLUMNS = ("path", "label", "camera", "model", "time", "reason", "guess", "score", "second", "second_score",
            "event")  # fmt: skip
 CLOCK_RATE = 90_000  # ticks a second of the files' time stamps
 MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedWindow:
+    """A window worth keeping, and what the model thought of it."""
+
+    window: Window
+    model: str
+    best: LabelScore
+    second: LabelScore | None = None
+    event: str = ""  # id of the event whose peak it is
+    reason: str = CLOSE
+    label: str = ""  # what a person says it is
 
 
 class UncertainFolder:
@@ -52,7 +66,7 @@ class UncertainFolder:
         rows = [row for _, row in read_rows(self._table, ("path", "label", "time", "reason"))]
         self._bytes = sum(file.stat().st_size for file in path.rglob("*.mp4"))
         self._marked = {row["event"]: row["path"] for row in rows if row.get("event")}
-        self._days = [row["time"][:10] for row in rows if row["reason"] == "close"]
+        self._days = [row["time"][:10] for row in rows if row["reason"] == CLOSE]
 
     def close_of(self, day: str) -> int:
         """How many clips of close scores were saved on a UTC day (2026-11-21), before this run."""

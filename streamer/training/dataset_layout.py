@@ -20,10 +20,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from streamer.errors import DatasetError
-from streamer.training.ground_truth import VIDEO_SUFFIXES, read_rows, seconds
+from streamer.recording.uncertain_files import LABELS_FILE
+from streamer.system.csv_rows import read_rows
+from streamer.training.ground_truth import VIDEO_SUFFIXES, seconds
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-LABELS_FILE = "labels.csv"  # in a folder: its clips and their labels, instead of class folders
 SPLITS = ("train", "val", "test")
 FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
            "test": "test", "testing": "test"}  # fmt: skip

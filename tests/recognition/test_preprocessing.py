@@ -316,12 +316,11 @@ def test_forgotten_frames_travel_again() -> None:
 
 
 def test_a_recognizer_with_a_pool_gives_the_same_scores() -> None:
-    from checkpoints import shared
-
     from streamer.config import ModelConfig
     from streamer.recognition.families.recognizers import LoadedModel, VideoRecognizer
     from streamer.recognition.loading import load
     from streamer.types import Window
+    from tests.helpers.checkpoints import shared
 
     plain = load(ModelConfig(id=str(shared("timesformer")), device="cpu", precision="fp32"))
     assert isinstance(plain, VideoRecognizer)

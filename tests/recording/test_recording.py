@@ -330,7 +330,7 @@ def test_the_cameras_thread_never_waits_for_the_recorder(tmp_path: Path) -> None
     assert time.monotonic() - began < 1.0
     came = 40  # of 2 seconds at 20 frames/s
     assert made.counts["dropped"] == pytest.approx(came - MOST_WAITING, abs=2)
-    assert len(made._lines["cam"].waiting) == MOST_WAITING
+    assert len(made._queues["cam"].waiting) == MOST_WAITING
 
 
 def test_a_recorder_that_breaks_says_so_and_holds_up_nobody(

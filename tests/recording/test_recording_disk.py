@@ -211,7 +211,7 @@ HALF = """
     from pathlib import Path
     from streamer.config import RecordingConfig
     from streamer.recording import files, retention
-    from streamer.recording.disk_thread import Disk
+    from streamer.recording.disk_thread import DiskWriter
 
     folder = Path(sys.argv[1])
     retention.prepare(folder)
@@ -221,7 +221,7 @@ HALF = """
         print("half", flush=True)
         threading.Event().wait()
 
-    made = Disk(folder, RecordingConfig(), print, writer=half)
+    made = DiskWriter(folder, RecordingConfig(), print, writer=half)
     made.start()
     made.put(files.place(folder, "cam", "x", 1.8e9, files.CLIP), bytes(1000))
     threading.Event().wait()

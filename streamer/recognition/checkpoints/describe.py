@@ -7,7 +7,8 @@ from typing import Any
 
 from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints import metadata, registry
-from streamer.recognition.checkpoints.checkpoint import Checkpoint, cached_folder, open_checkpoint
+from streamer.recognition.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from streamer.recognition.checkpoints.checkpoint_files import cached_folder
 from streamer.recognition.checkpoints.processor import from_json
 
 

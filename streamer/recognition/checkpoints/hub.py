@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from streamer.errors import ModelLoadError
-from streamer.recognition.checkpoints.checkpoint import cached_folder
+from streamer.recognition.checkpoints.checkpoint_files import cached_folder
 
 ASK_TIMEOUT = 8.0  # seconds for the first answer; the Hub's own client would retry for half a minute
 WANTED = (

@@ -13,11 +13,11 @@ from typing import Any
 
 from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints import registry
-from streamer.recognition.checkpoints.checkpoint import (
+from streamer.recognition.checkpoints.checkpoint import Checkpoint
+from streamer.recognition.checkpoints.checkpoint_files import (
     CONFIG,
     FRAME_PROCESSORS,
     VIDEO_PROCESSORS,
-    Checkpoint,
     read_json,
 )
 

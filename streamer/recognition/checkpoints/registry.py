@@ -140,6 +140,6 @@ def find(name: str) -> KnownModel | None:
 
 def cached(model_id: str) -> bool:
     """True when the Hub's cache on this machine holds the whole checkpoint: it loads without a network."""
-    from streamer.recognition.checkpoints.checkpoint import cached_folder
+    from streamer.recognition.checkpoints.checkpoint_files import cached_folder
 
     return cached_folder(model_id) is not None
