@@ -28,8 +28,8 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 MARKER = VENV / "streamer-setup"  # written last: what is installed, and for which files
 CONSTRAINTS = ROOT / "configs" / "constraints.txt"
 # what each distribution of pyproject.toml is imported as
-MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic", "yaml"]
-MODULES += ["packaging", "platformdirs"]
+MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic"]
+MODULES += ["ruamel.yaml", "packaging", "platformdirs"]
 TEST_MODULES = ["av", "skimage", "pytest", "pytest_cov", "pytest_timeout", "hypothesis", "jsonschema"]
 TEST_MODULES += [
     "xdist",
@@ -60,7 +60,7 @@ def main(words: list[str]) -> int:
     at_home = Path(sys.prefix).resolve() == VENV.resolve()
     if words[:1] in (["--help"], ["-h"], ["--version"]):  # needs nothing installed
         return hand_over(words)
-    if not all(map(find_spec, wanted)) or (at_home and MARKER.exists()):
+    if not all(map(is_there, wanted)) or (at_home and MARKER.exists()):
         if not is_set_up(testing):
             set_up(testing)
         if not at_home:
@@ -69,6 +69,13 @@ def main(words: list[str]) -> int:
         os.chdir(ROOT)
         restart([sys.executable, "-m", "pytest", *words[1:]])
     return hand_over(words)
+
+
+def is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
 
 
 def hand_over(words: list[str]) -> int:

@@ -30,9 +30,10 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: what is wrong, one line each.
     """
     if args.schema:
-        from streamer.config.schema import schema
+        from streamer.config import Config
+        from streamer.config.schema import schema_of
 
-        print(json.dumps(schema(), indent=2))
+        print(json.dumps(schema_of(Config).json, indent=2))
         return 0
     if args.file is None:
         raise ConfigError("name a config file: streamer check FILE")

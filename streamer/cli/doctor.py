@@ -32,7 +32,7 @@ _OPENCV = (
     "opencv-python-headless",
     "opencv-contrib-python-headless",
 )
-_MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyzmq": "zmq", "pyyaml": "yaml"}
+_MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyzmq": "zmq"}
 _OPTIONAL = {
     "av": "writing and making clips",
     "openvino": "--engine openvino",

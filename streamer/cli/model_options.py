@@ -38,7 +38,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def configuration(args: argparse.Namespace) -> Config:
     """The configuration that the options ask for, as `run` reads it. Raises ConfigError."""
     from streamer.config import load_config
-    from streamer.config.file import Option
+    from streamer.config import Option
 
     options: list[str | Option] = [
         Option(key, getattr(args, key), option)

@@ -16,8 +16,7 @@ from streamer.system.redaction import redact
 from streamer.system.signals import INTERRUPTED, Stopper
 
 if TYPE_CHECKING:
-    from streamer.config import Config
-    from streamer.config.file import Option
+    from streamer.config import Config, Option
     from streamer.pipeline.pipeline import Pipeline
 
 # option, key of the configuration, what is shown for its value, help
@@ -109,8 +108,7 @@ def configuration(args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: an option, the file or the environment is wrong, or there is nothing to watch.
     """
-    from streamer.config import Pace, load_config
-    from streamer.config.file import Option
+    from streamer.config import Option, Pace, load_config
     from streamer.errors import ConfigError
 
     options = _options(args)
@@ -137,7 +135,7 @@ def cameras_of(sources: list[str]) -> list[dict[str, str]]:
 
 
 def _options(args: argparse.Namespace) -> list[str | Option]:
-    from streamer.config.file import Option
+    from streamer.config import Option
 
     options: list[str | Option] = []
     if args.sources:

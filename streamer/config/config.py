@@ -1,16 +1,11 @@
-"""The configuration: one pydantic model per section, and `load_config(path, overrides)`.
-
-Precedence, weakest first: the defaults in `sections.py`, the file, `STREAMER_*` environment variables
-(`STREAMER_BUS__BIND`), the command line. `configs/cameras.yaml` documents every key.
-"""
+"""The whole configuration, and what cameras and models have from the common sections."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 
 from streamer.config.sections import (
     BusConfig,
@@ -21,6 +16,7 @@ from streamer.config.sections import (
     MetricsConfig,
     ModelConfig,
     Pace,
+    PathText,
     Positive,
     PreviewConfig,
     RecordingConfig,
@@ -30,19 +26,18 @@ from streamer.config.sections import (
     wrong,
 )
 
-if TYPE_CHECKING:
-    from streamer.config.file import Option
-
 
 class Config(Section):
     """Everything `run` needs."""
+
+    model_config = ConfigDict(title="streamer's configuration")
 
     cameras: tuple[CameraConfig, ...] = ()
     model: ModelConfig = ModelConfig()
     models: tuple[ModelConfig, ...] = ()  # several on every camera that does not say its own
     events: EventsConfig = EventsConfig()
     language: str | None = None  # of labels' display names: en, tr, ar; None = as the model calls them
-    label_set: str | None = None  # a file of names, groups and ignored labels of one's own
+    label_set: PathText | None = None  # a file of names, groups and ignored labels of one's own
     capture: CaptureConfig = CaptureConfig()
     bus: BusConfig = BusConfig()
     journal: JournalConfig = JournalConfig()
@@ -128,23 +123,3 @@ def _models(section: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, 
         return {}
     plain = map(_plain, models)
     return {"models": [_model(one, shared) if isinstance(one, Mapping) else one for one in plain]}
-
-
-def load_config(
-    path: Path | str | None = None,
-    overrides: Mapping[str, Any] | Sequence[str | Option] = (),
-    env: Mapping[str, str] | None = None,
-) -> Config:
-    """The configuration from a file, the environment and overrides, the later the stronger.
-
-    Args:
-        path: a YAML file; relative paths in it are relative to its folder. None: no file.
-        overrides: `{"events.enter": 0.6}` or `["events.enter=0.6"]`; list items by index or camera name.
-        env: None means `os.environ`; only `STREAMER_*` and the variables that cameras name are read.
-
-    Raises:
-        ConfigError: everything that is wrong, one line each: file, line, key, value and what is allowed.
-    """
-    from streamer.config.file import load  # PyYAML, only where a configuration is loaded
-
-    return load(path, overrides, env)

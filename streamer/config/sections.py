@@ -17,6 +17,13 @@ Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
+# what a text means, for paths that are relative to the file they stand in
+PathText = Annotated[str, Field(json_schema_extra={"format": "path"})]
+SourceText = Annotated[str, Field(json_schema_extra={"format": "source"})]  # a path, an address, a number
+WordsText = Annotated[str, Field(json_schema_extra={"format": "words"})]  # words, or the path of a .yaml file
+CheckpointText = Annotated[str, Field(json_schema_extra={"format": "checkpoint"})]  # a folder, or a Hub id
+
+
 class Section(BaseModel):
     """Unknown keys are errors, values never change after loading."""
 
@@ -82,13 +89,13 @@ class EventsConfig(Section):
 class ModelConfig(Section):
     """The checkpoint and how it runs."""
 
-    id: str = "demo"  # "demo", a local folder, or a Hub id
+    id: CheckpointText = "demo"  # "demo", a local folder, or a Hub id
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"
-    calibration: str | None = None  # video that int8 is calibrated and checked on; None = the bundled clip
+    calibration: PathText | None = None  # int8 is calibrated and checked on it; None = the bundled clip
     interval: Positive | None = None  # seconds; None = the checkpoint's own
-    labels: tuple[str, ...] | None = None  # models that read words: what to look for, or one .yaml file
+    labels: tuple[WordsText, ...] | None = None  # models that read words: what to look for, or one .yaml file
     frames: Annotated[int, Field(ge=1, le=1000)] | None = None  # of a window; frame families only
     aggregate: Literal["mean", "max", "recent"] = "mean"  # how a frame family's window joins its frames
     hop: Positive | None = None  # seconds; None = 0.5, or less for short spans
@@ -106,11 +113,11 @@ class CameraConfig(Section):
     """One camera."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    source: str | int  # 0, /dev/video0, rtsp://..., http://..., a file, "demo"
+    source: SourceText | int  # 0, /dev/video0, rtsp://..., http://..., a file, "demo"
     enabled: bool = True
     user: str | None = None
     password: SecretStr | None = None
-    password_file: str | None = None
+    password_file: PathText | None = None
     region: tuple[tuple[Score, Score], ...] | None = None  # two corners (box) or a polygon, parts of 1
     width: Annotated[int, Field(ge=1)] | None = None  # pixels, asked of a webcam
     height: Annotated[int, Field(ge=1)] | None = None
@@ -170,14 +177,14 @@ class BusConfig(Section):
     requests: str | None = None  # ROUTER; None = the next port (5556), "" = none
     high_water_mark: Annotated[int, Field(ge=1, le=100_000)] = 50  # messages kept for a slow subscriber
     heartbeat: Positive = 1.0  # seconds
-    keys: str | None = None  # folder of the CURVE keys; None = no encryption
+    keys: PathText | None = None  # folder of the CURVE keys; None = no encryption
     insecure_bind: bool = False  # allow other interfaces without encryption
 
 
 class JournalConfig(Section):
     """The event history on disk."""
 
-    path: str | None = None  # SQLite file; None = in the user's state folder, "" = memory only
+    path: PathText | None = None  # SQLite file; None = in the user's state folder, "" = memory only
     max_days: Positive = 30.0
     max_mb: Positive = 100.0
 
@@ -201,7 +208,7 @@ class MetricsConfig(Section):
 class UncertainConfig(Section):
     """Windows that are worth labelling, saved for `streamer train`."""
 
-    folder: str = ""  # where to; "" = nothing is saved
+    folder: PathText = ""  # where to; "" = nothing is saved
     margin: Score = 0.15  # between the two best labels, below which a window is saved
     least: Score = 0.25  # of the second best: two labels must compete, not all of them
     scores: Literal["smoothed", "raw"] = "smoothed"  # which scores are compared
@@ -214,7 +221,7 @@ class UncertainConfig(Section):
 class RecordingConfig(Section):
     """Pictures of events on disk; nothing is written until `snapshots` or `clips` is on."""
 
-    folder: str | None = None  # None = "recordings" in the user's state folder
+    folder: PathText | None = None  # None = "recordings" in the user's state folder
     snapshots: bool = False  # a JPEG at each event's peak
     clips: bool = False  # an MP4 of each event
     pre_roll: Annotated[float, Field(ge=0.0, le=60.0)] = 5.0  # seconds before an event's start

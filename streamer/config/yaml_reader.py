@@ -1,29 +1,40 @@
-"""Reads YAML into plain values, with the place that each came from.
+"""Reads YAML 1.2 into plain values, with the place that each came from.
 
-PyYAML composes the nodes, which know their lines; the values are made here, because the file of a person who
-watches cameras should not trip over YAML's oddities: dates and 12:30 stay text, keys are always text, a key
-that stands twice is an error, and no tag makes an object.
+ruamel.yaml composes the nodes, which know their lines; the values are made here, because the file of a person
+who watches cameras should not trip over YAML's oddities: dates and 12:30 stay text, keys are always text, a
+key that stands twice is an error, no tag makes an object, and no text makes endless numbers, depths, copies.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import select
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 from streamer.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
 LARGEST_FILE = 1_000_000  # bytes
 MOST_VALUES = 20_000  # aliases can make a short text endless
+DEEPEST = 20
+LONGEST_NUMBER = 40  # characters; longer ones stay text, which is no number
+PIPE_DEADLINE = 5.0  # seconds without anything from a pipe in a file's place
 _TAG = "tag:yaml.org,2002:"
-_CONSTRUCTOR = yaml.SafeLoader("")
+_SCALARS = ("str", "int", "float", "bool", "null", "timestamp", "value")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +47,66 @@ class Origin:
 
 @dataclass
 class Document:
-    """A file's values, the origin of each key path, and what is wrong with the text."""
+    """Values, the origin of each key path, and what is wrong with the text they came from."""
 
-    data: dict[str, Any] = field(default_factory=dict)
+    name: str  # begins messages about values without an origin; "" = nothing does
+    data: Any = field(default_factory=dict)
     origins: dict[KeyPath, Origin] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
+    def origin(self, path: KeyPath) -> Origin:
+        """Of the value, or of the nearest section around it."""
+        for length in range(len(path), -1, -1):
+            if (origin := self.origins.get(path[:length])) is not None:
+                return origin
+        return Origin(self.name)
+
+    def value(self, path: KeyPath) -> Any:
+        """The value at a key path, None where there is none."""
+        data = self.data
+        for part in path:
+            try:
+                data = data[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return data
+
+    def has(self, path: KeyPath) -> bool:
+        """Whether the key stands in the data itself (its value may be null)."""
+        parent = self.value(path[:-1])
+        if not path or isinstance(parent, list):
+            return bool(path) and isinstance(path[-1], int) and path[-1] < len(parent)
+        return isinstance(parent, dict) and path[-1] in parent
+
 
 def read_document(path: Path) -> Document:
-    """Read a file.
+    """Read a file of keys with values.
 
     Raises:
         ConfigError: it cannot be read, or is not YAML; wrong pieces in good YAML are in `errors`.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+        data = _read(path)
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; give the path of a config file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     except (OSError, ValueError) as error:
-        reason = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else str(error)
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
     if len(data) > LARGEST_FILE:
         raise ConfigError(f"{path}: is too large for a config file (at most {LARGEST_FILE} bytes)")
-    reader = _Reader(str(path), Origin(str(path), path.absolute().parent))
+    name = str(path)
+    reader = _Reader(name, Origin(name, path.absolute().parent))
     root = reader.compose(text)
     if root is None:
-        return Document()
+        return Document(name)
     if not isinstance(root, MappingNode):
-        raise ConfigError(
-            f"{path}:{root.start_mark.line + 1}: expected keys with values, such as `ui: plain`"
-        )
-    data = reader.value(root, ())
-    return Document(data, reader.origins, reader.errors)
+        line = root.start_mark.line + 1
+        raise ConfigError(f"{path}:{line}: expected keys with values, such as `ui: plain`")
+    values = reader.value(root, (), 0)
+    return Document(name, values, reader.origins, reader.errors)
 
 
 def parse_value(text: str, label: str) -> Any:
@@ -82,10 +117,45 @@ def parse_value(text: str, label: str) -> Any:
     """
     reader = _Reader(label, Origin(label))
     root = reader.compose(text)
-    value = None if root is None else reader.value(root, ())
+    value = None if root is None else reader.value(root, (), 0)
     if reader.errors:
         raise ConfigError("\n".join(reader.errors))
     return value
+
+
+def _read(path: Path) -> bytes:
+    """A file's bytes, at most one more than allowed. A pipe (`<(...)`) is read too, but not waited for."""
+    found = b""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        is_pipe = path.is_fifo()
+        deadline = time.monotonic() + PIPE_DEADLINE
+        while len(found) <= LARGEST_FILE:
+            if is_pipe and not select.select([file], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise TimeoutError(f"nothing came out of this pipe for {PIPE_DEADLINE:g} s")
+            piece = file.read(LARGEST_FILE + 1 - len(found))
+            if piece is None:
+                raise OSError("it gives nothing now")
+            if not piece:
+                break
+            found += piece
+            deadline = time.monotonic() + PIPE_DEADLINE
+    return found
+
+
+class _BoundedComposer(Composer):
+    """Nodes of a text that is not nested endlessly."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            mark = self.loader.parser.peek_event().start_mark
+            raise MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class _Reader:
@@ -93,58 +163,58 @@ class _Reader:
         self._name = name
         self._base = base
         self._count = 0
+        self._yaml = YAML(typ="safe", pure=True)
+        self._yaml.Composer = _BoundedComposer
+        self._yaml.composer.warn_double_anchors = False  # the later one counts, as YAML says
         self.origins: dict[KeyPath, Origin] = {}
         self.errors: list[str] = []
 
     def compose(self, text: str) -> Node | None:
         try:
-            return yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
+            node: Node | None = self._yaml.compose(text)
+            return node
+        except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             problem = _own_words(error.problem or "cannot be understood")
             if "alias" in problem or "tag" in problem or "anchor" in problem:
                 problem += " (text that begins with * & or ! needs quotes)"
             context = f" ({_own_words(error.context)})" if error.context else ""
             message = f"{self._at(mark)}: not YAML: {problem}{context}"
-        except yaml.reader.ReaderError as error:
+        except ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
             message = f"{self._name}:{line}: not YAML: a control character"
-        except RecursionError:
-            message = f"{self._name}: not YAML that can be used: nested too deeply"
+        except (YAMLError, ValueError, OverflowError):  # "\U99999999"
+            message = f"{self._name}: not YAML: a character that does not exist"
         raise ConfigError(message) from None
 
-    def value(self, node: Node, path: KeyPath) -> Any:
+    def value(self, node: Node, path: KeyPath, depth: int) -> Any:
         self._count += 1
-        if self._count > MOST_VALUES or len(path) > 20:
+        if self._count > MOST_VALUES or depth > DEEPEST:
             raise ConfigError(f"{self._at(node.start_mark)}: too many values, or nested too deeply")
         self.origins.setdefault(path, self._origin(node))
-        if isinstance(node, MappingNode) and node.tag == _TAG + "map":
-            return self._mapping(node, path)
-        if isinstance(node, SequenceNode) and node.tag == _TAG + "seq":
-            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
-        if isinstance(node, ScalarNode) and node.tag.removeprefix(_TAG) in _SCALARS:
-            return self._scalar(node)
-        self.errors.append(
-            f"{self._at(node.start_mark)}: tags (text that begins with !) mean nothing; use quotes"
-        )
+        tag = str(node.tag)
+        if isinstance(node, MappingNode) and tag == _TAG + "map":
+            return self._mapping(node, path, depth)
+        if isinstance(node, SequenceNode) and tag == _TAG + "seq":
+            return [self.value(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
+        if isinstance(node, ScalarNode) and tag.removeprefix(_TAG) in _SCALARS:
+            return self._scalar(node, tag.removeprefix(_TAG))
+        self._error(node, "tags (text that begins with !) mean nothing; use quotes")
         return None
 
-    def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
+    def _mapping(self, node: MappingNode, path: KeyPath, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key, value in self._pairs(node):
             name = key.value
             if name in lines:
                 where = ".".join(map(str, (*path, name)))
-                first = lines[name]
-                self.errors.append(
-                    f"{self._at(key.start_mark)}: {where}: stands twice (first in line {first}); keep one"
-                )
+                self._error(key, f"{where[:200]}: stands twice (first in line {lines[name]}); keep one")
                 continue
             lines[name] = key.start_mark.line + 1
             self.origins[(*path, name)] = self._origin(key)
-            found[name] = self.value(value, (*path, name))
-        for merged in self._merged(node, path):
+            found[name] = self.value(value, (*path, name), depth + 1)
+        for merged in self._merged(node, path, depth):
             for name, item in merged.items():
                 found.setdefault(name, item)
         return found
@@ -153,43 +223,49 @@ class _Reader:
         for key, value in node.value:
             if key.tag == _TAG + "merge":
                 continue
-            if isinstance(key, ScalarNode):
+            if isinstance(key, ScalarNode) and not _CONTROL.search(key.value):
                 yield key, value
             else:
-                self.errors.append(f"{self._at(key.start_mark)}: a key must be plain text")
+                self._error(key, "a key must be plain text")
 
-    def _merged(self, node: MappingNode, path: KeyPath) -> Iterator[dict[str, Any]]:
+    def _merged(self, node: MappingNode, path: KeyPath, depth: int) -> Iterator[dict[str, Any]]:
         """What `<<: *other` brings in: keys that are not there yet."""
         for key, value in node.value:
             if key.tag != _TAG + "merge":
                 continue
             for source in value.value if isinstance(value, SequenceNode) else [value]:
-                if isinstance(source, MappingNode):
-                    yield self.value(source, path)
+                merged = self.value(source, path, depth + 1) if isinstance(source, MappingNode) else None
+                if isinstance(merged, dict):
+                    yield merged
                 else:
-                    self.errors.append(f"{self._at(key.start_mark)}: << needs the keys of another section")
+                    self._error(key, "<< needs the keys of another section")
 
-    def _scalar(self, node: ScalarNode) -> Any:
-        kind = node.tag.removeprefix(_TAG)
-        if kind in ("str", "timestamp", "value") or (kind in ("int", "float") and ":" in node.value):
-            return node.value
+    def _scalar(self, node: ScalarNode, kind: str) -> Any:
+        text: str = node.value
+        if _CONTROL.search(text):
+            self._error(node, "a control character, which means nothing here; leave it out")
+            return None
+        is_text = kind in ("str", "timestamp", "value") or (kind in ("int", "float") and ":" in text)
+        if is_text or (len(text) > LONGEST_NUMBER and kind in ("int", "float")):
+            return text
+        constructor: SafeConstructor = self._yaml.constructor
         try:
-            return _CONSTRUCTOR.construct_object(node)
-        except (ValueError, yaml.YAMLError):
-            return node.value
+            return constructor.construct_object(node)
+        except (ValueError, KeyError, YAMLError):  # !!int x
+            return text
+
+    def _error(self, node: Node, text: str) -> None:
+        self.errors.append(f"{self._at(node.start_mark)}: {text}")
 
     def _origin(self, node: Node) -> Origin:
         if self._base.folder is None:
             return self._base
         return Origin(self._at(node.start_mark), self._base.folder)
 
-    def _at(self, mark: yaml.Mark | None) -> str:
+    def _at(self, mark: StreamMark | None) -> str:
         if mark is None or self._base.folder is None:
             return self._name
         return f"{self._name}:{mark.line + 1}"
-
-
-_SCALARS = ("str", "int", "float", "bool", "null", "timestamp", "value")
 
 
 def _own_words(problem: str) -> str:

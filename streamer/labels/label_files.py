@@ -15,11 +15,13 @@ A label set is a YAML file; `configs/labels/<language>.yaml` are three that come
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from streamer.config.yaml_reader import read_document
+from pydantic import BeforeValidator, Field, create_model, model_validator
+
+from streamer.config.read_yaml import read_yaml
+from streamer.config.sections import Section, wrong
 from streamer.errors import ConfigError
 from streamer.labels.label_set import LabelSet, LabelText
 from streamer.labels.phrases import ENGLISH, fault_in
@@ -27,8 +29,62 @@ from streamer.labels.phrases import ENGLISH, fault_in
 # In a wheel the files lie beside this one; in a checkout they are where people look for them.
 FOLDERS = (Path(__file__).parent / "languages", Path(__file__).parents[2] / "configs" / "labels")
 LONGEST = 300  # characters of a name or sentence
-_KEYS = ("language", "labels", "start", "end", "groups", "ignore", "phrases")
-_OWN_KEYS = ("display", "aliases", "start", "end")
+
+
+def _one_line(value: Any) -> Any:
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _entry(value: Any) -> Any:
+    return {"display": value} if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_one_line), Field(min_length=1, max_length=LONGEST)]
+Names = Annotated[tuple[Text, ...], BeforeValidator(_names)]
+
+
+class LabelEntry(Section):
+    """One label of the file; a text alone is its display name."""
+
+    display: Text | None = None
+    aliases: Names = ()
+    start: Text | None = None
+    end: Text | None = None
+
+
+_Phrases: Any = create_model("_Phrases", __base__=Section, **dict.fromkeys(ENGLISH, (Text | None, None)))  # type: ignore[call-overload]
+
+
+class LabelFile(Section):
+    """A file as it is written."""
+
+    language: Text | None = None
+    labels: dict[str, Annotated[LabelEntry, BeforeValidator(_entry)]] = Field(default_factory=dict)
+    start: Text | None = None
+    end: Text | None = None
+    groups: dict[str, Names] = Field(default_factory=dict)
+    ignore: Names = ()
+    phrases: _Phrases = _Phrases()
+
+    @model_validator(mode="after")
+    def _names_are_of_one_label(self) -> LabelFile:
+        taken: dict[str, str] = {}
+        for label, entry in self.labels.items():
+            for alias in entry.aliases:
+                if taken.setdefault(alias, label) != label or alias in self.labels:
+                    raise wrong(("labels", label, "aliases"), f"{alias!r} is another label's name already")
+        return self
+
+    @model_validator(mode="after")
+    def _phrases_have_their_places(self) -> LabelFile:
+        for name, text in self.phrases.model_dump(exclude_none=True).items():
+            if fault := fault_in(name, text):
+                raise wrong(("phrases", name), fault)
+        return self
 
 
 def languages() -> list[str]:
@@ -59,90 +115,16 @@ def load_labels(language: str | None, file: Path | str | None = None) -> LabelSe
 
 def read_labels(path: Path) -> LabelSet:
     """One file. Raises ConfigError."""
-    document = read_document(path)
-    if document.errors:
-        raise ConfigError("\n".join(document.errors))
-
-    def wrong(keys: tuple[str | int, ...], text: str) -> ConfigError:
-        origin = next(
-            (document.origins[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in document.origins),
-            None,
-        )
-        return ConfigError(f"{origin.label if origin else path}: {'.'.join(map(str, keys))}: {text}")
-
-    return _Reader(document.data, wrong).read()
-
-
-class _Reader:
-    def __init__(self, data: Mapping[str, Any], wrong: Any) -> None:
-        self._data = data
-        self._wrong = wrong
-
-    def read(self) -> LabelSet:
-        data = self._data
-        self._keys(data, _KEYS, ())
-        texts: dict[str, LabelText] = {}
-        alias_of: dict[str, str] = {}
-        labels = data.get("labels") or {}
-        if not isinstance(labels, Mapping):
-            raise self._wrong(("labels",), "expected labels with their names")
-        for label, own in labels.items():
-            path = ("labels", label)
-            own = {"display": own} if isinstance(own, str) else own
-            if not isinstance(own, Mapping):
-                raise self._wrong(
-                    path, "expected its display name, or keys; a name like no or 12 needs quotes"
-                )
-            self._keys(own, _OWN_KEYS, path)
-            texts[label] = LabelText(
-                self._text(own, "display", path) or label,
-                self._text(own, "start", path),
-                self._text(own, "end", path),
-            )
-            for alias in self._list(own.get("aliases"), (*path, "aliases")):
-                if alias_of.setdefault(alias, label) != label or alias in labels:
-                    raise self._wrong((*path, "aliases"), f"{alias!r} is another label's name already")
-        empty = LabelSet()
-        groups = data.get("groups") or {}
-        if not isinstance(groups, Mapping):
-            raise self._wrong(("groups",), "expected names, each with a list of labels")
-        return LabelSet(
-            self._text(data, "language", ()),
-            texts,
-            alias_of,
-            self._text(data, "start", ()) or empty.start,
-            self._text(data, "end", ()) or empty.end,
-            {name: self._list(members, ("groups", name)) for name, members in groups.items()},
-            self._list(data.get("ignore"), ("ignore",)),
-            self._phrases(data.get("phrases") or {}),
-        )
-
-    def _phrases(self, phrases: Any) -> dict[str, str]:
-        path = ("phrases",)
-        if not isinstance(phrases, Mapping):
-            raise self._wrong(path, f"expected phrases; known: {', '.join(ENGLISH)}")
-        self._keys(phrases, tuple(ENGLISH), path)
-        found = {name: self._text(phrases, name, path) for name in phrases}
-        for name, text in found.items():
-            if text is not None and (fault := fault_in(name, text)):
-                raise self._wrong((*path, name), fault)
-        return {name: text for name, text in found.items() if text is not None}
-
-    def _keys(self, data: Mapping[str, Any], known: Sequence[str], path: tuple[str, ...]) -> None:
-        for key in data:
-            if key not in known:
-                raise self._wrong((*path, key), f"unknown key; known here: {', '.join(known)}")
-
-    def _text(self, data: Mapping[str, Any], key: str, path: tuple[str, ...]) -> str | None:
-        value = data.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, str) or not value.strip() or len(value) > LONGEST:
-            raise self._wrong((*path, key), f"expected text of at most {LONGEST} characters")
-        return " ".join(value.split())
-
-    def _list(self, value: Any, path: tuple[str, ...]) -> tuple[str, ...]:
-        items = [value] if isinstance(value, str) else value or ()
-        if not isinstance(items, (list, tuple)) or not all(isinstance(i, str) and i.strip() for i in items):
-            raise self._wrong(path, "expected a list of names")
-        return tuple(dict.fromkeys(items))
+    file = read_yaml(path, LabelFile)
+    empty = LabelSet()
+    texts = {label: LabelText(one.display or label, one.start, one.end) for label, one in file.labels.items()}
+    return LabelSet(
+        file.language,
+        texts,
+        {alias: label for label, one in file.labels.items() for alias in one.aliases},
+        file.start or empty.start,
+        file.end or empty.end,
+        {name: tuple(dict.fromkeys(members)) for name, members in file.groups.items()},
+        tuple(dict.fromkeys(file.ignore)),
+        file.phrases.model_dump(exclude_none=True),
+    )

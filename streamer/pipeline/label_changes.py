@@ -98,7 +98,7 @@ class LabelChanges:
         if not self._started:
             raise RequestError("not_ready", "the model is being loaded; ask again when predictions come")
         try:
-            return self.ask(words_of(value, "labels"), camera)
+            return self.ask(words_of(value), camera)
         except ConfigError as error:
             raise RequestError("bad_labels", str(error)) from None
 

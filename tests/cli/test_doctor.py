@@ -62,14 +62,14 @@ def test_a_failure_is_exit_code_1(
 
 
 def test_missing_old_and_broken_packages_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = [("numpy", ">=99"), ("no-such-thing", ">=1"), ("pyyaml", ">=6"), ("pillow", ">=10")]
+    wanted = [("numpy", ">=99"), ("no-such-thing", ">=1"), ("ruamel.yaml", ">=0.18"), ("pillow", ">=10")]
     monkeypatch.setattr(doctor, "requirements", lambda: wanted)
     monkeypatch.setattr(doctor, "_OPTIONAL", {})
     monkeypatch.setattr(doctor, "import_error", lambda name: "bad ELF" if name == "PIL" else None)
     found = {finding.subject: finding for finding in doctor.packages()}
     assert "is not in the range >=99" in found["numpy"].detail
     assert found["no-such-thing"].detail == "is not installed"
-    assert found["pyyaml"].state == "ok"
+    assert found["ruamel.yaml"].state == "ok"
     assert found["pillow"].detail.endswith("does not import: bad ELF")
     assert all(finding.mend for finding in found.values() if finding.state == "fail")
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from ruamel.yaml import YAML
 
 from streamer.cli import run as run_command
 from streamer.config import BusConfig, CameraConfig, Config, MetricsConfig, Pace
@@ -96,7 +96,7 @@ def expressions() -> Iterator[tuple[str, str]]:
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
             yield variable["name"], variable["query"]["query"]
-    for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]:
+    for group in YAML(typ="safe").load(DEPLOY / "alerts.yml")["groups"]:
         for rule in group["rules"]:
             yield rule["alert"], rule["expr"]
 
@@ -153,7 +153,7 @@ def test_every_metric_is_in_the_document(scraped: dict[str, set[str]]) -> None:
 
 
 def test_prometheus_takes_the_examples(tmp_path: Path) -> None:
-    config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    config = YAML(typ="safe").load(DEPLOY / "prometheus.yml")
     assert [DEPLOY / name for name in config["rule_files"] if (DEPLOY / name).is_file()]
     assert config["scrape_configs"][0]["static_configs"][0]["targets"] == ["127.0.0.1:9464"]
     promtool = shutil.which("promtool")
@@ -166,7 +166,7 @@ def test_prometheus_takes_the_examples(tmp_path: Path) -> None:
         for number, (_, expression) in enumerate(expressions())
         if "label_values" not in expression
     ]
-    (tmp_path / "dashboard.yml").write_text(yaml.safe_dump({"groups": [{"name": "x", "rules": rules}]}))
+    (tmp_path / "dashboard.yml").write_text(json.dumps({"groups": [{"name": "x", "rules": rules}]}))
     for words in (["config", "prometheus.yml"], ["rules", "dashboard.yml"]):
         done = subprocess.run([promtool, "check", *words], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

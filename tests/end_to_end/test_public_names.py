@@ -12,7 +12,7 @@ import pytest
 import streamer
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"torch", "cv2", "zmq", "rich", "transformers", "av", "numpy", "pydantic", "yaml"}
+HEAVY = {"torch", "cv2", "zmq", "rich", "transformers", "av", "numpy", "pydantic", "ruamel", "yaml"}
 EXPORTED = """
     BusError Camera CameraState CameraStatus Config ConfigError DatasetError Event Frame LabelScore ModelError
     ModelLoadError ModelSpec Phase Pipeline Prediction Publisher SourceError SourceLostError SourceOpenError

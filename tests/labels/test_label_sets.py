@@ -93,12 +93,15 @@ def test_a_file_of_ones_own_comes_first(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("labels: {waving: {displya: x}}", "own.yaml:1: labels.waving.displya: unknown key"),
-        ("labels: [waving]", "expected labels with their names"),
+        ("labels: [waving]", "labels = [...]: expected names, each with a section with the keys display, "),
         ("labels: {waving: 7}", "labels.waving"),
-        ("labels:\n  a: {aliases: [x]}\n  b: {aliases: [x]}", "own.yaml:3: labels.b.aliases: 'x' is another"),
+        (
+            "labels:\n  a: {aliases: [x]}\n  b: {aliases: [x]}",
+            "own.yaml:3: labels.b.aliases = [...]: 'x'",
+        ),
         ("labels: {a: {aliases: [b]}, b: B}", "'b' is another label's name"),
         ("groups: [a]", "groups"),
-        ("ignore: {a: b}", "ignore: expected a list"),
+        ("ignore: {a: b}", "ignore = {...}: expected a list"),
         ("start: ''", "expected text"),
         ("nothing: 1", "unknown key"),
     ],

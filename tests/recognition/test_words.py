@@ -342,13 +342,13 @@ def test_wrong_number_of_frames() -> None:
 )
 def test_wrong_labels(value: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words.replace("{", r"\{").replace("}", r"\}")):
-        words_of(value, "labels")
+        words_of(value)
 
 
 def test_wrong_file_says_the_line(tmp_path: Path) -> None:
     file = tmp_path / "words.yaml"
     file.write_text("labels:\n  waving:\n    prompts: [a]\n    treshold: 0.2\n", "utf-8")
-    with pytest.raises(ConfigError, match=r"words\.yaml:4: treshold: unknown key"):
+    with pytest.raises(ConfigError, match=r"words\.yaml:4: labels\.waving\.treshold: unknown key"):
         read_words([str(file)])
     with pytest.raises(ConfigError, match="no such file"):
         read_words([str(tmp_path / "gone.yaml")])

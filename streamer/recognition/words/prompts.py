@@ -17,10 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from streamer.config.yaml_reader import Document, read_document
-from streamer.errors import ConfigError
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from streamer.config.read_yaml import read_yaml, validated
+from streamer.config.sections import Score, Section, wrong
+from streamer.config.yaml_reader import Document
 
 NOTHING = "nothing of these"
 NEGATIVES = ("an empty room", "nothing", "something else")  # where nobody says otherwise
@@ -28,8 +32,6 @@ ENDINGS = (".yaml", ".yml")
 MOST_LABELS = 1000
 MOST_PROMPTS = 4000  # of all labels together, negatives included
 LONGEST = 300  # characters of a label or prompt
-_KEYS = ("labels", "negatives", "templates", "margin")
-_OWN_KEYS = ("prompts", "negatives", "threshold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,127 +87,118 @@ def read_words(labels: Sequence[str]) -> WordSet:
         ConfigError: nothing usable; names the file and the line.
     """
     file = label_file(labels)
-    if file is None:
-        return words_of(list(labels), "labels")
-    document = read_document(file)
-    if document.errors:
-        raise ConfigError("\n".join(document.errors))
-    return _Reader(str(file), document).read(document.data)
+    return words_of(list(labels)) if file is None else _word_set(read_yaml(file, WordFile))
 
 
-def words_of(value: Any, where: str) -> WordSet:
-    """From a list of words or the object that a file holds; `where` begins the message if it is wrong.
+def words_of(value: Any) -> WordSet:
+    """From a list of words or the object that a file holds.
 
     Raises:
         ConfigError: it is neither, or a label stands twice, is blank or too long.
     """
-    reader = _Reader(where, None)
-    return reader.read(value if isinstance(value, Mapping) else {"labels": value})
+    data = dict(value) if isinstance(value, Mapping) else {"labels": value}
+    return _word_set(validated(Document("", data), WordFile))
+
+
+# --- a file as it is written ---
+
+
+def _one_line(value: Any) -> Any:
+    """Texts alone: whoever writes 12 may mean the number."""
+    if not isinstance(value, str):
+        raise wrong((), "expected words; put 12 or true in quotes")
+    return " ".join(value.split())
+
+
+def _printable(text: str) -> str:
+    if not text:
+        raise wrong((), "expected words")
+    if len(text) > LONGEST or not text.isprintable():
+        raise wrong((), f"expected at most {LONGEST} printable characters")
+    return text
+
+
+def _texts(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _entry(value: Any) -> Any:
+    return {} if value is None else {"prompts": value} if isinstance(value, (str, list, tuple)) else value
+
+
+Text = Annotated[str, BeforeValidator(_one_line), AfterValidator(_printable)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_texts)]
+
+
+class WordEntry(Section):
+    """One label of the file; texts alone are its prompts."""
+
+    prompts: Texts | None = None
+    negatives: Texts | None = None
+    threshold: Score | None = None
+
+
+class WordFile(Section):
+    """A file of words."""
+
+    labels: dict[Text, Annotated[WordEntry, BeforeValidator(_entry)]]
+    negatives: Texts | None = None
+    templates: Texts | None = None
+    margin: Annotated[float, Field(ge=-1.0, le=1.0)] | None = None
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _words_are_labels_and_prompts(cls, labels: Any) -> Any:
+        if not labels and not isinstance(labels, (bool, int, float)):
+            raise wrong((), "missing or empty; give at least one label")
+        if not isinstance(labels, (Mapping, list, tuple)):
+            raise wrong((), "expected a list of words, or labels with their prompts")
+        found: dict[str, Any] = {}
+        for index, name in enumerate(labels):
+            place = name if isinstance(labels, Mapping) else index
+            try:
+                label = _printable(_one_line(name))
+            except PydanticCustomError as error:
+                raise wrong((place,), error.message()) from None
+            if label in found:
+                raise wrong((place,), f"{label!r} stands twice")
+            if label == NOTHING:
+                raise wrong((place,), f"{label!r} is the outcome of negatives: and no label of its own")
+            found[label] = labels[name] if isinstance(labels, Mapping) else None
+        return found
+
+    @field_validator("templates")
+    @classmethod
+    def _templates_have_a_place(cls, templates: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for index, template in enumerate(templates or ()):
+            if template.count("{}") != 1:
+                raise wrong((index,), f"{template!r} must hold {{}} once")
+        return templates
+
+    @model_validator(mode="after")
+    def _are_not_too_many(self) -> WordFile:
+        of_labels = [(one.prompts or ("",)) + (one.negatives or ()) for one in self.labels.values()]
+        prompts = len(self.negatives or ()) + sum(map(len, of_labels))
+        if len(self.labels) > MOST_LABELS or prompts > MOST_PROMPTS:
+            most = f"at most {MOST_LABELS} with {MOST_PROMPTS}"
+            raise wrong(("labels",), f"{len(self.labels)} labels with {prompts} prompts; {most}")
+        return self
+
+
+def _word_set(file: WordFile) -> WordSet:
+    words = tuple(
+        Word(label, _unique(one.prompts) or (label,), _unique(one.negatives), one.threshold)
+        for label, one in file.labels.items()
+    )
+    negatives = _usual_negatives(words) if file.negatives is None else _unique(file.negatives)
+    return WordSet(words, negatives, _unique(file.templates) or None, file.margin)
+
+
+def _unique(texts: Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts or ()))
 
 
 def _usual_negatives(words: Sequence[Word]) -> tuple[str, ...]:
     """Without those that somebody is looking for: "an empty room" may be a label."""
     wanted = {text.lower() for word in words for text in (word.label, *word.prompts)}
     return tuple(negative for negative in NEGATIVES if negative not in wanted)
-
-
-class _Reader:
-    def __init__(self, where: str, document: Document | None) -> None:
-        self._where = where
-        self._document = document
-
-    def read(self, data: Mapping[str, Any]) -> WordSet:
-        self._known(data, _KEYS, ())
-        if not data.get("labels"):
-            raise self._wrong((), "labels: is missing or empty; give at least one label")
-        words = self._words(data["labels"])
-        negatives = self._texts(data, "negatives", (), "negatives")
-        templates = self._texts(data, "templates", (), "templates")
-        for template in templates or ():
-            if template.count("{}") != 1:
-                raise self._wrong(("templates",), f"templates: {template!r} must hold {{}} once")
-        found = WordSet(
-            words,
-            _usual_negatives(words) if negatives is None else negatives,
-            templates or None,
-            self._number(data, "margin", (), -1.0),
-        )
-        prompts = len(found.negatives) + sum(len(word.prompts) + len(word.negatives) for word in words)
-        if len(words) > MOST_LABELS or prompts > MOST_PROMPTS:
-            raise self._wrong(
-                ("labels",), f"{len(words)} labels with {prompts} prompts; at most {MOST_LABELS} with "
-                f"{MOST_PROMPTS}"
-            )  # fmt: skip
-        return found
-
-    def _words(self, value: Any) -> tuple[Word, ...]:
-        pairs = list(value.items()) if isinstance(value, Mapping) else None
-        if pairs is None and isinstance(value, (list, tuple)):
-            pairs = [(item, None) for item in value]
-        if pairs is None:
-            raise self._wrong(("labels",), "labels: expected a list of words, or labels with their prompts")
-        words: list[Word] = []
-        taken: set[str] = set()
-        for index, (name, own) in enumerate(pairs):
-            path = ("labels", name if isinstance(value, Mapping) else index)
-            label = self._text(name, path, "a label")
-            if label in taken:
-                raise self._wrong(path, f"label {label!r} stands twice")
-            if label == NOTHING:
-                raise self._wrong(path, f"{NOTHING!r} is the outcome of negatives: and no label of its own")
-            taken.add(label)
-            words.append(self._word(label, own, path))
-        return tuple(words)
-
-    def _word(self, label: str, own: Any, path: tuple[str | int, ...]) -> Word:
-        if own is None:
-            return Word(label, (label,))
-        if isinstance(own, (str, list, tuple)):
-            own = {"prompts": own}
-        if not isinstance(own, Mapping):
-            raise self._wrong(path, f"{label}: expected prompts, or the keys {', '.join(_OWN_KEYS)}")
-        self._known(own, _OWN_KEYS, path)
-        prompts = self._texts(own, "prompts", path, f"{label}.prompts")
-        negatives = self._texts(own, "negatives", path, f"{label}.negatives") or ()
-        return Word(label, prompts or (label,), negatives, self._number(own, "threshold", path, 0.0))
-
-    def _texts(
-        self, data: Mapping[str, Any], key: str, path: tuple[str | int, ...], name: str
-    ) -> tuple[str, ...] | None:
-        value = data.get(key)
-        if value is None:
-            return None
-        items = [value] if isinstance(value, str) else value
-        if not isinstance(items, (list, tuple)):
-            raise self._wrong((*path, key), f"{name}: expected text or a list of texts")
-        return tuple(dict.fromkeys(self._text(item, (*path, key), name) for item in items))
-
-    def _text(self, value: Any, path: tuple[str | int, ...], name: str) -> str:
-        text = " ".join(value.split()) if isinstance(value, str) else ""
-        if not text:
-            raise self._wrong(path, f"{name}: expected words, not {value!r}; put yes or 12 in quotes")
-        if len(text) > LONGEST or not text.isprintable():
-            raise self._wrong(path, f"{name}: expected at most {LONGEST} printable characters: {text[:40]!r}")
-        return text
-
-    def _number(
-        self, data: Mapping[str, Any], key: str, path: tuple[str | int, ...], least: float
-    ) -> float | None:
-        value = data.get(key)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= 1.0:
-            raise self._wrong((*path, key), f"{key}: expected a number from {least:g} to 1, not {value!r}")
-        return float(value)
-
-    def _known(self, data: Mapping[str, Any], keys: Sequence[str], path: tuple[str | int, ...]) -> None:
-        for key in data:
-            if key not in keys:
-                raise self._wrong((*path, key), f"{key}: unknown key; known here: {', '.join(keys)}")
-
-    def _wrong(self, path: tuple[str | int, ...], text: str) -> ConfigError:
-        origins = {} if self._document is None else self._document.origins
-        for length in range(len(path), 0, -1):
-            if (origin := origins.get(path[:length])) is not None:
-                return ConfigError(f"{origin.label}: {text}")
-        return ConfigError(f"{self._where}: {text}")
