@@ -37,8 +37,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def configuration(args: argparse.Namespace) -> Config:
     """The configuration that the options ask for, as `run` reads it. Raises ConfigError."""
-    from streamer.config import load_config
-    from streamer.config import Option
+    from streamer.config import Option, load_config
 
     options: list[str | Option] = [
         Option(key, getattr(args, key), option)
