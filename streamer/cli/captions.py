@@ -5,22 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 from pathlib import Path
 
 from streamer.bus.messages import Message
 from streamer.bus.pipes import quiet_end
 from streamer.bus.subscriber import Subscriber
+from streamer.cli import subscriber_options
 from streamer.errors import ConfigError
 from streamer.subscribers.captions.lines import LEAST_WIDTH, LineWriter
-from streamer.subscribers.narration import listen
+from streamer.subscribers.narration.narrate import TOPICS, narrate, print_line
 from streamer.subscribers.narration.policy import Policy, Utterance
+from streamer.system.signals import INTERRUPTED, Stopper
 
 HOLD = 3.0  # seconds that a caption stands at least
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `streamer captions`."""
-    listen.add_arguments(parser)
+    subscriber_options.add_narration(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--lines", action="store_true",
                      help="one sentence a line, no redraw, no control codes (the default where stdout is no "
@@ -39,27 +42,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Show captions until told to end; returns the exit code."""
     _check(args)
-    settings, names = listen.settings_of(args)
+    settings, names = subscriber_options.narration_of(args)
     policy = Policy(settings, names, quiet=False)  # text wakes nobody
     lines = args.lines or not (args.screen or _is_screen())
-    since = listen.since_of(args)
+    since = subscriber_options.since_of(args)
     with (
-        listen.ending() as end,
+        Stopper() as stopper,
         quiet_end() as ended,
-        Subscriber(
-            args.endpoint, topics=listen.TOPICS, since=since, requests=args.requests, keys=args.keys
-        ) as subscriber,
+        subscriber_options.publisher_of(args).subscriber(TOPICS, since) as subscriber,
     ):
         if lines:
-            listen.tell(f"listening to {args.endpoint}")
-            _lines(args, subscriber, policy, end)
+            print_line(f"listening to {args.endpoint}")
+            _lines(args, subscriber, policy, stopper.stop)
         else:
-            _screen(args, subscriber, policy, end)
-    return end.code or ended.code
+            _screen(args, subscriber, policy, stopper.stop)
+    return INTERRUPTED if stopper.interrupted else ended.code
 
 
 def _check(args: argparse.Namespace) -> None:
-    listen.check_duration(args)
     if args.width is not None and args.width < LEAST_WIDTH:
         raise ConfigError(f"--width {args.width}: must be at least {LEAST_WIDTH}")
     if not 0 <= args.hold <= 60:
@@ -74,7 +74,7 @@ def _is_screen() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
-def _lines(args: argparse.Namespace, subscriber: Subscriber, policy: Policy, end: listen.Ending) -> None:
+def _lines(args: argparse.Namespace, subscriber: Subscriber, policy: Policy, stop: threading.Event) -> None:
     writer = LineWriter(sys.stdout, args.width, times=args.time)
 
     def heard(_message: Message | None, utterances: list[Utterance]) -> None:
@@ -82,18 +82,18 @@ def _lines(args: argparse.Namespace, subscriber: Subscriber, policy: Policy, end
             if utterance.left_out is None:
                 writer.write(utterance)
 
-    listen.follow(subscriber, policy, heard, end, args.duration)
+    narrate(subscriber, policy, heard, stop, args.duration)
 
 
-def _screen(args: argparse.Namespace, subscriber: Subscriber, policy: Policy, end: listen.Ending) -> None:
+def _screen(args: argparse.Namespace, subscriber: Subscriber, policy: Policy, stop: threading.Event) -> None:
     from rich.console import Console
 
-    from streamer.subscribers.captions.board import Board
-    from streamer.subscribers.captions.captions_screen import Screen
+    from streamer.subscribers.captions.caption_board import CaptionBoard
+    from streamer.subscribers.captions.captions_screen import CaptionScreen
 
-    board = Board(args.hold)
+    board = CaptionBoard(args.hold)
     font = None if args.font is None else str(args.font)
-    with Screen(Console(), big=not args.plain_letters, font=font) as screen:
+    with CaptionScreen(Console(), big=not args.plain_letters, font=font) as screen:
 
         def heard(_message: Message | None, utterances: list[Utterance]) -> None:
             for utterance in utterances:
@@ -101,4 +101,4 @@ def _screen(args: argparse.Namespace, subscriber: Subscriber, policy: Policy, en
                     board.offer(utterance)
             screen.show(board.view())
 
-        listen.follow(subscriber, policy, heard, end, args.duration)
+        narrate(subscriber, policy, heard, stop, args.duration)

@@ -50,12 +50,8 @@ COMMANDS = {
     "models": Command("streamer.cli.models", "known checkpoints, and which are on this machine"),
     "bench": Command("streamer.cli.bench", "how fast a model runs here"),
     "events": Command("streamer.bus.history", "list and export the event history"),
-    "mqtt": Command(
-        "streamer.subscribers.mqtt.mqtt", "events to an MQTT broker, with Home Assistant discovery"
-    ),
-    "webhook": Command(
-        "streamer.subscribers.webhook.webhook", "events to a URL: signed, in order, at least once"
-    ),
+    "mqtt": Command("streamer.cli.mqtt", "events to an MQTT broker, with Home Assistant discovery"),
+    "webhook": Command("streamer.cli.webhook", "events to a URL: signed, in order, at least once"),
     "speak": Command("streamer.cli.speak", "say aloud what happens, or write it into sound files"),
     "captions": Command("streamer.cli.captions", "large captions, or lines for screen readers and braille"),
     "keys": Command("streamer.bus.keys", "make and allow encryption keys"),

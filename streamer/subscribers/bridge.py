@@ -1,31 +1,27 @@
-"""What both bridges share: options, secrets, waiting longer each time, talk, and ending in time."""
+"""What the MQTT and the webhook bridge share: secrets, waiting longer each time, messages, ending in time."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import stat
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from streamer.bus import endpoints
 from streamer.bus.messages import EventMessage, Gap
-from streamer.bus.position import Position
 from streamer.errors import ConfigError
 from streamer.system.redaction import redact
 from streamer.system.terminal_text import printable
 
 PATIENCE = 2.0  # seconds for a bridge to end; the program promises 3
-LOOK = 0.25  # seconds after which a bridge looks up from waiting
+POLL = 0.25  # seconds between two looks at whether to end
 
 
 class Bridge(Protocol):
-    """What `serve` runs: `run` on a thread of its own, `stop` from the main thread."""
+    """What `run_bridge` runs: `run` on a thread of its own, `stop` from the main thread."""
 
     def run(self) -> int:
         """Work until `stop`; the exit code."""
@@ -36,30 +32,7 @@ class Bridge(Protocol):
         ...
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options about the publisher and our place in its history."""
-    parser.add_argument(
-        "endpoint", nargs="?", default=endpoints.DEFAULT, help=f"of the publisher ({endpoints.DEFAULT})"
-    )
-    parser.add_argument("--requests", metavar="ENDPOINT", help="where requests are answered (the next port)")
-    parser.add_argument("--keys", metavar="FOLDER", help="with client.key_secret and server.key")
-    parser.add_argument(
-        "--state", metavar="FILE", help="remembers what was delivered (one in your state folder)"
-    )
-    parser.add_argument(
-        "--since", metavar="WHEN",
-        help="where to begin the first time (now): 15m, 2h, 3d ago, a date, or seq:NUMBER; later the state"
-        " file tells",
-    )  # fmt: skip
-
-
-def first_position(text: str | None) -> Position:
-    """Where a bridge without a state file begins. Raises BusError."""
-    now = time.time()
-    return Position.at(now) if text is None else Position.parse(text, now)
-
-
-def serve(bridge: Bridge) -> int:
+def run_bridge(bridge: Bridge) -> int:
     """Run a bridge until it ends or a signal comes; returns the exit code, raises what it raised."""
     from streamer.system.signals import INTERRUPTED, Stopper
 
@@ -75,7 +48,7 @@ def serve(bridge: Bridge) -> int:
     with Stopper() as stopper:
         thread = threading.Thread(target=work, name="bridge", daemon=True)
         thread.start()
-        while thread.is_alive() and not stopper.stop.wait(LOOK):
+        while thread.is_alive() and not stopper.stop.wait(POLL):
             pass
         bridge.stop()
         thread.join(PATIENCE)  # a name that is being looked up cannot be interrupted: it is left behind
@@ -86,12 +59,12 @@ def serve(bridge: Bridge) -> int:
     return codes[0] if codes else 0
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """One line of talk, without secrets and without control characters."""
     print(printable(redact(line)), file=sys.stderr, flush=True)
 
 
-class Teller:
+class ProblemReporter:
     """Says when something begins to fail, when the reason changes, and when it works again; not each time."""
 
     def __init__(self, tell: Callable[[str], None], again: str) -> None:
@@ -108,7 +81,7 @@ class Teller:
         self._reason = ""
 
 
-def key_of(message: EventMessage) -> str:
+def idempotency_key(message: EventMessage) -> str:
     """The idempotency key: which phase of which event this is, the same in every delivery of it.
 
     `seq` is the number in the history; it is only unique together with the session that gave it out, because

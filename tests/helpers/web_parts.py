@@ -14,9 +14,9 @@ from typing import Any
 
 from streamer.bus import Publisher
 from streamer.config import BusConfig
+from streamer.subscribers.publisher_address import PublisherAddress
+from streamer.subscribers.web.access_control import LOCAL_NAMES, AccessRules
 from streamer.subscribers.web.app import Settings
-from streamer.subscribers.web.guard import LOCAL_NAMES, Rules
-from streamer.subscribers.web.requester import BusAddress
 from streamer.subscribers.web.web_server import listen, serve
 from tests.helpers.bus_parts import DEADLINE, FREE, publisher, until
 
@@ -29,11 +29,11 @@ class Served:
     def __init__(self, endpoint: str, port: int = 0, **settings: Any) -> None:
         listening = listen("127.0.0.1", port)
         self.port = int(listening.getsockname()[1])
-        rules = settings.pop("rules", None) or Rules(
+        rules = settings.pop("rules", None) or AccessRules(
             settings.pop("token", None), settings.pop("hosts", LOCAL_NAMES), port=self.port
         )
         self.url = f"http://127.0.0.1:{self.port}"
-        made = Settings(BusAddress(endpoint, keys=settings.pop("keys", None)), rules, **settings)
+        made = Settings(PublisherAddress(endpoint, keys=settings.pop("keys", None)), rules, **settings)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=serve, args=(made, listening, self._stop), name="served")
         self._thread.start()

@@ -28,8 +28,8 @@ from rich.console import Console
 from streamer.cli.command_line import main
 from streamer.labels.label_files import load_labels
 from streamer.subscribers.captions import letters
-from streamer.subscribers.captions.board import Board, View
-from streamer.subscribers.captions.captions_screen import Screen, page
+from streamer.subscribers.captions.caption_board import CaptionBoard, View
+from streamer.subscribers.captions.captions_screen import CaptionScreen, page
 from streamer.subscribers.captions.lines import LineWriter, wrapped
 from streamer.subscribers.narration.policy import Utterance
 from streamer.subscribers.narration.settings import Priority
@@ -209,7 +209,7 @@ def test_letters_of_other_languages() -> None:
 
 def test_a_caption_stands_long_enough_to_be_read() -> None:
     clock = FakeClock()
-    board = Board(3.0, clock)
+    board = CaptionBoard(3.0, clock)
     assert board.view() == View()
     board.offer(utterance("a", at=1))
     assert board.view().current == utterance("a", at=1)
@@ -237,7 +237,7 @@ def test_a_caption_stands_long_enough_to_be_read() -> None:
 
 
 def test_what_is_wrong_stands_until_it_is_right() -> None:
-    board = Board(0.0, FakeClock())
+    board = CaptionBoard(0.0, FakeClock())
     board.offer(utterance("door: lost", kind="lost", camera="door"))
     board.offer(utterance("silent", kind="silent"))
     assert board.view().notices == ("door: lost", "silent")
@@ -292,7 +292,7 @@ def test_large_letters_come_before_a_long_list() -> None:
 def test_the_screen_is_drawn_only_when_it_looks_different() -> None:
     out = io.StringIO()
     console = Console(width=60, height=10, file=out, force_terminal=True)
-    with Screen(console) as screen:
+    with CaptionScreen(console) as screen:
         view = View(utterance("Someone is waving"))
         assert screen.show(view)
         size = len(out.getvalue())

@@ -19,13 +19,14 @@ from streamer.bus import Publisher
 from streamer.bus.messages import parse
 from streamer.cli.command_line import main
 from streamer.errors import ConfigError
-from streamer.subscribers.bridge import key_of
+from streamer.subscribers.bridge import idempotency_key
 from streamer.subscribers.mqtt import camera_topics as cameras_module
 from streamer.subscribers.mqtt.broker import Address
 from streamer.subscribers.mqtt.camera_topics import Cameras
 from streamer.subscribers.mqtt.discovery import Layout
-from streamer.subscribers.mqtt.mqtt import Mqtt, Settings, event_payload
+from streamer.subscribers.mqtt.mqtt_bridge import MqttBridge, Settings, event_payload
 from streamer.subscribers.mqtt.topic_names import check_prefix, identifier, topic_level
+from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.testing import FakeClock
 from streamer.types import CameraState, Phase
 from tests.helpers.bridge_parts import (
@@ -78,7 +79,7 @@ def bus() -> Iterator[Publisher]:
         yield made
 
 
-class Bridged(Mqtt):
+class Bridged(MqttBridge):
     """A bridge from `bus` to a broker's port that begins at the history's begin."""
 
     def __init__(
@@ -87,7 +88,7 @@ class Bridged(Mqtt):
         self.lines: list[str] = []
         self.state = folder / "state.json"
         address = Address("127.0.0.1", port, **more)
-        settings = Settings(bus.endpoint, None, None, address, layout or Layout(), self.state, 0.0)
+        settings = Settings(PublisherAddress(bus.endpoint), address, layout or Layout(), self.state, 0.0)
         super().__init__(settings, tell=self.lines.append)
         self._backoff = type(self._backoff)(0.05, 0.2)
 
@@ -648,4 +649,4 @@ def test_kills_of_bridge_and_publisher_lose_nothing_and_the_will_arrives(
 
 
 def test_the_key_is_in_the_payload() -> None:
-    assert json.loads(event_payload(message()))["key"] == key_of(message()) == "abc-1"
+    assert json.loads(event_payload(message()))["key"] == idempotency_key(message()) == "abc-1"

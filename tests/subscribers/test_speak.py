@@ -25,8 +25,8 @@ from streamer.errors import BusError, SpeechError
 from streamer.subscribers.narration.policy import Utterance
 from streamer.subscribers.narration.settings import Priority, Settings
 from streamer.subscribers.speech import voices
-from streamer.subscribers.speech.speaker import Files, Sound, Speaker
-from streamer.subscribers.speech.utterance_log import Index, Progress
+from streamer.subscribers.speech.speaker import Sound, Speaker, WavFiles
+from streamer.subscribers.speech.utterance_log import Progress, UtteranceLog
 from streamer.subscribers.state_file import StateFile
 from streamer.testing import FakeClock
 from streamer.types import Phase
@@ -171,7 +171,7 @@ def test_spd_say_gets_text_rate_and_voice(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 class Scripted:
-    """An outlet that says what was said, as long as `lasts` is not set."""
+    """An output that says what was said, as long as `lasts` is not set."""
 
     interrupts = True
     most_waiting = 20
@@ -194,11 +194,11 @@ class Scripted:
 class Room:
     """A speaker, and what came of all."""
 
-    def __init__(self, outlet: Any, **settings: Any) -> None:
+    def __init__(self, output: Any, **settings: Any) -> None:
         self.settled: list[tuple[str, str | None]] = []
         self.problems: list[str] = []
-        self.outlet = outlet
-        self.speaker = Speaker(outlet, Settings.model_validate({"pause": 0, **settings}),
+        self.output = output
+        self.speaker = Speaker(output, Settings.model_validate({"pause": 0, **settings}),
                                lambda said, _: self.settled.append((said.text, said.left_out)),
                                self.problems.append)  # fmt: skip
         self.speaker.start()
@@ -213,7 +213,7 @@ def room(no_thread_left: None) -> Iterator[Room]:
 
 def test_speech_never_holds_up_who_offers(room: Room) -> None:
     room.speaker.offer(utterance("first"))
-    until(lambda: room.outlet.began == ["first"])
+    until(lambda: room.output.began == ["first"])
     began = time.monotonic()
     for number in range(500):
         room.speaker.offer(utterance(f"u{number}"))
@@ -225,44 +225,44 @@ def test_speech_never_holds_up_who_offers(room: Room) -> None:
 def test_what_is_urgent_breaks_in_and_the_other_is_said_again(room: Room) -> None:
     room.speaker.offer(utterance("long story"))
     room.speaker.offer(utterance("later"))
-    until(lambda: room.outlet.began == ["long story"])
+    until(lambda: room.output.began == ["long story"])
     room.speaker.offer(utterance("important", Priority.HIGH))
-    assert room.outlet.began == ["long story"], "high waits for its turn"
+    assert room.output.began == ["long story"], "high waits for its turn"
     room.speaker.offer(utterance("fire", Priority.URGENT))
-    until(lambda: len(room.outlet.began) == 2)
-    room.outlet.done.set()
+    until(lambda: len(room.output.began) == 2)
+    room.output.done.set()
     until(lambda: len(room.settled) == 4)
-    assert room.outlet.began[:3] == ["long story", "fire", "important"]
-    assert sorted(room.outlet.began[3:]) == ["later", "long story"]
+    assert room.output.began[:3] == ["long story", "fire", "important"]
+    assert sorted(room.output.began[3:]) == ["later", "long story"]
     assert all(reason is None for _, reason in room.settled)
 
 
 def test_a_pause_is_kept_but_not_before_what_is_urgent() -> None:
     room = Room(Scripted(), pause=30)
-    room.outlet.done.set()
+    room.output.done.set()
     try:
         room.speaker.offer(utterance("a"))
         until(lambda: len(room.settled) == 1)
         room.speaker.offer(utterance("b"))
         assert not threading.Event().wait(0.2)
-        assert room.outlet.began == ["a"]
+        assert room.output.began == ["a"]
         room.speaker.offer(utterance("c", Priority.URGENT))
-        until(lambda: room.outlet.began == ["a", "c"])
+        until(lambda: room.output.began == ["a", "c"])
     finally:
         left = room.speaker.close(0, 5)
     assert [(one.text, one.left_out) for one in left] == [("b", "the program ended")]
 
 
 def test_a_voice_that_fails_is_told_once_and_tried_again(room: Room) -> None:
-    room.outlet.fails = True
+    room.output.fails = True
     room.speaker.offer(utterance("a"))
     until(lambda: len(room.settled) == 1)
     room.speaker.offer(utterance("b"))
     until(lambda: len(room.settled) == 2)
     assert room.problems == ["no sound today"]
     assert room.settled[0] == ("a", "the voice failed: no sound today")
-    room.outlet.fails = False
-    room.outlet.done.set()
+    room.output.fails = False
+    room.output.done.set()
     room.speaker.offer(utterance("c"))
     until(lambda: ("c", None) in room.settled)
 
@@ -271,10 +271,10 @@ def test_what_came_too_late_is_dropped() -> None:
     room = Room(Scripted(), fresh=0.05)
     try:
         room.speaker.offer(utterance("a"))
-        until(lambda: room.outlet.began == ["a"])
+        until(lambda: room.output.began == ["a"])
         room.speaker.offer(utterance("b"))
         assert not threading.Event().wait(0.2)
-        room.outlet.done.set()
+        room.output.done.set()
         until(lambda: len(room.settled) == 2)
         assert sorted(room.settled, key=str) == [("a", None), ("b", "too late")]
     finally:
@@ -346,12 +346,12 @@ def test_a_file_that_is_no_state_is_not_written_over(text: str, tmp_path: Path) 
 
 def test_an_index_goes_on_behind_a_torn_line(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "index.jsonl"
-    index = Index(file, FakeClock())
+    index = UtteranceLog(file, FakeClock())
     index.write(utterance("a", seq=1), "1.wav", 1.23456)
     index.close()
     with file.open("a") as out:
         out.write('{"event": "b", "ki')
-    index = Index(file, FakeClock())
+    index = UtteranceLog(file, FakeClock())
     assert index.done == {("a", "start")}
     index.write(replace(utterance("c"), left_out="quiet hours"))
     index.close()
@@ -494,4 +494,4 @@ def test_files_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     blocked.write_text("")
     assert main(["speak", "--to-file", str(blocked / "sub")]) == 5
     with pytest.raises(SpeechError, match="wrote no sound"):
-        Files(voice(), tmp_path / "gone").say(utterance("x", seq=1), NEVER)
+        WavFiles(voice(), tmp_path / "gone").say(utterance("x", seq=1), NEVER)

@@ -27,7 +27,8 @@ from streamer.cli import web
 from streamer.config import BusConfig
 from streamer.errors import BusError, ConfigError
 from streamer.recording.files import CLIP, SNAPSHOT, place
-from streamer.subscribers.web.mailboxes import MOST_WAITING, Hub, sse
+from streamer.subscribers.web import page_address
+from streamer.subscribers.web.client_queues import MOST_WAITING, ClientQueues, sse
 from streamer.types import CameraState, LabelScore, Phase
 from tests.helpers.bus_parts import DEADLINE, FREE, event, prediction, publisher, status, until
 from tests.helpers.web_parts import Listener, listening, live, published, served
@@ -120,7 +121,7 @@ def test_nothing_is_missed_when_the_publisher_is_restarted(tmp_path: Path) -> No
 def test_nothing_is_missed_when_the_page_s_server_is_restarted(
     bus: Publisher, monkeypatch: pytest.MonkeyPatch, window: float
 ) -> None:
-    monkeypatch.setattr("streamer.subscribers.web.feed.WINDOW", window)
+    monkeypatch.setattr("streamer.subscribers.web.publisher_feed.WINDOW", window)
     with served(bus.endpoint) as web, listening(web.port) as page:
         live(page)
         act(bus, "before")
@@ -140,7 +141,7 @@ def test_nothing_is_missed_when_the_page_s_server_is_restarted(
 
 
 def test_a_gap_that_cannot_be_filled_is_told(bus: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamer.subscribers.web.feed.WINDOW", 0.0)
+    monkeypatch.setattr("streamer.subscribers.web.publisher_feed.WINDOW", 0.0)
     monkeypatch.setattr("streamer.subscribers.web.event_stream.PAGES", 2)
     monkeypatch.setattr("streamer.subscribers.web.event_stream.PAGE", 3)
     for number in range(20):
@@ -190,14 +191,14 @@ def test_fifty_pages_and_one_that_never_reads(bus: Publisher) -> None:
 
 
 def test_a_page_that_is_too_far_behind_gets_the_state_anew() -> None:
-    hub = Hub(1)
-    box = hub.join()
+    queues = ClientQueues(1)
+    box = queues.join()
     box.caught_up()
     for number in range(3):
-        hub.tell(("prediction", "cam0"), sse("prediction", {"n": number}))
+        queues.publish(("prediction", "cam0"), sse("prediction", {"n": number}))
     assert box.take() == b'event: prediction\ndata: {"n":2}\n\n'
     for number in range(MOST_WAITING + 1):
-        hub.tell(("event", number), sse("event", {"n": number}))
+        queues.publish(("event", number), sse("event", {"n": number}))
     assert box.behind
     assert box.take() == b""
 
@@ -217,7 +218,7 @@ def test_there_are_only_so_many_pages(bus: Publisher) -> None:
 def test_a_publisher_that_refuses_our_key_is_said_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamer.subscribers.web.feed.AGAIN", 0.2)
+    monkeypatch.setattr("streamer.subscribers.web.publisher_feed.AGAIN", 0.2)
     for name in ("server", "client"):
         keys.new_pair(tmp_path, name)
     secret = BusConfig(bind=FREE, keys=str(tmp_path))
@@ -358,7 +359,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_no_inline_script() -> None:
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             found.append((tag, dict(attrs)))
 
-    folder = Path(web.__file__).parent / "page"
+    folder = Path(page_address.__file__).parent / "page"
     Reader().feed((folder / "index.html").read_text("utf-8"))
     assert found
     for tag, attrs in found:
@@ -580,13 +581,13 @@ def options(*words: str) -> argparse.Namespace:
      ("my-host:1", ("my-host", 1))],
 )  # fmt: skip
 def test_bind_is_read(text: str, wanted: tuple[str, int]) -> None:
-    assert web.parse_bind(text) == wanted
+    assert page_address.parse_bind(text) == wanted
 
 
 @pytest.mark.parametrize("text", ["", "x", "127.0.0.1:", "127.0.0.1:99999", "http://a:1", "::1:80"])
 def test_a_wrong_bind_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="write HOST:PORT"):
-        web.parse_bind(text)
+        page_address.parse_bind(text)
 
 
 def test_other_interfaces_need_a_token_and_the_error_has_the_line() -> None:
@@ -595,13 +596,16 @@ def test_other_interfaces_need_a_token_and_the_error_has_the_line() -> None:
     assert "streamer web --bind 0.0.0.0:8080 --token-file web.token" in str(refused.value)
     assert "\n" not in str(refused.value)
     for host in ("127.0.0.1", "localhost", "[::1]", "127.8.8.8"):
-        web.check_exposure(host, 1, None, "")
-    web.check_exposure("0.0.0.0", 1, TOKEN, "")
+        page_address.check_exposure(host, 1, None, "")
+    page_address.check_exposure("0.0.0.0", 1, TOKEN, "")
 
 
 def test_a_token_file_is_read_only_where_it_is_safe(tmp_path: Path) -> None:
     file = tmp_path / "web.token"
-    read = options("--token-file", str(file))
+
+    def read(*given: str | None, **variables: str) -> str | None:
+        return page_address.read_token(*(*given, None, None)[:2], variables)
+
     for content, mode, wrong in [
         (None, 0, "cannot be read"), (TOKEN, 0o644, "chmod 600"), ("short", 0o600, "at least 16"),
         ("", 0o600, "at least 16"), (f"{TOKEN} {TOKEN}", 0o600, "one line"),
@@ -610,17 +614,16 @@ def test_a_token_file_is_read_only_where_it_is_safe(tmp_path: Path) -> None:
             file.write_text(content)
             file.chmod(mode)
         with pytest.raises(ConfigError, match=wrong) as refused:
-            web.read_token(read, {})
+            read(str(file))
         assert TOKEN not in str(refused.value)
     file.write_text(f"{TOKEN}\n")
-    assert web.read_token(read, {}) == TOKEN
-    named = options("--token-env", "WEB")
-    assert web.read_token(named, {"WEB": TOKEN}) == TOKEN
-    assert web.read_token(options(), {"WEB": TOKEN}) is None
+    assert read(str(file)) == TOKEN
+    assert read(None, "WEB", WEB=TOKEN) == TOKEN
+    assert read(WEB=TOKEN) is None
     with pytest.raises(ConfigError, match="no such variable"):
-        web.read_token(named, {})
+        read(None, "WEB")
     with pytest.raises(ConfigError, match="one of them"):
-        web.read_token(options("--token-file", "x", "--token-env", "WEB"), {})
+        read("x", "WEB")
 
 
 @pytest.mark.parametrize(

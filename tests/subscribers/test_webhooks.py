@@ -22,10 +22,11 @@ from streamer.bus.position import Position
 from streamer.cli.command_line import main
 from streamer.errors import BusError, ConfigError
 from streamer.subscribers import bridge
+from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.state_file import StateFile
 from streamer.subscribers.webhook import signing
 from streamer.subscribers.webhook.http_client import parse_target
-from streamer.subscribers.webhook.webhook import GONE, Settings, Webhook, judge, retry_after
+from streamer.subscribers.webhook.webhook_bridge import GONE, Settings, WebhookBridge, judge, retry_after
 from streamer.testing import FakeClock
 from tests.helpers.bridge_parts import (
     ROOT,
@@ -139,7 +140,7 @@ class Waits(FakeClock):
         return super().wait(event, seconds) or event.wait(0.002)
 
 
-class Hook(Webhook):
+class Hook(WebhookBridge):
     """A webhook from `bus` to `url` that begins at the history's begin."""
 
     def __init__(self, bus: Publisher, url: str, folder: Path, **more: Any) -> None:
@@ -148,7 +149,7 @@ class Hook(Webhook):
         more = {"since": 0.0, "phases": ("start", "update", "end"), "timeout": 5.0, "secrets": ()} | more
         self.state = folder / "state.json"
         settings = Settings(
-            bus.endpoint, None, None, parse_target(url), self.state, folder / "dead.jsonl", **more
+            PublisherAddress(bus.endpoint), parse_target(url), self.state, folder / "dead.jsonl", **more
         )
         super().__init__(settings, clock=self.clock, tell=self.lines.append)
 
@@ -530,13 +531,13 @@ def test_the_default_state_file_tells_no_secret(
 ) -> None:
     from argparse import ArgumentParser
 
-    from streamer.subscribers.webhook import webhook
+    from streamer.cli import webhook
 
     parser = ArgumentParser()
     webhook.add_arguments(parser)
-    made = webhook._settings(parser.parse_args(["--url", "https://u:pw@example.invalid/T0KEN?x=1"]))
+    made = webhook.settings_of(parser.parse_args(["--url", "https://u:pw@example.invalid/T0KEN?x=1"]))
     assert made.state.name.startswith("webhook-tcp-127-0-0-1-5555-https-example-invalid-")
-    other = webhook._settings(parser.parse_args(["--url", "https://u:pw@example.invalid/0THER"]))
+    other = webhook.settings_of(parser.parse_args(["--url", "https://u:pw@example.invalid/0THER"]))
     assert other.state != made.state
     assert not any(secret in str(made.state) for secret in ("T0KEN", "pw"))
 
@@ -641,7 +642,7 @@ def test_keys_tell_messages_apart_and_hold_no_full_stop(bus: Publisher) -> None:
         return parse(raw)
 
     pairs = [("a", 11), ("a1", 1), ("a-1", 1), ("a_2d_1", 1), ("a.1", 1), ("", 1), ("\n", 1)]
-    keys = [bridge.key_of(message(*pair)) for pair in pairs]
+    keys = [bridge.idempotency_key(message(*pair)) for pair in pairs]
     assert len(set(keys)) == len(keys)
     assert all(re.fullmatch(r"[A-Za-z0-9_-]+", key) for key in keys)
 

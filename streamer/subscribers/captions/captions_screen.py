@@ -11,7 +11,7 @@ from rich.style import Style
 from rich.text import Text
 
 from streamer.subscribers.captions import letters
-from streamer.subscribers.captions.board import View
+from streamer.subscribers.captions.caption_board import View
 from streamer.subscribers.narration.policy import Utterance
 from streamer.subscribers.narration.settings import Priority
 
@@ -24,7 +24,7 @@ IMPORTANT = Style(color="bright_yellow", bgcolor="black", bold=True)
 NOTICE = Style(color="bright_white", bgcolor="black", bold=True, reverse=True)  # seen without colours too
 
 
-class Screen:
+class CaptionScreen:
     """A context manager that takes the terminal and gives it back as it was.
 
     `big`: letters made of blocks where there is room for them. `font`: a face for these.
@@ -35,7 +35,7 @@ class Screen:
         self._live = Live(console=console, screen=True, auto_refresh=False)
         self._drawn: tuple[View, tuple[int, int]] | None = None
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> CaptionScreen:
         self._live.start()
         return self
 

@@ -25,7 +25,7 @@ class Sound:
     seconds: float | None = None
 
 
-class Aloud:
+class Loudspeaker:
     """Through the loudspeaker."""
 
     interrupts = True
@@ -39,7 +39,7 @@ class Aloud:
         return Sound() if voices.speak(self._voice, utterance.text, cancel) else None
 
 
-class Files:
+class WavFiles:
     """Into WAV files of a folder, one an utterance. An event's file has the same name after a restart."""
 
     interrupts = False  # writing takes a moment; nobody is listening yet
@@ -74,13 +74,13 @@ class Speaker(threading.Thread):
     """
 
     def __init__(
-        self, outlet: Aloud | Files, settings: Settings, settle: Settle, problem: Callable[[str], None],
-        clock: Clock = SYSTEM_CLOCK,
+        self, output: Loudspeaker | WavFiles, settings: Settings, settle: Settle,
+        problem: Callable[[str], None], clock: Clock = SYSTEM_CLOCK,
     ) -> None:  # fmt: skip
         super().__init__(name="streamer-speaker", daemon=True)
-        self._outlet, self._settle, self._problem, self._clock = outlet, settle, problem, clock
-        self._pause = settings.pause if outlet.interrupts else 0.0
-        self._queue = SpeechQueue(settings.fresh, outlet.most_waiting)
+        self._output, self._settle, self._problem, self._clock = output, settle, problem, clock
+        self._pause = settings.pause if output.interrupts else 0.0
+        self._queue = SpeechQueue(settings.fresh, output.most_waiting)
         self._changed = threading.Condition()
         self._cancel = threading.Event()
         self._now: Utterance | None = None
@@ -93,7 +93,7 @@ class Speaker(threading.Thread):
         with self._changed:
             dropped = self._queue.offer(utterance, self._clock.monotonic())
             now = self._now
-            if (utterance.priority is Priority.URGENT and now is not None and self._outlet.interrupts
+            if (utterance.priority is Priority.URGENT and now is not None and self._output.interrupts
                     and now.priority < utterance.priority):  # fmt: skip
                 self._cancel.set()
             self._changed.notify()
@@ -140,7 +140,7 @@ class Speaker(threading.Thread):
 
     def _say(self, utterance: Utterance) -> None:
         try:
-            sound = self._outlet.say(utterance, self._cancel)
+            sound = self._output.say(utterance, self._cancel)
         except SpeechError as error:
             if not self._failing:
                 self._problem(str(error))

@@ -22,7 +22,7 @@ from streamer.system.clock import Clock
 MOST_KEPT = 200  # sentences and open events in the state file
 
 
-class Index:
+class UtteranceLog:
     """Appends to a file. `done`: what it had at the start, as (event id, kind)."""
 
     def __init__(self, path: Path, clock: Clock) -> None:

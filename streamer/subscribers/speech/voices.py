@@ -37,7 +37,7 @@ from streamer.system.atomic_files import replacing
 LONGEST = 60.0  # seconds that one utterance may take
 TRIAL, TRIAL_LONGEST = "streamer", 8.0  # what is said at the start, and the seconds it may take
 PART = ".part.wav"  # how the name of a file that is being written ends
-_LOOK = 0.02  # seconds between two looks at the child
+_POLL = 0.02  # seconds between two looks at the child
 _GRACE = 0.5  # seconds from asking it to end to ending it
 
 
@@ -228,7 +228,7 @@ def _run(voice: Voice, text: str, file: Path | None, cancel: threading.Event, lo
 def _wait(child: subprocess.Popen[bytes], cancel: threading.Event, longest: float) -> bool:
     deadline = time.monotonic() + longest
     while child.poll() is None:
-        if cancel.wait(_LOOK) or time.monotonic() > deadline:
+        if cancel.wait(_POLL) or time.monotonic() > deadline:
             return child.poll() is not None
     return True
 

@@ -1,10 +1,10 @@
 """`streamer web`: one page that shows what a running streamer recognises.
 
-    publisher ──> Feed ──> Memory ──> Hub ──> a mailbox for each browser ──> server-sent events
-        ^                                                                      │
-        └──────────────────── Asker <── history, corrections <─────────────────┘
+    publisher ──> PublisherFeed ──> PageState ──> ClientQueues: one for each browser ──> EventStream
+        ^                                                                                    │
+        └────────────────── PublisherRequests <── history, corrections <─────────────────────┘
 
 Everything is on one event loop in a process of its own: a subscriber like any other, so that whatever happens
 to the page or its readers, recognition does not notice. Starlette and uvicorn (the `web` extra) are imported
-by app.py, guard.py and server.py only.
+by this folder only.
 """

@@ -20,15 +20,16 @@ from starlette.types import ASGIApp
 from streamer import __version__
 from streamer.bus.position import Position
 from streamer.errors import BusError
-from streamer.subscribers.web import recordings
+from streamer.subscribers.publisher_address import PublisherAddress
+from streamer.subscribers.web import recorded_files
+from streamer.subscribers.web.access_control import HEALTH, AccessControl, AccessRules
+from streamer.subscribers.web.client_queues import ClientQueues, TooManyClientsError
 from streamer.subscribers.web.event_search import Query, Search, SearchError
 from streamer.subscribers.web.event_stream import EventStream
-from streamer.subscribers.web.feed import Feed
-from streamer.subscribers.web.guard import HEALTH, Guard, Rules
 from streamer.subscribers.web.live_pictures import Pictures
-from streamer.subscribers.web.mailboxes import FullError, Hub
 from streamer.subscribers.web.page_state import Json
-from streamer.subscribers.web.requester import Asker, BusAddress, refusal
+from streamer.subscribers.web.publisher_feed import PublisherFeed
+from streamer.subscribers.web.publisher_requests import PublisherRequests, refusal
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 PAGE = {
@@ -47,8 +48,8 @@ SEARCHES = 4  # that may wait for the publisher at the same time
 class Settings:
     """What the page shows, and to whom."""
 
-    bus: BusAddress = field(default_factory=BusAddress)
-    rules: Rules = field(default_factory=Rules)
+    publisher: PublisherAddress = field(default_factory=PublisherAddress)
+    rules: AccessRules = field(default_factory=AccessRules)
     recordings: Path | None = None  # folder of snapshots and clips
     alerts: tuple[str, ...] = ()  # labels that are alerts until a reader chooses others
     pages: int = 64  # that may be open at the same time
@@ -59,12 +60,12 @@ class Page:
 
     def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
         self._settings, self._clock = settings, clock
-        self.hub = Hub(settings.pages)
-        self._ask = Asker(settings.bus)
-        self._search = Asker(settings.bus)  # a long search keeps no correction waiting
+        self.queues = ClientQueues(settings.pages)
+        self._ask = PublisherRequests(settings.publisher)
+        self._search = PublisherRequests(settings.publisher)  # a long search keeps no correction waiting
         self._searching = 0
-        self.feed = Feed(settings.bus, self.hub, self._ask, clock)
-        self._pictures = Pictures(settings.bus, self.hub, clock)
+        self.feed = PublisherFeed(settings.publisher, self.queues, self._ask, clock)
+        self._pictures = Pictures(settings.publisher, self.queues, clock)
         self._files = dict(_files())
 
     def app(self) -> ASGIApp:
@@ -80,7 +81,7 @@ class Page:
             Route("/mark", self._mark, methods=["POST"]),
             Route(HEALTH, self._health),
         ]
-        return Guard(Starlette(routes=routes, lifespan=self._life), self._settings.rules)
+        return AccessControl(Starlette(routes=routes, lifespan=self._life), self._settings.rules)
 
     @asynccontextmanager
     async def _life(self, _app: Starlette) -> AsyncIterator[None]:
@@ -108,17 +109,17 @@ class Page:
     async def _stream(self, request: Request) -> ASGIApp | Response:
         last = request.headers.get("last-event-id") or request.query_params.get("last")
         if request.method != "GET":  # so that a page can ask why it gets no stream
-            return Response(status_code=503 if self.hub.full else 200, media_type="text/event-stream")
+            return Response(status_code=503 if self.queues.full else 200, media_type="text/event-stream")
         try:
-            box = self.hub.join()
-        except FullError as error:
+            box = self.queues.join()
+        except TooManyClientsError as error:
             return PlainTextResponse(f"{error}\n", 503, {"retry-after": "10"})
         hello = {
             "version": __version__,
             "alerts": list(self._settings.alerts),
             "recordings": self._settings.recordings is not None,
         }
-        return EventStream(self.hub, box, self.feed, self._ask, Position.of_cursor(last), hello)
+        return EventStream(self.queues, box, self.feed, self._ask, Position.of_cursor(last), hello)
 
     async def _history(self, request: Request) -> Response:
         try:
@@ -143,15 +144,15 @@ class Page:
 
     async def _recordings(self, request: Request) -> Response:
         camera, event = (request.query_params.get(key, "") for key in ("camera", "event"))
-        kinds = await asyncio.to_thread(recordings.kinds_of, self._settings.recordings, camera, event)
+        kinds = await asyncio.to_thread(recorded_files.kinds_of, self._settings.recordings, camera, event)
         return JSONResponse({"kinds": kinds})
 
     async def _recording(self, request: Request) -> Response:
         camera, event, kind = (request.query_params.get(key, "") for key in ("camera", "event", "kind"))
-        path = await asyncio.to_thread(recordings.path_of, self._settings.recordings, camera, event, kind)
+        path = await asyncio.to_thread(recorded_files.path_of, self._settings.recordings, camera, event, kind)
         if path is None:
             return PlainTextResponse("there is no such recording\n", 404)
-        return FileResponse(path, media_type=recordings.MEDIA[kind], headers={"cache-control": "private"})
+        return FileResponse(path, media_type=recorded_files.MEDIA[kind], headers={"cache-control": "private"})
 
     async def _mark(self, request: Request) -> Response:
         try:

@@ -13,7 +13,7 @@ from typing import Any
 from streamer.bus.messages import EventMessage, parse
 from streamer.errors import BusError
 from streamer.subscribers.web.page_state import Json, record_of
-from streamer.subscribers.web.requester import Ask
+from streamer.subscribers.web.publisher_requests import AskPublisher
 
 FIRST_SLICE, LONGEST_SLICE = 600.0, 30 * 86400.0  # seconds
 SHORTEST_SLICE = 0.5
@@ -74,7 +74,7 @@ def _number(fields: Mapping[str, str], key: str, default: float, highest: float)
 class Search:
     """One search. Raises BusError where the publisher does not answer."""
 
-    def __init__(self, ask: Ask, query: Query) -> None:
+    def __init__(self, ask: AskPublisher, query: Query) -> None:
         self._ask, self._query = ask, query
         self._requests = 0
 

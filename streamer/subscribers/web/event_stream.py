@@ -11,10 +11,10 @@ from starlette.types import Receive, Scope, Send
 from streamer.bus.messages import EventMessage, parse
 from streamer.bus.position import Position
 from streamer.errors import BusError
-from streamer.subscribers.web.feed import Feed
-from streamer.subscribers.web.mailboxes import Hub, Mailbox, sse
+from streamer.subscribers.web.client_queues import ClientQueue, ClientQueues, sse
 from streamer.subscribers.web.page_state import Json, record_of
-from streamer.subscribers.web.requester import Ask
+from streamer.subscribers.web.publisher_feed import PublisherFeed
+from streamer.subscribers.web.publisher_requests import AskPublisher
 
 BEAT = 2.0  # seconds without news after which a sign of life is sent
 PAUSE = 0.2  # seconds between two deliveries: news that come close together travel together
@@ -27,9 +27,15 @@ class EventStream:
     """An ASGI application that answers one request; `join` has given it its mailbox."""
 
     def __init__(
-        self, hub: Hub, box: Mailbox, feed: Feed, ask: Ask, last: Position | None, hello: Json
+        self,
+        queues: ClientQueues,
+        box: ClientQueue,
+        feed: PublisherFeed,
+        ask: AskPublisher,
+        last: Position | None,
+        hello: Json,
     ) -> None:
-        self._hub, self._box, self._feed, self._ask = hub, box, feed, ask
+        self._queues, self._box, self._feed, self._ask = queues, box, feed, ask
         self._last, self._hello = last, hello
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +54,7 @@ class EventStream:
             with contextlib.suppress(OSError):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._hub.leave(self._box)
+            self._queues.leave(self._box)
             leaving.cancel()
 
     async def _within(self, sending: object, seconds: float) -> bool:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from streamer.bus.messages import PreviewMessage
 from streamer.errors import BusError
-from streamer.subscribers.web.mailboxes import Hub, sse
-from streamer.subscribers.web.requester import BusAddress
+from streamer.subscribers.publisher_address import PublisherAddress
+from streamer.subscribers.web.client_queues import ClientQueues, sse
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 FRESH = 10.0  # seconds for which a picture counts as live
@@ -31,15 +31,17 @@ class Picture:
 class Pictures:
     """`run` follows the previews until it is cancelled."""
 
-    def __init__(self, bus: BusAddress, hub: Hub, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._bus, self._hub, self._clock = bus, hub, clock
+    def __init__(
+        self, publisher: PublisherAddress, queues: ClientQueues, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._publisher, self._queues, self._clock = publisher, queues, clock
         self._newest: dict[str, Picture] = {}
 
     async def run(self) -> None:
         """Follow the previews for ever."""
         while True:
             try:
-                async with self._bus.subscriber(["preview/"], high_water_mark=4) as subscriber:
+                async with self._publisher.async_subscriber(["preview/"], high_water_mark=4) as subscriber:
                     while True:
                         message = await subscriber.receive(FRESH)
                         if isinstance(message, PreviewMessage):
@@ -53,7 +55,7 @@ class Pictures:
             return
         if camera in self._newest or len(self._newest) < MOST:
             self._newest[camera] = Picture(data, self._clock.monotonic())
-            self._hub.tell(("preview", camera), sse("preview", {"camera": camera, "seq": message.seq}))
+            self._queues.publish(("preview", camera), sse("preview", {"camera": camera, "seq": message.seq}))
 
     def jpeg(self, camera: str) -> bytes | None:
         """The newest picture; None where there is none that is live."""

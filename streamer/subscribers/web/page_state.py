@@ -74,7 +74,7 @@ def status_of(message: StatusMessage) -> Json:
     }
 
 
-class Memory:
+class PageState:
     """The present and the last minutes. Methods return whether anything is to be told."""
 
     def __init__(self) -> None:

@@ -16,8 +16,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from streamer.errors import ConfigError
+from streamer.subscribers.web.access_control import LARGEST_HEAD
 from streamer.subscribers.web.app import Page, Settings
-from streamer.subscribers.web.guard import LARGEST_HEAD
 
 CONNECTIONS = 192  # beyond the streams
 DEAD_PEER = 30_000  # milliseconds after which the system gives up a peer that takes nothing
@@ -120,7 +120,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        page.hub.close()
+        page.queues.close()
         server.should_exit = True
 
     def wait() -> None:

@@ -22,7 +22,7 @@ class View:
     notices: tuple[str, ...] = ()  # what is still wrong: lost cameras, no publisher
 
 
-class Board:
+class CaptionBoard:
     """Takes utterances and says what is to be seen.
 
     Each stands for at least `hold` seconds, unless something urgent comes; then the newest of the most

@@ -5,50 +5,35 @@ that a long search never holds up what is live.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from streamer.bus.endpoints import DEFAULT
 from streamer.bus.subscriber import AsyncSubscriber
 from streamer.errors import BusError
+from streamer.subscribers.publisher_address import PublisherAddress
 
 _REFUSAL = re.compile(r"cannot serve op '\w+': (.*) \((\w+)\)$", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class BusAddress:
-    """Where the publisher is, and the keys it wants."""
-
-    endpoint: str = DEFAULT
-    requests: str | None = None  # None: where heartbeats say, or the next port
-    keys: str | os.PathLike[str] | None = None
-
-    def subscriber(self, topics: list[str], **more: Any) -> AsyncSubscriber:
-        """Raises BusError for a bad address or key."""
-        return AsyncSubscriber(self.endpoint, topics=topics, requests=self.requests, keys=self.keys, **more)
-
-
-class Ask(Protocol):
+class AskPublisher(Protocol):
     """Ask the publisher: `await ask("events", after=0)`. Raises BusError."""
 
     def __call__(self, op: str, /, **fields: Any) -> Awaitable[Mapping[str, Any]]: ...
 
 
-class Asker:
-    """Sends requests one after the other. Call it as `Ask` says."""
+class PublisherRequests:
+    """Sends requests one after the other. Call it as `AskPublisher` says."""
 
-    def __init__(self, bus: BusAddress, timeout: float = 2.0) -> None:
-        self._bus, self._timeout = bus, timeout
+    def __init__(self, publisher: PublisherAddress, timeout: float = 2.0) -> None:
+        self._publisher, self._timeout = publisher, timeout
         self._lock = asyncio.Lock()
         self._subscriber: AsyncSubscriber | None = None
 
     async def __call__(self, op: str, /, **fields: Any) -> Mapping[str, Any]:
         async with self._lock:
             if self._subscriber is None:
-                self._subscriber = self._bus.subscriber(["heartbeat/"], high_water_mark=2)
+                self._subscriber = self._publisher.async_subscriber(["heartbeat/"], high_water_mark=2)
             while await self._subscriber.receive(0.0) is not None:
                 pass  # heartbeats say where requests are answered
             return await self._subscriber.request(op, timeout=self._timeout, **fields)

@@ -12,7 +12,7 @@ from streamer.bus.position import Position
 MOST_WAITING = 400  # different pieces of news; a browser that is further behind gets the whole state anew
 
 
-class FullError(Exception):
+class TooManyClientsError(Exception):
     """As many browsers are connected as may be."""
 
 
@@ -23,7 +23,7 @@ def sse(name: str, data: Mapping[str, Any], reached: Position | None = None) -> 
     return f"{head}data: {text}\n\n".encode("utf-8", "replace")
 
 
-class Mailbox:
+class ClientQueue:
     """What one browser has not been told yet: at most MOST_WAITING pieces, the newest of each kind."""
 
     def __init__(self) -> None:
@@ -73,12 +73,12 @@ class Mailbox:
         self._woken.set()
 
 
-class Hub:
+class ClientQueues:
     """All mailboxes."""
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._boxes: set[Mailbox] = set()
+        self._boxes: set[ClientQueue] = set()
         self._closed = False
 
     def __len__(self) -> int:
@@ -88,18 +88,18 @@ class Hub:
     def full(self) -> bool:
         return len(self._boxes) >= self.most or self._closed
 
-    def join(self) -> Mailbox:
-        """A mailbox for one more browser. Raises FullError."""
+    def join(self) -> ClientQueue:
+        """A mailbox for one more browser. Raises TooManyClientsError."""
         if self.full:
-            raise FullError(f"{len(self._boxes)} pages are open already, as many as may be")
-        box = Mailbox()
+            raise TooManyClientsError(f"{len(self._boxes)} pages are open already, as many as may be")
+        box = ClientQueue()
         self._boxes.add(box)
         return box
 
-    def leave(self, box: Mailbox) -> None:
+    def leave(self, box: ClientQueue) -> None:
         self._boxes.discard(box)
 
-    def tell(self, key: Hashable, data: bytes) -> None:
+    def publish(self, key: Hashable, data: bytes) -> None:
         """Tell everybody; what waits under the same key is replaced."""
         for box in self._boxes:
             box.put(key, data)

@@ -21,22 +21,29 @@ from streamer.bus.messages import (
 from streamer.bus.position import Position
 from streamer.bus.subscriber import AsyncSubscriber
 from streamer.errors import BusError
-from streamer.subscribers.web.mailboxes import Hub, sse
-from streamer.subscribers.web.page_state import WINDOW, Json, Memory
-from streamer.subscribers.web.requester import Ask, BusAddress
+from streamer.subscribers.publisher_address import PublisherAddress
+from streamer.subscribers.web.client_queues import ClientQueues, sse
+from streamer.subscribers.web.page_state import WINDOW, Json, PageState
+from streamer.subscribers.web.publisher_requests import AskPublisher
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
-LOOK = 0.5  # seconds between two looks at whether the publisher is still there
+POLL = 0.5  # seconds between two looks at whether the publisher is still there
 AGAIN = 3.0  # seconds before another attempt where the publisher refused us
 TOPICS = ["event/", "status/", "prediction/", "heartbeat/"]
 
 
-class Feed:
+class PublisherFeed:
     """`run` follows until it is cancelled; the rest is what is known."""
 
-    def __init__(self, bus: BusAddress, hub: Hub, ask: Ask, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._bus, self._hub, self._ask, self._clock = bus, hub, ask, clock
-        self.memory = Memory()
+    def __init__(
+        self,
+        publisher: PublisherAddress,
+        queues: ClientQueues,
+        ask: AskPublisher,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._publisher, self._queues, self._ask, self._clock = publisher, queues, ask, clock
+        self.memory = PageState()
         self.link: Json = {"state": "connecting", "since": clock.wall(), "detail": ""}
         self.reached: Position | None = None  # the newest event; None until everything before it is known
         self._since = Position.at(max(0.0, clock.wall() - WINDOW))
@@ -50,10 +57,10 @@ class Feed:
         try:
             while True:
                 try:
-                    async with self._bus.subscriber(TOPICS, since=self._since) as subscriber:
+                    async with self._publisher.async_subscriber(TOPICS, since=self._since) as subscriber:
                         await self._follow(subscriber)
                 except BusError as error:
-                    self._tell_link("refused", str(error))
+                    self._publish_link("refused", str(error))
                     await asyncio.sleep(AGAIN)
         finally:
             for task in self._snapshots:
@@ -61,7 +68,7 @@ class Feed:
 
     async def _follow(self, subscriber: AsyncSubscriber) -> None:
         while True:
-            message = await subscriber.receive(LOOK)
+            message = await subscriber.receive(POLL)
             if message is not None:
                 self._take(message)
             position = subscriber.position
@@ -71,13 +78,13 @@ class Feed:
     def _look(self, connected: bool, reached: int | None) -> None:
         """Is the publisher there, and is everything it has said known here? `reached`: the newest number."""
         if connected:
-            self._tell_link("live")
+            self._publish_link("live")
         elif self.link["state"] == "live":
-            self._tell_link("silent", "nothing was heard from it for 3 seconds")
+            self._publish_link("silent", "nothing was heard from it for 3 seconds")
         if self._session and self.reached is None and reached is not None and reached >= self._newest:
             self.memory.synced(reached)
             self._set_reached(reached, self._session)
-            self._hub.resync()
+            self._queues.resync()
 
     def _take(self, message: Message) -> None:
         if isinstance(message, HeartbeatMessage):
@@ -86,18 +93,18 @@ class Feed:
             told = self.memory.event(message)
             if self.reached is not None:
                 self._set_reached(message.seq, message.session)
-                self._hub.tell(("event", message.id), sse("event", told, self.reached))
+                self._queues.publish(("event", message.id), sse("event", told, self.reached))
         elif isinstance(message, StatusMessage):
             if self.memory.status(message):
                 status = self.memory.statuses[message.camera]
-                self._hub.tell(("status", message.camera), sse("status", status))
+                self._queues.publish(("status", message.camera), sse("status", status))
         elif isinstance(message, PredictionMessage):
             if self.memory.prediction(message):
                 told = self.memory.predictions[message.camera][message.model]
-                self._hub.tell(("prediction", message.camera, message.model), sse("prediction", told))
+                self._queues.publish(("prediction", message.camera, message.model), sse("prediction", told))
         elif isinstance(message, Gap) and message.kind == "event":
             data = {"count": message.count, "reason": message.reason}
-            self._hub.tell(("gap", message.first), sse("gap", data))
+            self._queues.publish(("gap", message.first), sse("gap", data))
 
     def _heartbeat(self, beat: HeartbeatMessage) -> None:
         self._newest = beat.last_event_seq
@@ -113,7 +120,7 @@ class Feed:
             self.reached = None
             self._begin_snapshot()
         elif self.memory.keep_cameras(beat.cameras):
-            self._hub.resync()
+            self._queues.resync()
 
     def _set_reached(self, seq: int, session: str) -> None:
         self.reached = Position.of_cursor(Position("seq", seq, session, self._journal).cursor)
@@ -127,12 +134,12 @@ class Feed:
         """Statuses are repeated every 5 s only: ask for them at once. Where that fails they come anyway."""
         with contextlib.suppress(BusError, ValueError):
             self.memory.snapshot(parse_snapshot(await self._ask("snapshot")))
-            self._hub.resync()
+            self._queues.resync()
 
-    def _tell_link(self, state: str, detail: str = "") -> None:
+    def _publish_link(self, state: str, detail: str = "") -> None:
         if (state, detail) != (self.link["state"], self.link["detail"]):
             self.link = {"state": state, "since": self._clock.wall(), "detail": detail}
-            self._hub.tell("link", sse("link", self.link))
+            self._queues.publish("link", sse("link", self.link))
 
     # ---- for a browser that was away
 
@@ -148,5 +155,5 @@ class Feed:
             **self.memory.state(),
             "link": self.link,
             "now": self._clock.wall(),
-            "endpoint": self._bus.endpoint,
+            "endpoint": self._publisher.endpoint,
         }

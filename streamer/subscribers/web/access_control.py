@@ -36,7 +36,7 @@ SECURITY_HEADERS = {
 
 
 @dataclass(frozen=True)
-class Rules:
+class AccessRules:
     """What the guard checks."""
 
     token: str | None = field(default=None, repr=False)
@@ -49,10 +49,10 @@ class Rules:
         return f"streamer-{self.port}"
 
 
-class Guard:
-    """ASGI middleware: lets through what `Rules` allow, and adds the headers that keep browsers strict."""
+class AccessControl:
+    """ASGI middleware: lets through what the rules allow, and adds the headers that keep browsers strict."""
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, rules: AccessRules) -> None:
         self._app, self._rules = app, rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

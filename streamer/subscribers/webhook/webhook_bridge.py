@@ -1,8 +1,7 @@
-"""`streamer webhook`: posts each event to a URL, signed, in order, until the receiver has accepted it."""
+"""Posts each event to a URL, signed, in order, until the receiver has accepted it."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import ssl
@@ -15,13 +14,12 @@ from typing import Any
 
 from streamer import __version__
 from streamer.bus import wire
-from streamer.bus.endpoints import is_local
 from streamer.bus.messages import EventMessage, Gap
-from streamer.errors import ConfigError
 from streamer.subscribers import bridge
-from streamer.subscribers.state_file import StateFile, default_file
+from streamer.subscribers.publisher_address import PublisherAddress
+from streamer.subscribers.state_file import StateFile
 from streamer.subscribers.webhook import signing
-from streamer.subscribers.webhook.http_client import Answer, Poster, PostError, Target, parse_target
+from streamer.subscribers.webhook.http_client import Answer, Poster, PostError, Target
 from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
@@ -31,53 +29,11 @@ LONGEST_RETRY_AFTER = 600.0  # seconds; a receiver may ask for more, and is aske
 _TRY_AGAIN = (408, 425, 429)  # of the 4xx: not the request's fault
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `streamer webhook`."""
-    parser.epilog = (
-        "One receiver a process, so that a dead one holds up nobody. Exit code 5: the receiver answered 410,"
-        "\nit wants no more. See docs/integrations.md."
-    )
-    bridge.add_arguments(parser)
-    parser.add_argument("--url", help="where to post to (or WEBHOOK_URL, which other users cannot see)")
-    parser.add_argument(
-        "--secret-file", metavar="FILE",
-        help="the signing secret, whsec_...; several while a new one takes over (or WEBHOOK_SECRET)",
-    )  # fmt: skip
-    parser.add_argument("--label", action="append", default=[], help="only this label; may be repeated")
-    parser.add_argument("--camera", action="append", default=[], help="only this camera; may be repeated")
-    parser.add_argument(
-        "--phase", default="start,end", metavar="LIST", help="of start,update,end (start,end)"
-    )
-    parser.add_argument("--timeout", type=float, default=15.0, metavar="S",
-                        help="to connect, and for each whole exchange (15)")  # fmt: skip
-    parser.add_argument("--max-wait", type=float, default=60.0, metavar="S",
-                        help="longest wait between two attempts (60)")  # fmt: skip
-    parser.add_argument(
-        "--give-up", type=int, default=5, metavar="N",
-        help="answers 3xx and 4xx to one event after which it is put into the dead-letter file (5; 0: never)",
-    )  # fmt: skip
-    parser.add_argument("--dead-letters", metavar="FILE", help="(beside the state file)")
-    parser.add_argument("--ca", metavar="FILE", help="certificates to trust instead of the system's")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Deliver until told to end. Raises ConfigError, BusError."""
-    settings = _settings(args)
-    target = settings.target
-    if not settings.secrets:
-        bridge.say(f"webhook: not signed: {target.shown} cannot tell our events from others' (--secret-file)")
-    if not target.tls and not is_local(f"tcp://{target.host}:1") and target.host != "::1":
-        bridge.say(f"webhook: {target.shown} is not encrypted: everybody on the way can read the events")
-    return bridge.serve(Webhook(settings))
-
-
 @dataclass(frozen=True)
 class Settings:
     """What one run does. `secrets` never appear anywhere."""
 
-    endpoint: str
-    requests: str | None
-    keys: str | None
+    publisher: PublisherAddress
     target: Target
     state: Path
     dead_letters: Path
@@ -99,57 +55,11 @@ class Settings:
         )
 
 
-def _settings(args: argparse.Namespace) -> Settings:
-    url = args.url or os.environ.get("WEBHOOK_URL")
-    if not url:
-        raise ConfigError("where to? give --url https://HOST/PATH, or set WEBHOOK_URL")
-    target = parse_target(url)
-    phases = tuple(word.strip() for word in args.phase.split(",") if word.strip())
-    if not phases or not set(phases) <= set(PHASES):
-        raise ConfigError(f"--phase {args.phase!r}: write some of {','.join(PHASES)}")
-    for name, value in (("--timeout", args.timeout), ("--max-wait", args.max_wait)):
-        if not 0 < value <= 86400:
-            raise ConfigError(f"{name} {value:g}: must be seconds, more than 0 and at most a day")
-    if args.give_up < 0:
-        raise ConfigError(f"--give-up {args.give_up}: must be 0 or more")
-    secret = bridge.read_secret(args.secret_file, "--secret-file", "WEBHOOK_SECRET")
-    if args.secret_file is not None and secret is None:
-        raise ConfigError(f"--secret-file: {args.secret_file} is empty")
-    where = "WEBHOOK_SECRET" if args.secret_file is None else f"--secret-file {args.secret_file}"
-    state = Path(args.state).expanduser() if args.state else None
-    if state is None:
-        state = default_file("webhook", args.endpoint, target.shown, private=target.path)
-    return Settings(
-        endpoint=args.endpoint,
-        requests=args.requests,
-        keys=args.keys,
-        target=target,
-        state=state,
-        dead_letters=Path(args.dead_letters or f"{state}.dead-letters.jsonl").expanduser(),
-        since=bridge.first_position(args.since),
-        secrets=signing.parse_secrets(secret, where) if secret else (),
-        cameras=tuple(args.camera),
-        labels=tuple(args.label),
-        phases=phases,
-        timeout=args.timeout,
-        max_wait=args.max_wait,
-        give_up=args.give_up,
-        context=_context(args.ca) if target.tls else None,
-    )
-
-
-def _context(authorities: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=authorities)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"--ca {authorities}: no usable certificates there ({error})") from error
-
-
 class _GoneError(Exception):
     """The receiver wants no more."""
 
 
-class Webhook:
+class WebhookBridge:
     """Follows a publisher and delivers one event after the other."""
 
     def __init__(
@@ -157,14 +67,14 @@ class Webhook:
         settings: Settings,
         *,
         clock: Clock = SYSTEM_CLOCK,
-        tell: Callable[[str], None] = lambda line: bridge.say(f"webhook: {line}"),
+        tell: Callable[[str], None] = lambda line: bridge.print_line(f"webhook: {line}"),
     ) -> None:
         self._settings, self._clock, self._tell = settings, clock, tell
         self._stop = threading.Event()
         self._poster = Poster(settings.target, settings.timeout, settings.context)
         self._backoff = Backoff(min(1.0, settings.max_wait), settings.max_wait)
-        self._delivery = bridge.Teller(tell, "deliveries work again")
-        self._source = bridge.Teller(tell, f"{settings.endpoint} is there again")
+        self._delivery = bridge.ProblemReporter(tell, "deliveries work again")
+        self._source = bridge.ProblemReporter(tell, f"{settings.publisher.endpoint} is there again")
 
     def stop(self) -> None:
         """End the wait or the request in progress; the event is delivered by the next run."""
@@ -173,15 +83,11 @@ class Webhook:
 
     def run(self) -> int:
         """Deliver until `stop` (0) or until the receiver is gone for good (GONE). Raises BusError."""
-        from streamer.bus.subscriber import Subscriber
-
         ours = self._settings
         state = StateFile(ours.state, ours.since, clock=self._clock, on_problem=self._tell)
         try:
-            with Subscriber(
-                ours.endpoint, topics=["event/"], since=state.position, requests=ours.requests, keys=ours.keys
-            ) as subscriber:
-                self._tell(f"from {ours.endpoint} to {ours.target.shown}, state in {ours.state}")
+            with ours.publisher.subscriber(["event/"], state.position) as subscriber:
+                self._tell(f"from {ours.publisher.endpoint} to {ours.target.shown}, state in {ours.state}")
                 self._follow(subscriber, state)
         except _GoneError as gone:
             self._tell(str(gone))
@@ -194,12 +100,12 @@ class Webhook:
     def _follow(self, subscriber: Any, state: StateFile) -> None:
         silent_since = self._clock.monotonic()
         while not self._stop.is_set():
-            message = subscriber.receive(bridge.LOOK)
+            message = subscriber.receive(bridge.POLL)
             if subscriber.connected:
                 silent_since = self._clock.monotonic()
                 self._source.works()
             elif self._clock.monotonic() - silent_since > 3:
-                self._source.fails(f"{self._settings.endpoint} is silent; waiting for it")
+                self._source.fails(f"{self._settings.publisher.endpoint} is silent; waiting for it")
             if isinstance(message, Gap):
                 self._tell(bridge.gap_line(message))
             elif isinstance(message, EventMessage) and self._settings.wants(message):
@@ -213,7 +119,7 @@ class Webhook:
 
     def _deliver(self, message: EventMessage) -> bool:
         """Try until it is accepted or put aside; False when told to stop. Raises _GoneError."""
-        key = bridge.key_of(message)
+        key = bridge.idempotency_key(message)
         body = wire.encode({**message.raw, "idempotency_key": key})
         refusals = 0
         self._backoff.reset()
@@ -257,7 +163,7 @@ class Webhook:
         """Put an event aside for people to look at; False where that cannot be written."""
         line = {
             "parked_at": round(self._clock.wall(), 3), "status": answer.status, "attempts": attempts,
-            "key": bridge.key_of(message), "message": dict(message.raw),
+            "key": bridge.idempotency_key(message), "message": dict(message.raw),
         }  # fmt: skip
         path = self._settings.dead_letters
         try:

@@ -1,10 +1,7 @@
-"""`streamer mqtt`: events, states and availability to an MQTT broker, described for Home Assistant."""
+"""Events, states and availability to an MQTT broker, described for Home Assistant."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import re
 import threading
 import uuid
 from collections.abc import Callable
@@ -13,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from streamer.bus import wire
-from streamer.bus.endpoints import is_local
 from streamer.bus.messages import EventMessage, Gap, HeartbeatMessage, StatusMessage
 from streamer.bus.position import Position
 from streamer.errors import BusError, ConfigError
 from streamer.subscribers import bridge
-from streamer.subscribers.mqtt.broker import Address, BrokerError, Connection, make_context
+from streamer.subscribers.mqtt.broker import Address, BrokerError, Connection
 from streamer.subscribers.mqtt.camera_topics import Cameras
 from streamer.subscribers.mqtt.discovery import OFFLINE, ONLINE, Layout
-from streamer.subscribers.mqtt.topic_names import check_prefix
-from streamer.subscribers.state_file import StateFile, default_file
+from streamer.subscribers.publisher_address import PublisherAddress
+from streamer.subscribers.state_file import StateFile
 from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
@@ -30,106 +26,28 @@ HEALTHY = 10.0  # seconds a connection must have lived for the next wait to be s
 SNAPSHOT_EVERY = 10.0  # seconds between two attempts to learn what is open now
 GRACE = 2.0  # seconds, beyond those after which the subscriber doubts, until a publisher counts as silent
 GOODBYE = 1.0  # seconds for the last messages
-_BROKER = re.compile(r"(?:(mqtts?)://)?(\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?/?")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `streamer mqtt`."""
-    parser.epilog = "Topics, payloads and what Home Assistant shows: docs/integrations.md."
-    bridge.add_arguments(parser)
-    parser.add_argument("--broker", required=True, metavar="HOST[:PORT]", help="port 1883, with TLS 8883")
-    parser.add_argument("--user", help="at the broker")
-    parser.add_argument("--password-file", metavar="FILE", help="its password (or MQTT_PASSWORD)")
-    parser.add_argument("--tls", action="store_true", help="encrypt; the broker's certificate is verified")
-    parser.add_argument("--ca", metavar="FILE", help="certificates to trust instead of the system's")
-    parser.add_argument("--cert", metavar="FILE", help="our own certificate, for brokers that want one")
-    parser.add_argument("--cert-key", metavar="FILE", help="its key, when not in the same file")
-    parser.add_argument("--protocol", choices=("5", "3.1.1"), default="5", help="of MQTT (5)")
-    parser.add_argument("--prefix", default="streamer", metavar="TOPIC", help="before all topics (streamer)")
-    parser.add_argument("--discovery", default="homeassistant", metavar="TOPIC",
-                        help="Home Assistant's discovery prefix (homeassistant)")  # fmt: skip
-    parser.add_argument("--no-discovery", action="store_true", help="plain MQTT only")
-    parser.add_argument("--label", action="append", default=[], metavar="LABEL",
-                        help="a binary sensor of its own for this label; may be repeated")  # fmt: skip
-    parser.add_argument("--fresh", type=float, default=60.0, metavar="S",
-                        help="Home Assistant ignores events older than this (60; 0: takes all)")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Settings:
     """What one run does."""
 
-    endpoint: str
-    requests: str | None
-    keys: str | None
+    publisher: PublisherAddress
     address: Address
     layout: Layout
     state: Path
     since: Position
 
 
-def run(args: argparse.Namespace) -> int:
-    """Bridge until told to end. Raises ConfigError, BusError."""
-    if importlib.util.find_spec("paho") is None:
-        raise ConfigError("MQTT needs the package paho-mqtt: pip install 'streamer[mqtt]'")
-    address = _address(args)
-    if not args.fresh >= 0 or args.fresh > 1e9:
-        raise ConfigError(f"--fresh {args.fresh:g}: must be seconds, 0 or more")
-    layout = Layout(
-        check_prefix("--prefix", args.prefix),
-        None if args.no_discovery else check_prefix("--discovery", args.discovery),
-        tuple(dict.fromkeys(args.label)),
-        args.fresh,
-    )
-    if address.tls:
-        make_context(address)  # a mistake there is told now, not at each attempt
-    elif address.password is not None and not _here(address.host):
-        bridge.say(f"mqtt: {address} is not encrypted (--tls): everybody on the way can read the password")
-    state = Path(args.state).expanduser() if args.state else None
-    return bridge.serve(
-        Mqtt(
-            Settings(
-                args.endpoint, args.requests, args.keys, address, layout,
-                state or default_file("mqtt", args.endpoint, str(address), args.prefix),
-                bridge.first_position(args.since),
-            )
-        )
-    )  # fmt: skip
-
-
-def _address(args: argparse.Namespace) -> Address:
-    found = _BROKER.fullmatch(args.broker)
-    if found is None:
-        secret = " (a password does not belong there: --user, --password-file)" if "@" in args.broker else ""
-        raise ConfigError(f"--broker: write HOST, HOST:PORT or [IPv6]:PORT{secret}")
-    tls = args.tls or found[1] == "mqtts" or args.ca is not None or args.cert is not None
-    port = int(found[3]) if found[3] else (8883 if tls else 1883)
-    if not 0 < port < 65536:
-        raise ConfigError(f"--broker: {port} is no port")
-    if args.cert_key is not None and args.cert is None:
-        raise ConfigError("--cert-key goes with --cert")
-    password = bridge.read_secret(args.password_file, "--password-file", "MQTT_PASSWORD")
-    if args.password_file is not None and args.user is None:
-        raise ConfigError("--password-file goes with --user")
-    return Address(
-        found[2].strip("[]"), port, tls, args.ca, args.cert, args.cert_key, args.user,
-        password if args.user is not None else None, args.protocol,
-    )  # fmt: skip
-
-
-def _here(host: str) -> bool:
-    return host == "::1" or is_local(f"tcp://{host}:1")
-
-
 def event_payload(message: EventMessage) -> bytes:
     """One phase of an event, flat; the same bytes in every delivery, with a key to know doubles by."""
     raw = message.raw
-    head = {"event_type": message.phase, "key": bridge.key_of(message), "camera": message.camera}
+    head = {"event_type": message.phase, "key": bridge.idempotency_key(message), "camera": message.camera}
     head |= {key: raw[key] for key in ("model", "session", "seq") if key in raw}
     return wire.encode({**head, **raw["event"], **head})
 
 
-class Mqtt:
+class MqttBridge:
     """Follows a publisher, one broker connection after the other."""
 
     def __init__(
@@ -137,13 +55,13 @@ class Mqtt:
         settings: Settings,
         *,
         clock: Clock = SYSTEM_CLOCK,
-        tell: Callable[[str], None] = lambda line: bridge.say(f"mqtt: {line}"),
+        tell: Callable[[str], None] = lambda line: bridge.print_line(f"mqtt: {line}"),
     ) -> None:
         self._settings, self._clock, self._tell = settings, clock, tell
         self._stop = threading.Event()
         self._backoff = Backoff(1.0, 30.0)
-        self._broker = bridge.Teller(tell, f"broker {settings.address} is there again")
-        self._source = bridge.Teller(tell, f"{settings.endpoint} is there again")
+        self._broker = bridge.ProblemReporter(tell, f"broker {settings.address} is there again")
+        self._source = bridge.ProblemReporter(tell, f"{settings.publisher.endpoint} is there again")
         self._asked = "", 0.0  # the session whose snapshot was asked for, and when
 
     def stop(self) -> None:
@@ -161,7 +79,7 @@ class Mqtt:
                 state.touch()
             known = [name for name in state.extra.get("cameras", []) if isinstance(name, str)]
             cameras = Cameras(ours.layout, known, self._clock)
-            self._tell(f"from {ours.endpoint} to broker {ours.address}, state in {ours.state}")
+            self._tell(f"from {ours.publisher.endpoint} to broker {ours.address}, state in {ours.state}")
             welcome = False
             while not self._stop.is_set():
                 welcome = self._connect(state, cameras, welcome)
@@ -195,28 +113,23 @@ class Mqtt:
 
     def _serve(self, connection: Connection, state: StateFile, cameras: Cameras) -> None:
         """Until the connection ends. The subscriber begins behind what was acknowledged, each time."""
-        from streamer.bus.subscriber import Subscriber
-
         ours = self._settings
         held: dict[str, bytes] = {}  # what this connection has published of the retained messages
         self._asked = "", 0.0
         cameras.await_snapshot()
         connection.publish(ours.layout.availability, ONLINE, retain=True)
-        with Subscriber(
-            ours.endpoint, topics=["event/", "status/", "heartbeat/"], since=state.position,
-            requests=ours.requests, keys=ours.keys,
-        ) as subscriber:  # fmt: skip
+        with ours.publisher.subscriber(["event/", "status/", "heartbeat/"], state.position) as subscriber:
             silent_since = self._clock.monotonic()
             while not self._stop.is_set() and not connection.lost.is_set():
                 self._settle(connection, state)
                 silent_since = self._look(subscriber, cameras, silent_since)
                 self._publish_retained(connection, cameras, held)
                 if connection.full:
-                    connection.progress.wait(bridge.LOOK)
+                    connection.progress.wait(bridge.POLL)
                     connection.progress.clear()
                     silent_since = self._clock.monotonic()  # nobody listened to the publisher meanwhile
                     continue
-                message = subscriber.receive(bridge.LOOK)
+                message = subscriber.receive(bridge.POLL)
                 self._take(message, subscriber, connection, (state, cameras))
         if connection.lost.is_set():
             self._settle(connection, state)  # what was acknowledged before, and why it ended if it says
@@ -239,7 +152,7 @@ class Mqtt:
             return now
         if now - silent_since > GRACE:
             cameras.heard(False)
-            self._source.fails(f"{self._settings.endpoint} is silent; waiting for it")
+            self._source.fails(f"{self._settings.publisher.endpoint} is silent; waiting for it")
         return silent_since
 
     def _publish_retained(self, connection: Connection, cameras: Cameras, held: dict[str, bytes]) -> None:

@@ -1,0 +1,80 @@
+"""Where the page is served and who may read it: what is refused before anything listens."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from streamer.bus import endpoints
+from streamer.errors import ConfigError
+
+DEFAULT_BIND = "127.0.0.1:8080"
+SHORTEST_TOKEN = 16  # characters
+_BIND = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.%\w]+\]|[^:\[\]/]+):)?(?P<port>\d{1,5})")
+_LONE_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+def parse_bind(text: str) -> tuple[str, int]:
+    """Host (IPv6 in brackets) and port of `HOST:PORT`, or of a port alone. Raises ConfigError."""
+    found = _BIND.fullmatch(text.strip())
+    if found is None or int(found["port"]) > 65535:
+        raise ConfigError(f"--bind {text}: write HOST:PORT, such as {DEFAULT_BIND} (port 0 takes a free one)")
+    return found["host"] or "127.0.0.1", int(found["port"])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def check_exposure(host: str, port: int, token: str | None, endpoint: str) -> None:
+    """Raises ConfigError where everybody on the network could read the page."""
+    if token is None and not is_loopback(host):
+        where = "" if endpoint == endpoints.DEFAULT else f" {endpoint}"
+        raise ConfigError(
+            f"--bind {host}:{port} would show what happens before your cameras to everybody on the network;"
+            " to allow it with a token:"
+            ' (umask 077; python3 -c "import secrets; print(secrets.token_urlsafe())" > web.token);'
+            f" streamer web{where} --bind {host}:{port} --token-file web.token"
+        )
+
+
+def read_token(file: str | None, variable: str | None, environment: Mapping[str, str]) -> str | None:
+    """The token, or None where none is wanted. Raises ConfigError; no message has the token in it."""
+    if file is not None and variable is not None:
+        raise ConfigError("--token-file and --token-env: give one of them")
+    if variable is not None:
+        if variable not in environment:
+            raise ConfigError(f"--token-env {variable}: the environment has no such variable")
+        return _checked(environment[variable].strip(), f"--token-env {variable}")
+    if file is None:
+        return None
+    path = Path(file).expanduser()
+    try:
+        text, mode = path.read_text("utf-8"), path.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise ConfigError(f"--token-file {path}: cannot be read: {reason}") from None
+    if sys.platform != "win32" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(
+            f"--token-file {path}: others on this machine can read it; mend it: chmod 600 {path}"
+        )
+    return _checked(text.strip(), f"--token-file {path}")
+
+
+def _checked(token: str, where: str) -> str:
+    if len(token) < SHORTEST_TOKEN or _LONE_TOKEN.fullmatch(token) is None:
+        raise ConfigError(
+            f"{where}: a token is one line of at least {SHORTEST_TOKEN} letters, digits and signs; make one:"
+            ' python3 -c "import secrets; print(secrets.token_urlsafe())"'
+        )
+    return token
