@@ -1,14 +1,15 @@
-"""A small HTTP server for three paths: /metrics, /healthz and /readyz.
+"""Three paths over HTTP: /metrics, /healthz and /readyz. The standard library's server, and what it lacks.
 
-Only GET, one request a connection, a request's head of at most `MAX_HEAD` bytes, everything within `DEADLINE`
-seconds, and at most `MOST` connections at once: whoever is slow or many harms nobody else. Nothing is read
-but the first line and `Accept`, so there is nothing to go wrong with.
+Only GET is answered, one request a connection. What is added here is what strangers make necessary: a head
+must come within `DEADLINE` seconds and be no larger than `MAX_HEAD`; when `MOST` connections are open the
+oldest whose head has not come gives way to a new one; and an address that this machine alone can reach
+answers to its own names only, because a web page could read it under a name of its own (DNS rebinding).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
+import http.client
 import json
 import logging
 import os
@@ -17,22 +18,22 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from http.server import BaseHTTPRequestHandler
+from typing import Any, BinaryIO, NamedTuple
 
 from streamer.errors import ConfigError
+from streamer.system.addresses import is_loopback, join_host_port, split_host_port
 
 log = logging.getLogger(__name__)
 
 MAX_HEAD = 8 * 1024  # bytes
-DEADLINE = 5.0  # seconds for one request, and as long for its answer
+DEADLINE = 5.0  # seconds for a request's head, and as long for its answer
 HEAR_OUT = 0.5  # seconds for which a refused client is listened to ...
 MOST_HEARD = 1 << 20  # ... and bytes
-MOST = 8  # connections at once; further ones are closed
+MOST = 32  # connections at once
 CLOSING = 1.0  # seconds for the server's thread to end
-DEFAULT_HOST = "127.0.0.1"
-TEXTS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
-         431: "Request Header Fields Too Large", 500: "Internal Server Error",
-         503: "Service Unavailable"}  # fmt: skip
+SAY_AGAIN = 60.0  # seconds before the log hears again of a page that fails
+TICK = 0.2  # seconds between two looks at the deadlines
 
 
 class Reply(NamedTuple):
@@ -56,23 +57,15 @@ def address_of(text: str) -> tuple[str, int]:
     Raises:
         ConfigError: it is none of these.
     """
-    host, _, port = text.strip().rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") or DEFAULT_HOST
-    host = DEFAULT_HOST if host == "localhost" else host  # which may mean ::1 first, and then that alone
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535) or "/" in host or "*" in host:
+    try:
+        host, port = split_host_port(text)
+    except ValueError as error:
         raise ConfigError(
             f"metrics.listen = {text!r}: give HOST:PORT, such as 127.0.0.1:9464 (other machines reach "
             "0.0.0.0:9464)"
-        )
-    return host, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        ) from error
+    # localhost may mean ::1 first, and then that alone
+    return ("127.0.0.1" if host == "localhost" else host), port
 
 
 class Server:
@@ -86,127 +79,212 @@ class Server:
         host, port = address_of(address)
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            self._server = _Threads((host, port), family, pages)
+            self._server = _Server((host, port), family, pages)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
             raise ConfigError(
                 f"metrics cannot be served at {host}:{port}: {why}; give another address with --metrics"
             ) from error
         serve = self._server.serve_forever
-        self._thread = threading.Thread(target=serve, args=(0.2,), name="metrics", daemon=True)
+        self._thread = threading.Thread(target=serve, args=(TICK,), name="metrics", daemon=True)
         self._thread.start()
 
     @property
     def address(self) -> str:
         """Where it listens, with the real port."""
         host, port = self._server.server_address[:2]
-        name = host.decode() if isinstance(host, bytes) else str(host)
-        return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+        return join_host_port(host.decode() if isinstance(host, bytes) else str(host), port)
 
     def close(self) -> None:
-        """No more answers; connections in progress are left to their deadline."""
+        """No more answers; who has not asked yet is let go."""
         self._server.shutdown()
         self._thread.join(CLOSING)
         self._server.server_close()
+        self._server.let_go(age=0.0)
 
 
-class _Threads(socketserver.ThreadingMixIn, socketserver.TCPServer):
+class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = os.name == "posix"  # elsewhere it would let two programs share a port
-    request_queue_size = 16
+    request_queue_size = 64
 
     def __init__(self, address: tuple[str, int], family: int, pages: dict[str, Page]) -> None:
         self.address_family = family
         self.pages = pages
-        self.free = threading.BoundedSemaphore(MOST)
+        self.private = is_loopback(address[0])
+        self.failures: dict[str, float] = {}  # page -> when its failure was logged
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._idle: dict[
+            socket.socket, float
+        ] = {}  # nothing is being done for them -> since when; oldest first
         super().__init__(address, _Connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self.free.acquire(blocking=False):
+        """One thread a connection; where all are taken the oldest idle one gives way."""
+        with self._lock:
+            full = len(self._open) >= MOST
+            if full and self._idle:
+                self._hang_up(next(iter(self._idle)))
+                full = False
+            if not full:
+                self._open.add(request)
+                self._idle[request] = time.monotonic()
+        if full:
             self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
+        else:
+            super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         threading.current_thread().name = "metrics-answer"
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self.free.release()
+        super().process_request_thread(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Closed, and first forgotten: nobody may shut down a socket whose number is another's already."""
+        with self._lock:
+            self._open.discard(request)
+            self._idle.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        self.let_go(DEADLINE)
+
+    def is_busy(self, request: socket.socket, busy: bool) -> None:
+        """Its head has come, and it is answered now; or it was refused, and is only heard out."""
+        with self._lock:
+            if busy:
+                self._idle.pop(request, None)
+            elif request in self._open:
+                self._idle[request] = time.monotonic()
+
+    def let_go(self, age: float) -> None:
+        """Close connections that have been idle for `age` seconds."""
+        now = time.monotonic()
+        with self._lock:
+            for request in [one for one, since in self._idle.items() if now - since >= age]:
+                self._hang_up(request)
+
+    def _hang_up(self, request: socket.socket) -> None:
+        """Its thread wakes up, finds nothing to read and ends. With the lock."""
+        self._idle.pop(request, None)
+        self._open.discard(request)
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("a request for metrics failed", exc_info=True)
 
 
-class _Connection(socketserver.BaseRequestHandler):
-    server: _Threads
+class _Head:
+    """A request's lines, of which there may be `MAX_HEAD` bytes."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._left = stream, MAX_HEAD
+        self.close = stream.close
+
+    def readline(self, limit: int) -> bytes:
+        if self._left <= 0:
+            raise http.client.LineTooLong("request head")
+        line = self._stream.readline(min(limit, self._left))
+        self._left -= len(line)
+        return line
+
+
+class _Connection(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # what cannot be read is answered with headers, too
+    server_version, sys_version = "streamer", ""
+
+    def setup(self) -> None:
+        super().setup()
+        self.connection.settimeout(DEADLINE)
+        self.rfile: Any = _Head(self.rfile)
 
     def handle(self) -> None:
         with contextlib.suppress(OSError):  # slow, or gone: its own fault
-            head = self._head()
-            if head is not None:
-                reply = self._answer(head)
-                self._send(reply)
-                if reply.status in (400, 405, 431):
-                    self._hear_out()
+            self.handle_one_request()
+            self.wfile.flush()
 
-    def _head(self) -> bytes | None:
-        """All up to the blank line; None where it does not come in time."""
-        until, head = time.monotonic() + DEADLINE, b""
-        while b"\r\n\r\n" not in head and b"\n\n" not in head:
-            left = until - time.monotonic()
-            if left <= 0:
-                return None
-            self.request.settimeout(left)
-            part = self.request.recv(4096)
-            head += part
-            if not part:
-                return None
-            if len(head) > MAX_HEAD:
-                break
-        return head
+    def parse_request(self) -> bool:
+        """True where the request is to be answered; what is wrong with it is answered here."""
+        if not super().parse_request():
+            return False
+        self.server.is_busy(self.request, True)
+        if len(self.requestline.split()) != 3:
+            self.send_error(400)
+        elif self.command != "GET":
+            self.send_error(405)
+        elif self.server.private and not self._own_name():
+            self.send_error(421, explain="this address answers to its own name only, such as localhost")
+        else:
+            return True
+        return False
 
-    def _answer(self, head: bytes) -> Reply:
-        if len(head) > MAX_HEAD:
-            return _refusal(431, f"a request's head may have {MAX_HEAD} bytes")
-        first, *lines = head.decode("latin-1").splitlines()
-        words = first.split()
-        if len(words) != 3 or not words[2].startswith("HTTP/1."):
-            return _refusal(400, "this is no HTTP request")
-        if words[0] != "GET":
-            return _refusal(405, "only GET is answered here")
-        page = self.server.pages.get(words[1].partition("?")[0])
+    def _own_name(self) -> bool:
+        """Whether it was asked for under a name of this machine. Programs may name none; browsers cannot."""
+        names = self.headers.get_all("Host", [])
+        return all(is_loopback(_without_port(name)) for name in names)
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        page = self.server.pages.get(path)
         if page is None:
-            return _refusal(404, f"known here: {', '.join(self.server.pages)}")
-        accept = next((line[7:].strip() for line in lines if line[:7].lower() == "accept:"), "")
+            self.send_error(404, explain=f"known here: {', '.join(self.server.pages)}")
+            return
         try:
-            return page(accept)
-        except Exception as error:  # a page's edge: the server lives on, and says it
-            log.exception("%s could not be answered", words[1][:100])
-            return _refusal(500, f"this page failed: {type(error).__name__}")
+            reply = page(self.headers.get("Accept", ""))
+        except Exception as error:  # noqa: BLE001 - a page's edge: the server lives on, and says it
+            self._log_failure(path)
+            self.send_error(500, explain=f"this page failed: {type(error).__name__}")
+            return
+        self._send(reply)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """As one line of text; the library would send a page of HTML."""
+        self.close_connection = True
+        words = explain or self.responses[code][1] or self.responses[code][0]
+        self._send(Reply(code, "text/plain; charset=utf-8", f"{words}\n".encode()))
+        if 400 <= code < 500:
+            self._hear_out()
+
+    def _send(self, reply: Reply) -> None:
+        self.close_connection = True
+        self.send_response(reply.status)
+        self.send_header("Content-Type", reply.kind)
+        self.send_header("Content-Length", str(len(reply.body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if reply.status == 405:
+            self.send_header("Allow", "GET")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(reply.body)
 
     def _hear_out(self) -> None:
         """Read on for a moment: closing before the client has sent all would take our answer from it."""
-        self.request.shutdown(socket.SHUT_WR)
+        self.server.is_busy(self.request, False)
+        self.connection.shutdown(socket.SHUT_WR)
         until, left = time.monotonic() + HEAR_OUT, MOST_HEARD
         while left > 0 and (wait := until - time.monotonic()) > 0:
-            self.request.settimeout(wait)
-            part = self.request.recv(4096)
+            self.connection.settimeout(wait)
+            part = self.connection.recv(4096)
             if not part:
                 return
             left -= len(part)
 
-    def _send(self, reply: Reply) -> None:
-        allow = "Allow: GET\r\n" if reply.status == 405 else ""
-        head = (
-            f"HTTP/1.1 {reply.status} {TEXTS[reply.status]}\r\nContent-Type: {reply.kind}\r\n"
-            f"Content-Length: {len(reply.body)}\r\nCache-Control: no-store\r\n"
-            f"X-Content-Type-Options: nosniff\r\n{allow}Connection: close\r\n\r\n"
-        )
-        self.request.settimeout(DEADLINE)  # of sendall as a whole
-        self.request.sendall(head.encode() + reply.body)
+    def _log_failure(self, path: str) -> None:
+        """With its traceback, once a minute for each page: scrapes come every few seconds."""
+        now = time.monotonic()
+        if now - self.server.failures.get(path, -SAY_AGAIN) >= SAY_AGAIN:
+            self.server.failures[path] = now
+            log.exception("%s could not be answered", path)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not logged."""
 
 
-def _refusal(status: int, text: str) -> Reply:
-    return Reply(status, "text/plain; charset=utf-8", f"{text}\n".encode())
+def _without_port(host: str) -> str:
+    name, colon, port = host.strip().rpartition(":")
+    return name if colon and port.isdigit() and (":" not in name or name.endswith("]")) else host.strip()

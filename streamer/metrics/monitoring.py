@@ -15,8 +15,9 @@ from typing import Self
 
 from streamer.config import MetricsConfig
 from streamer.metrics.health import Verdict, judge
-from streamer.metrics.http_server import Page, Reply, Server, address_of, is_loopback, json_reply
+from streamer.metrics.http_server import Page, Reply, Server, address_of, json_reply
 from streamer.metrics.systemd import Notifier
+from streamer.system.addresses import is_loopback
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import CameraState, Stats
 

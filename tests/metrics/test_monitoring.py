@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,12 @@ from streamer.errors import ConfigError
 from streamer.metrics import http_server
 from streamer.metrics.counters import BOUNDS, LABELS, OTHER, Counters
 from streamer.metrics.health import judge
-from streamer.metrics.http_server import Reply, Server, address_of, is_loopback
+from streamer.metrics.http_server import Reply, Server, address_of
 from streamer.metrics.monitoring import Monitoring, status_line
 from streamer.metrics.prometheus import buckets, registry
 from streamer.metrics.systemd import Notifier
 from streamer.pipeline.pipeline import Pipeline
+from streamer.system.addresses import is_loopback
 from streamer.testing import FakeRecognizer
 from streamer.types import (
     CameraState,
@@ -322,7 +323,7 @@ def send(address: tuple[str, int], data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:9464\r\n\r\n", 200),
         (b"GET /healthz?x=1 HTTP/1.0\r\n\r\n", 200),
         (b"GET /healthz HTTP/1.1\n\n", 200),
         (b"HEAD /healthz HTTP/1.1\r\n\r\n", 405),
@@ -334,8 +335,14 @@ def send(address: tuple[str, int], data: bytes) -> bytes:
         (b"GET /healthz\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
         (b"GET /healthz HTTP/2\r\n\r\n", 400),
-        (b"\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        (b"GET /healthz HTTP/1.1\r\nHost: [::1]:9464\r\n\r\n", 200),
+        (b"GET /healthz HTTP/1.1\r\nHost: rebound.example:9464\r\n\r\n", 421),
+        (b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1.rebound.example\r\n\r\n", 421),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: rebound.example\r\n\r\n", 421),
+        (b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n", 421),
         (b"GET /healthz HTTP/1.1\r\n" + b"X: y\r\n" * 3000 + b"\r\n", 431),
+        (b"GET /healthz HTTP/1.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", 431),
     ],
 )
 def test_what_is_answered(request_: bytes, status: int) -> None:
@@ -357,35 +364,63 @@ def test_a_page_that_fails_is_500_without_details(caplog: pytest.LogCaptureFixtu
     assert b"secret" not in answer
 
 
-def test_slow_and_many_clients_harm_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "DEADLINE", 0.3)
-    with serving() as address:
-        silent = [socket.create_connection(address, timeout=10) for _ in range(http_server.MOST)]
-        dripping = silent[0]
-        dripping.sendall(b"GET /healthz HT")
-        late = threading.Event()
+def test_sockets_that_say_nothing_keep_nobody_out() -> None:
+    with serving() as address, ExitStack() as held:
+        for _ in range(3 * http_server.MOST):
+            held.enter_context(socket.create_connection(address, timeout=10))
+            assert send(address, b"GET /healthz HTTP/1.1\r\n\r\n").endswith(b"well\n")
 
-        def answered() -> bool:
-            late.wait(0.05)
+
+def test_refused_clients_that_stay_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "HEAR_OUT", PATIENCE)
+    monkeypatch.setattr(http_server, "DEADLINE", PATIENCE)
+    with serving() as address, ExitStack() as held:
+        for _ in range(2 * http_server.MOST):
+            refused = held.enter_context(socket.create_connection(address, timeout=10))
+            refused.sendall(b"POST /healthz HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
+            assert refused.recv(4096).startswith(b"HTTP/1.1 405 ")
+            assert send(address, b"GET /healthz HTTP/1.1\r\n\r\n").endswith(b"well\n")
+
+
+def test_a_head_that_comes_byte_by_byte_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "DEADLINE", 0.5)
+    with serving() as address, socket.create_connection(address, timeout=10) as dripping:
+
+        def gone() -> bool:
             try:
-                dripping.sendall(b"T")  # a byte now and then does not keep it
-                return send(address, b"GET /healthz HTTP/1.1\r\n\r\n").endswith(b"well\n")
+                dripping.sendall(b"T")  # each byte comes long before the deadline of a single read
+                return dripping.recv(100, socket.MSG_DONTWAIT) == b""
+            except BlockingIOError:
+                return False
             except OSError:
-                dripping.close()
-                return send(address, b"GET /healthz HTTP/1.1\r\n\r\n").endswith(b"well\n")
+                return True
 
-        until(lambda: _quietly(answered), "somebody else is served")
-        for client in silent[1:]:
-            assert client.recv(100) == b"", "who says nothing is let go"
-        for client in silent:
-            client.close()
+        until(gone, "who takes longer than the deadline is let go")
 
 
-def _quietly(call: Callable[[], bool]) -> bool:
+def test_an_address_for_other_machines_answers_to_every_name() -> None:
+    made = Server("0.0.0.0:0", {"/healthz": lambda accept: Reply(200, "text/plain", b"well\n")})
     try:
-        return call()
-    except OSError:
-        return False
+        address = "127.0.0.1", int(made.address.rpartition(":")[2])
+        answer = send(address, b"GET /healthz HTTP/1.1\r\nHost: monitor.example:9464\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+    finally:
+        made.close()
+
+
+def test_a_page_that_fails_at_every_scrape_is_logged_once_a_minute(
+    warnings_of_streamer: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(accept: str) -> Reply:
+        raise RuntimeError("secret")
+
+    with serving({"/metrics": broken}) as address:
+        for _ in range(20):
+            assert send(address, b"GET /metrics HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 500 ")
+        assert warnings_of_streamer == ["/metrics could not be answered"]
+        monkeypatch.setattr(http_server, "SAY_AGAIN", 0.0)
+        send(address, b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert len(warnings_of_streamer) == 2
 
 
 def test_a_port_in_use_is_one_line_and_leaves_nothing_running(capsys: pytest.CaptureFixture[str]) -> None:
