@@ -277,6 +277,7 @@ class PublisherState:
     refused: int = 0  # connections, for their key or for having none
     waiting: int = 0  # messages not sent yet
     dropped: int = 0  # predictions overtaken by newer ones before they were sent
+    lost: int = 0  # messages that somebody was to get and did not, for whatever reason
     last_event_seq: int = 0  # the number of the newest event message
     durable: bool = False  # events reach the disk (False: memory only, or the disk fails at the moment)
     wants_durable: bool = False  # and they should

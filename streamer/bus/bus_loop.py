@@ -7,6 +7,7 @@ readers: heartbeats, repeated statuses, answers, and patience with none of them.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 import uuid
@@ -33,6 +34,7 @@ WELCOME = 0.1  # least seconds between two heartbeats sent for newcomers
 FLUSH = 0.8  # seconds for everything that waits, at the end
 MAX_BURST = 25  # messages sent without a pause: fewer than any sensible high-water mark
 START = 15.0  # seconds to bind and to open the history
+JOIN = 0.1  # seconds between two looks at whether the end must come now
 FAILURES = 10  # rounds in a row that may fail before the thread gives up
 
 
@@ -60,6 +62,8 @@ class BusThread:
         self._ready, self._closing, self._never = threading.Event(), threading.Event(), threading.Event()
         self._seqs = dict.fromkeys((kind for kind in wire.KINDS if kind != "event"), 0)
         self._present = Present()
+        self._unsent = 0  # messages that were taken on and have not left
+        self._flush_until = math.inf  # monotonic seconds: the end waits no longer than this
         self._burst = max(1, min(MAX_BURST, setup.config.high_water_mark // 2))
         self._thread = threading.Thread(target=self._main, name="streamer-bus", daemon=True)
 
@@ -77,14 +81,21 @@ class BusThread:
         """How it is now; any thread."""
         state, outbox = self._state, self._outbox
         last_loop = state.last_loop if self._thread.is_alive() else None
-        return replace(state, last_loop=last_loop, waiting=len(outbox), dropped=outbox.dropped)
+        lost = self._unsent + outbox.dropped + outbox.late + sum(sink.missed for sink in self._setup.sinks)
+        return replace(state, last_loop=last_loop, waiting=len(outbox), dropped=outbox.dropped, lost=lost)
 
-    def close(self, timeout: float) -> bool:
-        """Send what waits and end; False where the thread is still busy after `timeout` seconds."""
-        for sink in self._setup.sinks:
-            sink.hurry(FLUSH)
+    def close(self, timeout: float, patient: threading.Event | None = None) -> bool:
+        """Send what waits and end; False where the thread is still busy after `timeout` seconds.
+
+        Sinks that are slow have FLUSH seconds; with `patient` these begin when it is set.
+        """
         self._closing.set()
         self._outbox.close()
+        while patient is not None and not patient.is_set() and self._thread.is_alive():
+            self._thread.join(JOIN)
+        self._flush_until = time.monotonic() + FLUSH
+        for sink in self._setup.sinks:
+            sink.hurry(FLUSH)
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -183,6 +194,7 @@ class BusThread:
 
     def _send_all(self, items: Sequence[Item]) -> None:
         """Send items in order; their events enter the history together before the first of them leaves."""
+        self._unsent += len(items)  # until they have left
         events = iter(self._journal.append([i.body for i in items if i.body and i.body["type"] == "event"]))
         for item in items:
             if item.status is not None:
@@ -192,6 +204,7 @@ class BusThread:
             elif item.body is not None and item.body["type"] == "preview":
                 message, data = self._numbered(item.body)
                 self._sockets.send(wire.topic_of(message), data)
+                self._unsent -= 1
                 continue
             else:
                 body = item.body or {}
@@ -200,6 +213,7 @@ class BusThread:
                 sent = self._numbered(body)
             self._present.note(sent[0])
             self._send(sent)
+            self._unsent -= 1
 
     def _numbered(self, body: wire.Body) -> Sent:
         kind = body["type"]
@@ -217,13 +231,14 @@ class BusThread:
     # ---- the end
 
     def _flush(self) -> None:
-        """Everything that waits goes into the history and out, for FLUSH seconds at most."""
-        until = time.monotonic() + FLUSH
+        """Everything that waits goes into the history and out, until `_flush_until`."""
         try:
             while items := self._outbox.take(self._burst):
-                if time.monotonic() > until:
+                self._look_at_itself()
+                if time.monotonic() > self._flush_until:
                     items += self._outbox.take(1 << 30)
                     self._journal.append([i.body for i in items if i.body and i.body["type"] == "event"])
+                    self._unsent += len(items)
                     self._setup.on_problem(f"the bus was closed with {len(items)} messages not sent")
                     break
                 self._send_all(items)
@@ -234,5 +249,7 @@ class BusThread:
         except Exception as error:  # noqa: BLE001 - a thread's top
             self._setup.on_problem(f"the bus failed at its end: {type(error).__name__}: {error}")
         for sink in self._setup.sinks:
-            if not sink.close(max(0.05, until - time.monotonic())):
+            while not (ended := sink.close(JOIN)) and time.monotonic() < self._flush_until:
+                self._look_at_itself()
+            if not ended:
                 self._setup.on_problem("a receiver inside the program blocks; it was left behind")

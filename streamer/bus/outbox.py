@@ -43,6 +43,7 @@ class Outbox:
         self._closed = False
         self._woken = False
         self.dropped = 0
+        self.late = 0  # predictions and events that came after the end
         self.wake, self._bell = socket.socketpair()
         self.wake.setblocking(False)
         self._bell.setblocking(False)
@@ -52,6 +53,7 @@ class Outbox:
             while self._complete and len(self._predictions) >= MAX_PREDICTIONS and not self._closed:
                 self._room.wait(0.5)
             if self._closed:
+                self.late += 1
                 return
             if len(self._predictions) >= MAX_PREDICTIONS:
                 self._predictions.popleft()
@@ -61,9 +63,11 @@ class Outbox:
 
     def put_event(self, body: Body) -> None:
         with self._lock:
-            if not self._closed:
-                self._others.append(Item(self._next(), body))
-                self._ring()
+            if self._closed:
+                self.late += 1
+                return
+            self._others.append(Item(self._next(), body))
+            self._ring()
 
     def put_preview(self, body: Body) -> None:
         """One picture of each camera waits: a newer one takes its place."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -53,6 +55,7 @@ class Publisher:
         self._thread: BusThread | None = None
         self._outbox: Outbox | None = None
         self._unsendable: set[str] = set()
+        self._refused = 0  # messages that could not be made
 
     def __enter__(self) -> Self:
         from streamer.bus.bus_loop import BusThread, Setup
@@ -78,11 +81,14 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def close(self) -> None:
+    def close(self, stop: threading.Event | None = None) -> None:
         """Send what waits, end the bus thread and close all sockets: within a second, or 2.5 s if it is
-        stuck.
+        stuck. May be called again.
+
+        With `complete`, `stop` lets it wait for sinks that are slow readers until it is set; None: it is.
         """
-        if self._thread is not None and not self._thread.close(CLOSE_TIMEOUT):
+        patient = stop if self._complete else None
+        if self._thread is not None and not self._thread.close(CLOSE_TIMEOUT, patient):
             self._on_problem(f"the bus did not end within {CLOSE_TIMEOUT:g} s and was left behind")
 
     # ---- what is published
@@ -125,6 +131,7 @@ class Publisher:
         return self._outbox
 
     def _refuse(self, kind: str, camera: str, error: ValueError) -> None:
+        self._refused += 1
         if kind not in self._unsendable:
             self._unsendable.add(kind)
             self._on_problem(f"a {kind} of camera {camera!r} cannot be published: {error}")
@@ -133,7 +140,10 @@ class Publisher:
 
     def state(self) -> PublisherState:
         """How it is at this moment; any thread."""
-        return PublisherState() if self._thread is None else self._thread.state()
+        if self._thread is None:
+            return PublisherState()
+        state = self._thread.state()
+        return replace(state, lost=state.lost + self._refused)
 
     @property
     def endpoint(self) -> str:

@@ -43,6 +43,7 @@ class SinkThread:
                     break
                 self._changed.wait(0.1)
             if self._done():
+                self.dropped += 1
                 return
             if _may_drop(topic):
                 if self._passing >= MAX_PREDICTIONS:
@@ -58,12 +59,20 @@ class SinkThread:
             self._changed.notify_all()
 
     def close(self, timeout: float) -> bool:
-        """Deliver what waits, for `timeout` seconds at most; False where the sink still blocks then."""
+        """Deliver what waits, for `timeout` seconds at most; False where the sink still blocks then. May be
+        called again.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    @property
+    def missed(self) -> int:
+        """Messages that the sink did not get; after `close`, those that still wait too."""
+        with self._changed:
+            return self.dropped + (len(self._waiting) if self._closed else 0)
 
     def _done(self) -> bool:
         return self._closed or self._failed
@@ -95,6 +104,7 @@ class SinkThread:
     def _fail(self, error: Exception) -> None:
         with self._changed:
             self._failed = True
+            self.dropped += 1 + len(self._waiting)
             self._waiting.clear()
             self._changed.notify_all()
         self._on_problem(

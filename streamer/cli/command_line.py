@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StreamerError as error:
         for line in str(error).splitlines():
             print(f"streamer: {redact(line)}", file=sys.stderr)
-        return _code(error)
+        return code_of(error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of stdout has seen enough (| head)
@@ -151,7 +151,8 @@ def _unknown(word: str) -> str:
     return f"{word!r} is no command; commands are {', '.join(COMMANDS)}"
 
 
-def _code(error: StreamerError) -> int:
+def code_of(error: StreamerError) -> int:
+    """The exit code of an error."""
     if isinstance(error, SourceError):
         return EXIT_SOURCE
     if isinstance(error, ModelError):

@@ -17,7 +17,7 @@ from streamer.system.signals import INTERRUPTED, Stopper
 
 if TYPE_CHECKING:
     from streamer.config import Config, Option
-    from streamer.pipeline.pipeline import Pipeline
+    from streamer.pipeline.results import RunResult
 
 # option, key of the configuration, what is shown for its value, help
 _OPTIONS = (
@@ -89,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
     memory.prepare()  # before the first thread, numpy's included: each could have a heap of its own
     with Stopper() as stopper:
         config = configuration(args)
-        code, abandoned = _watch(config, stopper.stop, args)
+        result, abandoned = _watch(config, stopper.stop, args)
+        _explain(result)
+        code = exit_code(result)
         if stopper.interrupted:
             code = INTERRUPTED
         if abandoned or stopper.signalled:
@@ -156,8 +158,8 @@ def _options(args: argparse.Namespace) -> list[str | Option]:
     return [*options, *args.set]
 
 
-def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> tuple[int, bool]:
-    """Run the pipeline under the chosen user interface: (exit code, whether a thread was left behind)."""
+def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> tuple[RunResult, bool]:
+    """Run the pipeline under the chosen user interface: (what came of it, whether a thread was left)."""
     from streamer.config import Pace, Ui
     from streamer.dashboard.choice import choose
     from streamer.dashboard.json_lines import JsonSink
@@ -189,20 +191,26 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
         if monitoring.address and ui is not Ui.RICH:
             readers = "" if monitoring.private else "; other machines can read them, without a password"
             _say(f"metrics on http://{monitoring.address}/metrics{readers}")
-        code = pipeline.run(stop)
-    _explain(pipeline, code)
-    return code, pipeline.abandoned
+        result = pipeline.run(stop)
+    return result, pipeline.abandoned
 
 
-def _explain(pipeline: Pipeline, code: int) -> None:
+def exit_code(result: RunResult) -> int:
+    """What the shell is told of a run."""
+    from streamer.cli.command_line import EXIT_SOURCE, code_of
+
+    if result.error is not None:
+        return code_of(result.error)
+    return EXIT_SOURCE if result.nothing_seen else 0
+
+
+def _explain(result: RunResult) -> None:
     """Why it ended, where nobody asked it to."""
-    for problem in pipeline.problems:
-        _say(str(problem))
-    if code == 3:
-        for camera in pipeline.stats().cameras:
-            status = camera.status
-            if status.code is not None:
-                _say(f"camera {status.camera}: {status.detail or status.code}")
+    if result.error is not None:
+        _say(str(result.error))
+    for camera in result.cameras if result.nothing_seen else ():
+        if camera.code is not None:
+            _say(f"camera {camera.camera}: {camera.detail or camera.code}")
 
 
 def _say(text: str) -> None:

@@ -1,7 +1,7 @@
 """Builds the stages, starts them in order, stops them in reverse.
 
     with Pipeline(config) as pipeline:
-        code = pipeline.run(stop)      # until `stop` is set, or no camera is left
+        result = pipeline.run(stop)    # until `stop` is set, or no camera is left
 
 The bus comes first, so that a busy port is known at once and subscribers see the cameras come; then the
 models; then the cameras, whose frames are kept in the form that the models need.
@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.config import CameraConfig, Config, Pace
-from streamer.errors import ConfigError, ModelError, SourceOpenError, StreamerError
+from streamer.errors import ConfigError, ModelError, SourceOpenError
 from streamer.labels.label_files import load_labels
 from streamer.labels.label_set import LabelSet
 from streamer.metrics.counters import Counters
 from streamer.pipeline.label_changes import LabelChanges, LabelEdits
 from streamer.pipeline.lane_pool import Lanes
+from streamer.pipeline.results import Ending, RunResult
 from streamer.recording.event_pictures import EventPictures
 from streamer.system import memory, threads
 from streamer.system.clock import SYSTEM_CLOCK, Clock
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EXIT_DONE, EXIT_SOURCE, EXIT_MODEL = 0, 3, 4
 TICK = 0.2  # seconds between looks at what has changed or ended
 JOIN = 0.8  # seconds given to each kind of thread; a native call that hangs is left behind
 FINAL = (CameraState.ENDED, CameraState.FAILED)
@@ -86,7 +86,6 @@ class Pipeline:
         self._ready_since: float | None = None
         self._last_loop = clock.monotonic()
         self._counters = Counters(clock=clock)
-        self.problems: list[StreamerError] = []  # why it ended, where it was not asked to
         self._changes = LabelChanges(self._lanes.of, self._words_changed, self.note, clock.wall)
         self._uncertain: UncertainWindows | None = None
         if config.uncertain.folder:
@@ -154,8 +153,15 @@ class Pipeline:
         """Pictures of events that were written, and what was lost, by cause; empty where they are off."""
         return self._pictures.counts
 
-    def run(self, stop: threading.Event) -> int:
-        """Watch until `stop` is set, `duration` has passed or no camera is left; returns the exit code."""
+    def run(self, stop: threading.Event) -> RunResult:
+        """Watch until `stop` is set, `duration` has passed or no camera is left.
+
+        At an end that nobody asked for, files played fast wait for whoever reads the messages; until `stop`
+        is set.
+
+        Raises:
+            ConfigError: nothing to watch, or settings that the models do not fit.
+        """
         cameras = [camera for camera in self._config.cameras if camera.enabled]
         if not cameras:
             raise ConfigError("no camera is enabled: name a source, or enable one under cameras:")
@@ -164,18 +170,20 @@ class Pipeline:
                 camera.name, CameraState.CONNECTING, self._clock.wall(), "waiting for the model"
             )
             self._camera_changed(waiting)
-        if self._config.capture.give_up and not self._any_can_be_had(cameras):
-            return EXIT_SOURCE
+        ending, error = Ending.STOPPED, None
         try:
-            if not self._load(cameras, stop):
-                return EXIT_DONE
-            self._start(cameras)
-            return self._watch(stop)
-        except ModelError as error:
-            self.problems.append(error)
-            return EXIT_MODEL
+            if self._config.capture.give_up and not self._any_can_be_had(cameras):
+                ending = Ending.COMPLETE
+            elif self._load(cameras, stop):
+                self._start(cameras)
+                ending = self._watch(stop)
+        except ModelError as failure:
+            ending, error = Ending.FAILED, failure
         finally:
+            seen = {**self._statuses, **{name: camera.status for name, camera in self._cameras.items()}}
             self._stop_stages("stopped")
+            self._publisher.close(None if ending is Ending.STOPPED else stop)
+        return RunResult(ending, tuple(seen.values()), error, self._publisher.state().lost)
 
     # --- start ---
 
@@ -266,7 +274,7 @@ class Pipeline:
 
     # --- life ---
 
-    def _watch(self, stop: threading.Event) -> int:
+    def _watch(self, stop: threading.Event) -> Ending:
         duration = self._config.duration
         trimmed = self._clock.monotonic()
         until = None if duration is None else trimmed + duration
@@ -281,11 +289,10 @@ class Pipeline:
                 if lane.thread.error is not None:
                     raise lane.thread.error
             if until is not None and self._clock.monotonic() >= until:
-                break
+                return Ending.DURATION
             if self._all_done():
-                failed = all(s.state is not CameraState.ENDED for s in self._statuses.values())
-                return EXIT_SOURCE if failed else EXIT_DONE
-        return EXIT_DONE
+                return Ending.COMPLETE
+        return Ending.STOPPED
 
     def _refresh(self) -> None:
         """Bring the numbers that change all the time up to date."""
@@ -295,13 +302,13 @@ class Pipeline:
 
     def _all_done(self) -> bool:
         """True when nothing can come any more: files played to their end, sources that cannot be had."""
-        statuses = [camera.status for camera in self._cameras.values()]
-        drained = [s.state in FINAL and self._lanes.drain(s.camera) for s in statuses]
-        if all(drained):  # every camera that has ended got its look
-            return True
-        return self._config.capture.give_up and all(
-            s.state is CameraState.FAILED or (s.code in UNMENDABLE and s.captured == 0) for s in statuses
-        )
+        give_up = self._config.capture.give_up
+        done = [
+            (status.state in FINAL and self._lanes.drain(status.camera))
+            or (give_up and status.code in UNMENDABLE and status.captured == 0)
+            for status in (camera.status for camera in self._cameras.values())
+        ]
+        return all(done)  # every camera that has ended got its look
 
     # --- results (the outlet of the lanes) ---
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import BusConfig, CameraConfig, Config, JournalConfig, Pace
-from streamer.errors import ModelError, SourceOpenError, StreamerError
+from streamer.errors import ModelError, SourceOpenError
 from streamer.events.rules import EventLabels
-from streamer.pipeline.pipeline import EXIT_MODEL, EXIT_SOURCE, Pipeline
+from streamer.pipeline.pipeline import Pipeline
 from streamer.recognition.recognizer import Recognizer
 from streamer.training.stream_scores import DetectedEvent, ScoredWindow, VideoResult
 from streamer.types import ModelSpec, Scores, Window
@@ -87,16 +87,13 @@ def watch(
     )
     sink = _Collector()
     with Pipeline(one, recognizer=SharedRecognizer(recognizer), sinks=[sink]) as pipeline:
-        code = pipeline.run(stop or threading.Event())
-        status = pipeline.stats().cameras[0].status
-        problems: list[StreamerError] = pipeline.problems
-        broken = [note for note in pipeline.stats().notes if "failed" in note]
-    if code == EXIT_SOURCE:
-        raise SourceOpenError(status.detail or f"{path} cannot be opened")
-    if code == EXIT_MODEL:
-        raise problems[0] if problems else ModelError(f"{path}: the model failed")
-    if broken:
-        raise ModelError(f"{path}: messages were lost, so the numbers would be wrong: {broken[-1]}")
+        result = pipeline.run(stop or threading.Event())
+    if result.nothing_seen:
+        raise SourceOpenError(result.cameras[0].detail or f"{path} cannot be opened")
+    if result.error is not None:
+        raise result.error
+    if result.lost:
+        raise ModelError(f"{path}: {result.lost} messages were lost, so the numbers would be wrong")
     return _watched(path, config, recognizer.spec, sink)
 
 

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from streamer.cli import run as run_command
 from streamer.config import BusConfig, CameraConfig, Config, MetricsConfig, Pace
 from streamer.metrics.monitoring import Monitoring
-from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
+from streamer.pipeline.pipeline import Pipeline
 from streamer.testing import FakeRecognizer
 from tests.helpers.bus_parts import FREE
 from tests.helpers.http_get import get
@@ -70,10 +70,10 @@ def _scrape(folder: Path) -> str:
             "uncertain": {"folder": str(folder), "margin": 1.0, "least": 0.0, "every": 0.0, "scores": "raw"},
         }
     )
-    stop, codes = threading.Event(), []
+    stop, results = threading.Event(), []
     pipeline = Pipeline(config, recognizer=FakeRecognizer(lambda _: (0.6, 0.4)))
     with pipeline, Monitoring(config.metrics, pipeline.stats) as monitoring:
-        running = threading.Thread(target=lambda: codes.append(pipeline.run(stop)))
+        running = threading.Thread(target=lambda: results.append(pipeline.run(stop)))
         running.start()
         text, waiting = "", threading.Event()
         for _ in range(400):
@@ -83,7 +83,7 @@ def _scrape(folder: Path) -> str:
             waiting.wait(0.05)
         stop.set()
         running.join(20)
-    assert codes == [EXIT_DONE]
+    assert [result.ok for result in results] == [True]
     return text
 
 

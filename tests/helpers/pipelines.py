@@ -9,6 +9,7 @@ from typing import Any
 
 from streamer.config import BusConfig, CameraConfig, CaptureConfig, Config, JournalConfig, Pace
 from streamer.pipeline.pipeline import Pipeline
+from streamer.pipeline.results import RunResult
 
 QUIET: dict[str, Any] = {
     "bus": BusConfig(bind=""),
@@ -33,11 +34,13 @@ class Collect:
         return [message for message in self.messages if message["type"] == kind]
 
 
-def watch(config: Config, recognizer: Any = None, stop: threading.Event | None = None) -> tuple[int, Collect]:
+def watch(
+    config: Config, recognizer: Any = None, stop: threading.Event | None = None
+) -> tuple[RunResult, Collect]:
     sink = Collect()
     with Pipeline(config, recognizer=recognizer, sinks=[sink]) as pipeline:
-        code = pipeline.run(stop or threading.Event())
-    return code, sink
+        result = pipeline.run(stop or threading.Event())
+    return result, sink
 
 
 class Waiting(Collect):
@@ -82,7 +85,9 @@ def running(config: Config, **more: Any) -> Iterator[tuple[Pipeline, Waiting]]:
 
         def run() -> None:
             try:
-                pipeline.run(stop)
+                error = pipeline.run(stop).error
+                if error is not None:
+                    failed.append(error)
             except BaseException as error:  # noqa: BLE001 - raised again below
                 failed.append(error)
 
@@ -95,4 +100,3 @@ def running(config: Config, **more: Any) -> Iterator[tuple[Pipeline, Waiting]]:
             thread.join(LONGEST)
     if failed:
         raise failed[0]
-    assert not pipeline.problems, pipeline.problems

@@ -13,7 +13,7 @@ import pytest
 from streamer.config import CameraConfig, Config, ModelConfig
 from streamer.demo.assets import truth
 from streamer.errors import ConfigError, ModelError
-from streamer.pipeline.pipeline import EXIT_DONE, EXIT_MODEL, EXIT_SOURCE, Pipeline
+from streamer.pipeline.pipeline import Pipeline
 from streamer.testing import FakeRecognizer
 from streamer.types import Window
 from tests.helpers.media import write_clip
@@ -33,8 +33,8 @@ def rows(sink: Collect) -> list[tuple[Any, ...]]:
 @pytest.fixture(scope="module")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Collect:
     """The demo clip through the demo checkpoint, nothing skipped."""
-    code, sink = watch(Config(cameras=(DEMO,), **QUIET))
-    assert code == EXIT_DONE
+    result, sink = watch(Config(cameras=(DEMO,), **QUIET))
+    assert result.ok
     return sink
 
 
@@ -75,8 +75,8 @@ def test_each_event_starts_once_and_ends_once(demo_run: Collect) -> None:
 
 
 def test_nothing_is_skipped_and_a_second_run_gives_the_same(demo_run: Collect) -> None:
-    code, again = watch(Config(cameras=(DEMO,), **QUIET))
-    assert code == EXIT_DONE
+    result, again = watch(Config(cameras=(DEMO,), **QUIET))
+    assert result.ok
     assert rows(again) == rows(demo_run)
     ends = [row[1] for row in rows(again)]
     hops = np.diff(ends)
@@ -87,8 +87,8 @@ def test_nothing_is_skipped_and_a_second_run_gives_the_same(demo_run: Collect) -
 
 def test_motion_gate_saves_work_and_misses_no_event(demo_run: Collect) -> None:
     gated = Config(cameras=(DEMO,), model=ModelConfig(motion_gate=True), **QUIET)
-    code, sink = watch(gated)
-    assert code == EXIT_DONE
+    result, sink = watch(gated)
+    assert result.ok
     held = [m for m in sink.of("prediction") if m.get("held")]
     assert held, "some of the clip's still parts need no inference (its camera trembles and the light drifts)"
 
@@ -115,8 +115,8 @@ def test_a_quiet_camera_costs_almost_nothing(tmp_path: Path) -> None:
         return 0.9, 0.1
 
     config = Config(cameras=(camera,), model=ModelConfig(motion_gate=True), **QUIET)
-    code, sink = watch(config, FakeRecognizer(score))
-    assert code == EXIT_DONE
+    result, sink = watch(config, FakeRecognizer(score))
+    assert result.ok
     assert len(sink.of("prediction")) > 80
     assert len(computed) <= 0.1 * len(sink.of("prediction"))
     assert [m["event"]["phase"] for m in sink.of("event")][:: len(sink.of("event")) - 1] == ["start", "end"]
@@ -124,8 +124,8 @@ def test_a_quiet_camera_costs_almost_nothing(tmp_path: Path) -> None:
 
 def test_two_cameras_one_missing(tmp_path: Path) -> None:
     cameras = (DEMO, CameraConfig(name="gone", source=str(tmp_path / "gone.mp4")))
-    code, sink = watch(Config(cameras=cameras, **QUIET), FakeRecognizer(lambda _: (0.9, 0.1)))
-    assert code == EXIT_DONE
+    result, sink = watch(Config(cameras=cameras, **QUIET), FakeRecognizer(lambda _: (0.9, 0.1)))
+    assert result.ok
     states = {m["camera"]: m["state"] for m in sink.of("status")}
     assert states == {"demo": "ended", "gone": "failed"}
     assert {m["camera"] for m in sink.of("prediction")} == {"demo"}
@@ -133,8 +133,8 @@ def test_two_cameras_one_missing(tmp_path: Path) -> None:
 
 def test_no_source_left_is_exit_code_3(tmp_path: Path) -> None:
     camera = CameraConfig(name="gone", source=str(tmp_path / "gone.mp4"))
-    code, sink = watch(Config(cameras=(camera,), **QUIET), FakeRecognizer(lambda _: (0.9, 0.1)))
-    assert code == EXIT_SOURCE
+    result, sink = watch(Config(cameras=(camera,), **QUIET), FakeRecognizer(lambda _: (0.9, 0.1)))
+    assert result.nothing_seen
     assert "gone.mp4" in sink.of("status")[-1]["detail"]
 
 
@@ -146,8 +146,8 @@ def test_no_camera_is_a_config_error() -> None:
 def test_model_that_cannot_be_loaded_is_exit_code_4(tmp_path: Path) -> None:
     config = Config(cameras=(DEMO,), model=ModelConfig(id=str(tmp_path)), **QUIET)
     with Pipeline(config) as pipeline:
-        assert pipeline.run(threading.Event()) == EXIT_MODEL
-        assert "config.json" in str(pipeline.problems[0])
+        error = pipeline.run(threading.Event()).error
+        assert "config.json" in str(error)
 
 
 def test_a_window_that_fails_is_skipped_and_the_next_is_tried() -> None:
@@ -156,8 +156,8 @@ def test_a_window_that_fails_is_skipped_and_the_next_is_tried() -> None:
             raise ModelError("this window is bad")
         return 0.9, 0.1
 
-    code, sink = watch(Config(cameras=(DEMO,), **QUIET), FakeRecognizer(score))
-    assert code == EXIT_DONE
+    result, sink = watch(Config(cameras=(DEMO,), **QUIET), FakeRecognizer(score))
+    assert result.ok
     ids = [m["window"]["id"] for m in sink.of("prediction")]
     assert len(ids) > 100
     assert not [i for i in ids if i % 3 == 0]
@@ -169,8 +169,8 @@ def test_a_model_that_always_fails_ends_the_program_with_its_error() -> None:
 
     recognizer = FakeRecognizer(score)
     with Pipeline(Config(cameras=(DEMO,), **QUIET), recognizer=recognizer) as pipeline:
-        assert pipeline.run(threading.Event()) == EXIT_MODEL
-        assert "the device is gone" in str(pipeline.problems[0])
+        error = pipeline.run(threading.Event()).error
+        assert "the device is gone" in str(error)
     assert recognizer.closed
 
 
@@ -179,8 +179,8 @@ def test_an_unexpected_exception_in_the_model_ends_the_program_too() -> None:
         raise RuntimeError("not one of ours")
 
     with Pipeline(Config(cameras=(DEMO,), **QUIET), recognizer=FakeRecognizer(score)) as pipeline:
-        assert pipeline.run(threading.Event()) == EXIT_MODEL
-        assert "not one of ours" in str(pipeline.problems[0])
+        error = pipeline.run(threading.Event()).error
+        assert "not one of ours" in str(error)
 
 
 def test_stop_while_running_ends_open_events() -> None:
@@ -192,8 +192,8 @@ def test_stop_while_running_ends_open_events() -> None:
         return 0.05, 0.95
 
     config = Config(cameras=(DEMO,), loop=True, **QUIET)
-    code, sink = watch(config, FakeRecognizer(score), stop)
-    assert code == EXIT_DONE
+    result, sink = watch(config, FakeRecognizer(score), stop)
+    assert result.ok
     last = [m["event"] for m in sink.of("event")][-1]
     assert (last["phase"], last["label"]) == ("end", "busy")
 
@@ -201,15 +201,15 @@ def test_stop_while_running_ends_open_events() -> None:
 def test_stop_before_the_start() -> None:
     stop = threading.Event()
     stop.set()
-    code, sink = watch(Config(cameras=(DEMO,), **QUIET), FakeRecognizer(lambda _: (1.0, 0.0)), stop)
-    assert code == EXIT_DONE
+    result, sink = watch(Config(cameras=(DEMO,), **QUIET), FakeRecognizer(lambda _: (1.0, 0.0)), stop)
+    assert result.ok
     assert not sink.of("prediction")
 
 
 def test_each_camera_may_have_its_own_events_and_model() -> None:
     own = CameraConfig.model_validate({"name": "own", "source": "demo", "events": {"ignore": ["calm"]}})
-    code, sink = watch(Config(cameras=(DEMO, own), **QUIET), FakeRecognizer(lambda _: (0.9, 0.1)))
-    assert code == EXIT_DONE
+    result, sink = watch(Config(cameras=(DEMO, own), **QUIET), FakeRecognizer(lambda _: (0.9, 0.1)))
+    assert result.ok
     assert {m["camera"] for m in sink.of("event")} == {"demo"}
 
 
@@ -223,6 +223,6 @@ def test_a_raising_sink_is_isolated() -> None:
     with Pipeline(
         config, recognizer=FakeRecognizer(lambda _: (0.9, 0.1)), sinks=[Raising(), sink]
     ) as pipeline:
-        assert pipeline.run(threading.Event()) == EXIT_DONE
+        assert pipeline.run(threading.Event()).ok
         assert any("no such printer" in note for note in pipeline.stats().notes)
     assert len(sink.of("prediction")) > 100

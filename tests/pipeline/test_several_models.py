@@ -16,7 +16,7 @@ from streamer.dashboard.view import render
 from streamer.errors import ConfigError
 from streamer.pipeline.fan_out import FanOut
 from streamer.pipeline.lane import Lane
-from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
+from streamer.pipeline.pipeline import Pipeline
 from streamer.types import Frame, ModelSpec, Scores, Window
 from tests.helpers import checkpoints
 from tests.helpers.pipelines import QUIET, Collect, running
@@ -74,7 +74,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fake]:
 def watch(config: Config) -> Collect:
     sink = Collect()
     with Pipeline(config, sinks=[sink]) as pipeline:
-        assert pipeline.run(threading.Event()) == EXIT_DONE
+        assert pipeline.run(threading.Event()).ok
     return sink
 
 

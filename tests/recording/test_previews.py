@@ -30,7 +30,7 @@ from streamer.config import (
 )
 from streamer.dashboard.json_lines import JsonSink
 from streamer.dashboard.plain_text import PlainSink
-from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
+from streamer.pipeline.pipeline import Pipeline
 from streamer.recording.preview import Previews
 from streamer.testing import FakeClock, FakeRecognizer
 from streamer.types import Window
@@ -95,7 +95,7 @@ def run(settings: Config, sinks: list[Any]) -> list[Message]:
         listener = threading.Thread(target=listen)
         listener.start()
         assert connected.wait(10)
-        assert pipeline.run(threading.Event()) == EXIT_DONE
+        assert pipeline.run(threading.Event()).ok
         done.set()
         listener.join(10)
     return heard

@@ -16,7 +16,7 @@ import pytest
 
 from streamer.config import BusConfig, CameraConfig, CaptureConfig, Config, EventsConfig, JournalConfig, Pace
 from streamer.errors import ConfigError
-from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
+from streamer.pipeline.pipeline import Pipeline
 from streamer.recording import camera_recorder, files, retention
 from streamer.recording.disk_thread import DiskWriter
 from streamer.recording.event_pictures import EventPictures
@@ -427,7 +427,7 @@ def test_the_whole_program_records(tmp_path: Path, film: Path) -> None:
         **QUIET,
     )
     with Pipeline(config, recognizer=FakeRecognizer(score)) as pipeline:
-        assert pipeline.run(threading.Event()) == EXIT_DONE
+        assert pipeline.run(threading.Event()).ok
         assert any("kept for 14 days" in note for note in pipeline.stats().notes), "it is said where to"
     (clip,), (still,) = clips(tmp_path / "r"), snapshots(tmp_path / "r")
     seen = decode(clip)
@@ -469,7 +469,7 @@ def test_nothing_is_written_unless_it_is_turned_on(tmp_path: Path, film: Path, o
         **QUIET,
     )
     with Pipeline(config, recognizer=FakeRecognizer(score)) as pipeline:
-        assert pipeline.run(threading.Event()) == EXIT_DONE
+        assert pipeline.run(threading.Event()).ok
         assert not any("recording" in thread.name for thread in threading.enumerate())
     assert not (tmp_path / "r").exists()
     assert not [path for path in own_folders.rglob("*") if path.suffix in (".jpg", ".mp4", ".part")]

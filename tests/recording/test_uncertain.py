@@ -19,7 +19,7 @@ from streamer.cli.command_line import main
 from streamer.config import BusConfig, CameraConfig, Config, EventsConfig, ModelConfig, Pace, UncertainConfig
 from streamer.errors import BusError, DatasetError
 from streamer.events.tracker import EventTracker
-from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
+from streamer.pipeline.pipeline import Pipeline
 from streamer.recognition.recognizer import load_recognizer
 from streamer.recording.uncertain import MOST_WAITING, UncertainWindows, answer
 from streamer.recording.uncertain_files import UncertainFolder, write_window
@@ -382,7 +382,7 @@ def test_close_scores_are_labelled_and_trained_on(tmp_path: Path, capsys: pytest
         **QUIET,
     )
     with Pipeline(config, recognizer=FakeRecognizer(score)) as pipeline:
-        assert pipeline.run(threading.Event()) == EXIT_DONE
+        assert pipeline.run(threading.Event()).ok
         stats = pipeline.stats().uncertain
     assert stats is not None
     rows = read_table(folder)

@@ -20,7 +20,7 @@ import torch
 
 from streamer.cli.command_line import main
 from streamer.config import CameraConfig, Config, ModelConfig
-from streamer.pipeline.pipeline import EXIT_DONE, Pipeline
+from streamer.pipeline.pipeline import Pipeline
 from streamer.recognition.checkpoints.checkpoint import open_checkpoint
 from streamer.recognition.recognizer import load_recognizer
 from streamer.training.recipe import Recipe
@@ -114,7 +114,7 @@ def test_it_streams_with_its_own_interval(trained: Path, data: Path) -> None:
     camera = CameraConfig(name="c", source=str(data / "red light" / "0.mp4"))
     config = Config(cameras=(camera,), model=ModelConfig(id=str(trained), engine="torch"), **QUIET)
     with Pipeline(config, sinks=[sink]) as pipeline:
-        assert pipeline.run(threading.Event()) == EXIT_DONE
+        assert pipeline.run(threading.Event()).ok
     predictions = sink.of("prediction")
     assert predictions[0]["window"]["span"] == 0.75
     assert {m["top"][0]["label"] for m in predictions} == {"red light"}
