@@ -21,7 +21,7 @@ from streamer.config import ModelConfig
 from streamer.errors import ConfigError, ModelError
 from streamer.recognition.checkpoints.checkpoint import open_checkpoint
 from streamer.recognition.engines.calibration import clip_windows
-from streamer.recognition.engines.device import DTYPES, has_bf16, set_threads
+from streamer.recognition.engines.device import DTYPES, has_bf16, use_threads
 from streamer.recognition.engines.engine import GPU_PRECISIONS, PRECISIONS, EngineVariant, build, has_openvino
 from streamer.recognition.engines.machine import processor, versions
 from streamer.recognition.engines.tuning import LogitsOnly
@@ -100,7 +100,8 @@ class _Stage:
         recognizer: Any = load(config)
         self._recognizer = recognizer
         if plan.threads is not None:
-            set_threads(plan.threads)
+            recognizer.threads = plan.threads
+        use_threads(recognizer.threads)  # transformers' way too
         self._spec = self._recognizer.spec
         self._device = self._recognizer.placement.device
         self._folder = open_checkpoint(model_id).folder

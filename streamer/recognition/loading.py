@@ -18,7 +18,7 @@ from streamer.recognition.checkpoints import metadata
 from streamer.recognition.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from streamer.recognition.checkpoints.checkpoint_files import CONFIG, weights_present
 from streamer.recognition.checkpoints.processor import from_json
-from streamer.recognition.engines.device import Placement, choose_device, choose_precision, set_threads
+from streamer.recognition.engines.device import Placement, choose_device, choose_precision
 from streamer.recognition.engines.tuning import choose_engine
 from streamer.recognition.families.recognizers import Forward, FrameRecognizer, LoadedModel, VideoRecognizer
 from streamer.recognition.preprocessing import Preprocessor
@@ -37,7 +37,6 @@ def load(config: ModelConfig) -> Recognizer:
     checkpoint = open_checkpoint(config.id)
     words.check_words(checkpoint, config)
     device = choose_device(config.device)
-    set_threads()
     metadata.labels_of(checkpoint)  # now, because its message is better than transformers'
     if metadata.compares_words(checkpoint):
         return _load_words(checkpoint, config, device)

@@ -9,6 +9,10 @@ import torch
 from streamer.errors import ModelLoadError
 from streamer.system.threads import for_model
 
+# Parameters below which one thread computes: it needs a few milliseconds, and threads that wait for others
+# on a busy machine cost a time slice at each step (measured with the demo's model: 744 ms).
+TINY = 5_000_000
+_ASKED_FOR = torch.get_num_threads()  # by OMP_NUM_THREADS, before anything here changes it
 BIG = 20_000_000  # parameters from which bf16 pays for its rounding; below, fp32 is fast enough
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -73,12 +77,18 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
-def set_threads(threads: int | None = None) -> int:
-    """Sets how many threads a forward uses (None: see `streamer.system.threads`); returns the number.
+def model_threads(parameters: int, device: torch.device) -> int:
+    """Threads of one forward of a model with so many parameters (see `streamer.system.threads`)."""
+    if device.type == "cpu" and parameters < TINY:
+        return 1
+    return for_model() or _ASKED_FOR
 
-    Resizing frames (`Preprocessor.reduce`) is single-threaded in torch and is not concerned.
+
+def use_threads(threads: int) -> None:
+    """Forwards on this thread use so many threads from now on.
+
+    torch keeps the number for each thread, but a new thread begins with what any thread has set last
+    (measured with torch 2.13, OpenMP). So whoever computes sets it, each time: it costs 0.1 us.
     """
-    threads = threads or for_model()
-    if threads is not None:
+    if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    return torch.get_num_threads()

@@ -27,7 +27,7 @@ from streamer.config import ModelConfig
 from streamer.errors import ModelError, ModelLoadError
 from streamer.recognition.engines.cache import Cache, entry_key, weights_hash
 from streamer.recognition.engines.calibration import clip_windows
-from streamer.recognition.engines.device import BIG, has_bf16, set_threads
+from streamer.recognition.engines.device import BIG, has_bf16, model_threads, use_threads
 from streamer.recognition.engines.engine import EngineVariant, build, check, has_openvino
 from streamer.recognition.engines.machine import processor, versions
 
@@ -42,9 +42,6 @@ TIE = 0.02
 BUDGET = 120.0  # seconds of measuring after which no further variant is tried
 ROUNDS = 3  # timed forwards of each variant, alternating
 WINDOWS = {True: 8, False: 48}  # for checking, and as many others for calibration; by "is it large"
-# Parameters below which one thread computes: it needs a few milliseconds, and threads that wait for others
-# on a busy machine cost a time slice at each step (measured with the demo's model: 744 ms).
-TINY = 5_000_000
 RECIPE = "1"  # part of the key of measurements
 REFERENCE = EngineVariant("torch", "fp32")
 
@@ -101,8 +98,8 @@ def choose_engine(recognizer: Any, config: ModelConfig, cache: Cache | None = No
     recognizer.model = None
     parameters = sum(p.numel() for p in module.parameters())
     large = parameters >= BIG
-    if device == "cpu" and parameters < TINY:
-        set_threads(1)
+    recognizer.threads = model_threads(parameters, recognizer.placement.device)
+    use_threads(recognizer.threads)  # for measuring and converting here; each forward sees to it again
     variants = candidates(config.engine, config.precision, recognizer.placement, large=large)
     for variant in variants:
         check(variant, device)

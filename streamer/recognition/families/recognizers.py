@@ -20,7 +20,7 @@ from torch import Tensor
 
 from streamer.errors import ModelError, ModelLoadError, WindowShapeError
 from streamer.recognition.device_frames import DevicePool, FrameKey, frame_key
-from streamer.recognition.engines.device import Placement
+from streamer.recognition.engines.device import Placement, use_threads
 from streamer.recognition.preprocessing import Preprocessor, stack_frames
 from streamer.types import Frame, ModelSpec, Scores, Window
 
@@ -58,6 +58,7 @@ class RecognizerBase(ABC):
         self.placement = loaded.placement
         self.model = loaded.model
         self.forward: Forward = loaded.forward
+        self.threads: int | None = None  # of a forward on a CPU; None: what the calling thread has
         self.words: CameraWords | None = None
         self._pool: DevicePool | None = None
 
@@ -134,6 +135,8 @@ class RecognizerBase(ABC):
 
     def _run(self, pixel_values: Tensor) -> Tensor:
         """Logits float32 (B, L) on the host. Out of GPU memory halves the batch and goes on."""
+        if self.threads is not None:
+            use_threads(self.threads)
         try:
             with torch.inference_mode():
                 logits = self.forward(pixel_values).float().cpu()

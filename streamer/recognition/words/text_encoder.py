@@ -21,6 +21,7 @@ from torch import Tensor
 from streamer.errors import ConfigError, ModelError, ModelLoadError
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
 from streamer.recognition.engines.cache import weights_hash
+from streamer.recognition.engines.device import model_threads, use_threads
 from streamer.system.atomic_files import write_atomically
 from streamer.system.user_folders import cache_folder
 
@@ -58,6 +59,7 @@ class TextEncoder:
         self._vocabulary = vocabulary
         self._padded = padded
         self._device = next(tower.parameters()).device
+        self._threads = model_threads(sum(p.numel() for p in tower.parameters()), self._device)
         self._tokenizer = _tokenizer(checkpoint)
         self._tokenizing = threading.Lock()
         self._known: OrderedDict[str, Tensor] = OrderedDict()  # digest of the text -> (D,) float32
@@ -121,6 +123,7 @@ class TextEncoder:
         for row, own in enumerate(ids):
             inputs[row, : len(own)] = torch.tensor(own)
             mask[row, : len(own)] = 1
+        use_threads(self._threads)  # words that change are computed on a thread of their own
         try:
             with torch.inference_mode():
                 found = self._embed(inputs.to(self._device), mask.to(self._device)).float().cpu()
