@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from streamer.errors import ConfigError
+from streamer.system.private_files import folder_exposure
 from streamer.training.clip_recorder import CHECK_EVERY, ClipRecorder
 from streamer.training.output import make_folder, say
 
@@ -73,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--every is 0 or more, for one label at a time")
     out = Path(args.out).expanduser()
     for label in labels:
-        make_folder(out / label)
+        make_folder(out / label, private=True)  # pictures of people
+    if (exposure := folder_exposure(out, "the pictures")) is not None:
+        say(exposure)
     with Stopper() as stopper:
         recorder = ClipRecorder(_camera(args), stopper.stop)
         with recorder:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from streamer.config import Config, Pace
 from streamer.errors import ConfigError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
+from streamer.system.private_files import folder_exposure
 
 if TYPE_CHECKING:
     from streamer.events.tracker import EventTracker
@@ -109,6 +110,8 @@ class EventPictures:
             self._note(
                 f"{folder} cannot be written to at the moment ({hindered}): pictures of events are lost"
             )
+        if (exposure := folder_exposure(folder, "the pictures of events")) is not None:
+            self._note(f"recording: {exposure}")
         kinds = " and ".join(kind for kind in ("snapshots", "clips") if getattr(recording, kind))
         self._note(
             f"{kinds} of events are written to {folder}, kept for {recording.keep_days:g} days,"

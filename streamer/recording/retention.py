@@ -8,6 +8,7 @@ from pathlib import Path
 
 from streamer.errors import ConfigError
 from streamer.recording import files
+from streamer.system.private_files import private_folder
 from streamer.system.user_folders import state_folder
 
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)  # of a disk, not of a name
@@ -28,7 +29,7 @@ def prepare(folder: Path) -> str | None:
     """
     marker = folder / files.MARKER
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
         if not marker.is_file():
             others = [path.name for path in folder.iterdir() if path.name not in _NOT_HINDERING]
             if any(not name.startswith(".") for name in others):

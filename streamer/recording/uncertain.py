@@ -62,6 +62,8 @@ class UncertainWindows:
     ) -> None:
         self._config, self._note, self._clock = config, note, clock
         self._folder = UncertainFolder(Path(config.folder).expanduser(), config.max_mb)
+        if (exposure := self._folder.exposure) is not None:
+            note(f"uncertain: {exposure}")
         self._lock = threading.Lock()
         self._pairs: dict[tuple[str, str], _PairState] = {}
         self._peaks: dict[

@@ -1,10 +1,14 @@
-"""The folder of uncertain windows: small clips and the CSV file in which people write their labels."""
+"""The folder of uncertain windows: small clips and the CSV file in which people write their labels.
+
+Folders and files are for their owner only; one that was there keeps its rights, and wider ones are told.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +20,7 @@ from streamer.errors import DatasetError
 from streamer.recording.files import safe_name
 from streamer.system.atomic_files import replacing, write_atomically
 from streamer.system.csv_rows import read_rows
+from streamer.system.private_files import create_private, folder_exposure, private_folder
 
 if TYPE_CHECKING:
     from streamer.types import LabelScore, Window
@@ -58,7 +63,7 @@ class UncertainFolder:
         self.path, self._max = path, max_mb * MEGABYTE
         self._table = path / LABELS_FILE
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            private_folder(path)
             if not self._table.exists():
                 self._write([])
         except OSError as error:
@@ -71,6 +76,11 @@ class UncertainFolder:
     def close_of(self, day: str) -> int:
         """How many clips of close scores were saved on a UTC day (2026-11-21), before this run."""
         return self._days.count(day)
+
+    @property
+    def exposure(self) -> str | None:
+        """What people should know of the folder's rights; None: only its owner can look into it."""
+        return folder_exposure(self.path, "the pictures")
 
     @property
     def full(self) -> bool:
@@ -100,8 +110,9 @@ class UncertainFolder:
         file = self._free(
             self.path / safe_name(selected.window.camera) / f"{when:%Y-%m-%d}", when, selected.reason
         )
-        file.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(file.parent)
         with replacing(file) as part:
+            create_private(part)
             write_window(part, selected.window)
             size = part.stat().st_size
         try:
@@ -155,7 +166,8 @@ class UncertainFolder:
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self._table, text.getvalue(), durable=True)
+        mode = stat.S_IMODE(self._table.stat().st_mode) if self._table.exists() else 0o600
+        write_atomically(self._table, text.getvalue(), mode=mode, durable=True)
 
 
 def _row(path: Path, when: datetime, selected: SelectedWindow) -> dict[str, str]:

@@ -67,5 +67,20 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def create_private(path: Path) -> None:
+    """Make an empty file that only its owner may read, for an encoder or a library that then writes to it.
+
+    Raises OSError: there is one already, or it cannot be made.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
+
+
+def folder_exposure(path: Path, holds: str) -> str | None:
+    """One line about a folder that others can look into, and what to do; None where they cannot."""
+    if not open_to_others(path):
+        return None
+    return f"{path}: others on this machine can reach {holds} in it; mend it: chmod -R go= {path}"
+
+
 def _exposed(status: os.stat_result) -> bool:
     return sys.platform != "win32" and bool(status.st_mode & _GROUP_AND_OTHERS)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.errors import DatasetError, SourceOpenError
 from streamer.system.atomic_files import replacing
 from streamer.system.clock import SYSTEM_CLOCK, Clock
+from streamer.system.private_files import create_private
 
 if TYPE_CHECKING:
     from streamer.types import CameraStatus, Frame
@@ -88,6 +89,7 @@ class ClipRecorder:
         self._wanted.set()
         try:
             with replacing(path) as part:
+                create_private(part)
                 if _encode(part, self._during(seconds)) and not self._lost.is_set():
                     return None
                 part.unlink(missing_ok=True)

@@ -6,12 +6,20 @@ import sys
 from pathlib import Path
 
 from streamer.errors import DatasetError
+from streamer.system.private_files import private_folder
 
 
-def make_folder(path: Path) -> None:
-    """Raises DatasetError where it cannot be made."""
+def make_folder(path: Path, *, private: bool = False) -> None:
+    """Make a folder and those above it; `private`: new ones for their owner only.
+
+    Raises:
+        DatasetError: it cannot be made.
+    """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if private:
+            private_folder(path)
+        else:
+            path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatasetError(f"the folder {path} cannot be made: {error.strerror or error}") from error
 

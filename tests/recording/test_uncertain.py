@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -467,3 +469,38 @@ def test_wrong_usage_is_one_line(
 ) -> None:
     assert main(["collect", "demo", "-o", str(tmp_path / "u"), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+# --- pictures of people are for their owner only ---
+
+
+def test_folders_and_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with Rig(tmp_path / "new" / "u") as rig:
+            rig.feed(CLEAR, CLOSE)
+            rig.rows()
+    finally:
+        os.umask(before)
+    made = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").rglob("*")}
+    assert {mode for path, mode in made.items() if path.is_dir()} == {0o700}
+    assert {mode for path, mode in made.items() if path.is_file()} == {0o600}
+    assert sum(path.suffix == ".mp4" for path in made) == 1
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    assert rig.notes == []
+
+
+def test_a_folder_that_others_can_look_into_is_told_and_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "u"
+    with Rig(folder) as rig:
+        rig.feed(CLEAR, CLOSE)
+        rig.rows()
+    folder.chmod(0o755)
+    (folder / "labels.csv").chmod(0o644)
+    with Rig(folder) as rig:
+        rig.feed(CLEAR)
+    assert rig.notes == [
+        f"uncertain: {folder}: others on this machine can reach the pictures in it; "
+        f"mend it: chmod -R go= {folder}"
+    ]
+    assert stat.S_IMODE((folder / "labels.csv").stat().st_mode) == 0o644

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,21 @@ def test_wrong_usage_is_one_line(
 ) -> None:
     assert main(["collect", *words, "-o", str(tmp_path / "out")]) == code
     assert said in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_clips_are_for_their_owner_only_and_wider_rights_are_told(
+    camera: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "data" / "clips"
+    words = ["collect", str(camera), "--label", "waving", "-o", str(out), "--seconds", "0.4"]
+    before = os.umask(0o022)
+    try:
+        assert main([*words, "--every", "0", "--count", "1"]) == 0
+        assert "others on this machine" not in capsys.readouterr().err
+        out.chmod(0o755)
+        assert main([*words, "--every", "0", "--count", "1"]) == 0
+    finally:
+        os.umask(before)
+    assert f"{out}: others on this machine can reach the pictures in it" in capsys.readouterr().err
+    assert [stat.S_IMODE(path.stat().st_mode) for path in sorted(out.rglob("*.mp4"))] == [0o600, 0o600]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (out.parent, out / "waving")] == [0o700, 0o700]
