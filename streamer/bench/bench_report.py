@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from html import escape
 
 from streamer.bench.plan import Report, Result
+from streamer.system.text_table import text_table, width_of
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 420, 60, 50, 50, 190  # of the plot, pixels
 COLOURS = ("#555555", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
+WORDS = ("way", "engine", "precision", "cameras")
+NUMBERS = ("windows/s", "ratio", "pre ms", "model ms", "p50 ms", "p95 ms", "top-1", "error", "peak", "MB")
+
+
 def print_table(report: Report) -> None:
     """To standard output, as wide as it needs to be when that is not a terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
     machine, model = report.machine, report.model
-    table = Table(title=f"{model['name']} on {machine['processor']}")
-    for column in ("way", "engine", "precision", "cameras"):
-        table.add_column(column)
-    for column in (
-        "windows/s",
-        "ratio",
-        "pre ms",
-        "model ms",
-        "p50 ms",
-        "p95 ms",
-        "top-1",
-        "error",
-        "peak",
-        "MB",
-    ):
-        table.add_column(column, justify="right")
-    for r in report.results:
-        table.add_row(r.way, r.engine, r.precision, str(r.cameras), *_numbers(r))
-    console.print(table)
+    rows = [(r.way, r.engine, r.precision, str(r.cameras), *_numbers(r)) for r in report.results]
     peaks = ", ".join(f"{name} {rate:.0f}" for name, rate in machine["gemm_gflops"].items())
-    console.print(f"GEMM peak, GFLOP/s: {peaks or 'not measured'}; {machine['threads']} threads")
     theirs, ours = model["gflop_transformers"], model["gflop_streamer"]
-    console.print(f"GFLOP a window: transformers {theirs:.1f}, streamer {ours:.1f}")
-    for note in report.notes:
-        console.print(note)
+    for line in (
+        f"{model['name']} on {machine['processor']}",
+        *text_table((*WORDS, *NUMBERS), rows, right=NUMBERS, width=width_of(sys.stdout)),
+        f"GEMM peak, GFLOP/s: {peaks or 'not measured'}; {machine['threads']} threads",
+        f"GFLOP a window: transformers {theirs:.1f}, streamer {ours:.1f}",
+        *report.notes,
+    ):
+        print(line)
 
 
 def _numbers(r: Result) -> tuple[str, ...]:

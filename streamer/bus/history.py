@@ -23,6 +23,7 @@ from streamer.errors import BusError
 from streamer.recording.files import find
 from streamer.recording.retention import default_folder
 from streamer.system.terminal_text import printable
+from streamer.system.text_table import text_table, width_of
 
 COLUMNS = (
     "seq", "id", "camera", "model", "label", "phase", "started_at", "ended_at", "seconds", "peak", "score",
@@ -158,7 +159,8 @@ def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
         print("no events", file=out)
         return
     pictures = any(record["snapshot"] or record["clip"] for record in records)
-    lines = [("started", "lasted", "camera", "label", "peak", "", "clip or snapshot" if pictures else "")]
+    head = ("started", "lasted", "camera", "label", "peak", "", "clip or snapshot" if pictures else "")
+    rows = []
     for record in records:
         started = datetime.fromtimestamp(record["started_at"]).strftime("%Y-%m-%d %H:%M:%S")
         lasted = "goes on" if record["seconds"] is None else f"{record['seconds']:.1f} s"
@@ -171,12 +173,9 @@ def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
             record["reason"] or "",
             record["clip"] or record["snapshot"] or "",
         )
-        lines.append(tuple(printable(str(word)) for word in words))  # type: ignore[arg-type]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    for line in lines:
-        print(
-            "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip(), file=out
-        )
+        rows.append([printable(str(word)) for word in words])
+    for line in text_table(head, rows, width=width_of(out)):
+        print(line, file=out)
 
 
 def write_json(records: Sequence[dict[str, Any]], out: TextIO) -> None:

@@ -144,14 +144,11 @@ def _demo() -> dict[str, Any]:
 
 
 def _table(models: list[dict[str, Any]]) -> None:
+    from streamer.system.text_table import text_table, width_of
+
     rows = [[_shown(column, model[column]) for column in _COLUMNS] for model in models]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
-    for row in [list(_COLUMNS), *rows]:
-        cells = (
-            cell.rjust(width) if name in _RIGHT else cell.ljust(width)
-            for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
-        )
-        print("  ".join(cells).rstrip())
+    for line in text_table(_COLUMNS, rows, right=_RIGHT, width=width_of(sys.stdout)):
+        print(line)
     if sys.stdout.isatty():
         print(f"\n{_WHAT_COUNTS}")
 

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from streamer.errors import ConfigError
 from streamer.system.addresses import is_loopback, join_host_port, split_host_port
+from streamer.system.log_limit import LogLimit
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,6 @@ HEAR_OUT = 0.5  # seconds for which a refused client is listened to ...
 MOST_HEARD = 1 << 20  # ... and bytes
 MOST = 32  # connections at once
 CLOSING = 1.0  # seconds for the server's thread to end
-SAY_AGAIN = 60.0  # seconds before the log hears again of a page that fails
 TICK = 0.2  # seconds between two looks at the deadlines
 
 
@@ -113,7 +113,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.address_family = family
         self.pages = pages
         self.private = is_loopback(address[0])
-        self.failures: dict[str, float] = {}  # page -> when its failure was logged
+        self.say_failure = LogLimit(log.exception)  # scrapes come every few seconds
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._idle: dict[
@@ -236,7 +236,7 @@ class _Connection(BaseHTTPRequestHandler):
         try:
             reply = page(self.headers.get("Accept", ""))
         except Exception as error:  # noqa: BLE001 - a page's edge: the server lives on, and says it
-            self._log_failure(path)
+            self.server.say_failure(path, f"{path} could not be answered")
             self.send_error(500, explain=f"this page failed: {type(error).__name__}")
             return
         self._send(reply)
@@ -273,13 +273,6 @@ class _Connection(BaseHTTPRequestHandler):
             if not part:
                 return
             left -= len(part)
-
-    def _log_failure(self, path: str) -> None:
-        """With its traceback, once a minute for each page: scrapes come every few seconds."""
-        now = time.monotonic()
-        if now - self.server.failures.get(path, -SAY_AGAIN) >= SAY_AGAIN:
-            self.server.failures[path] = now
-            log.exception("%s could not be answered", path)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are not logged."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from streamer.system.text_table import text_table
+
 MOST_LABELS_SHOWN = 20
 CELL, MARGIN, LETTER = 26, 8, 6.2  # pixels of the picture
 
@@ -92,15 +94,7 @@ def _idle_lines(idle: Mapping[str, Any]) -> list[str]:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns as wide as they need to be, the first one left, the others right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (head, *rows)
-    ]
+    return [f"  {line}" for line in text_table(head, rows, right=head[1:])]
 
 
 def percent(value: float | None) -> str:
