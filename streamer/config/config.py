@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, model_validator
 
 from streamer.config.sections import (
+    DEMO,
     BusConfig,
     CameraConfig,
     CaptureConfig,
@@ -25,6 +26,10 @@ from streamer.config.sections import (
     UncertainConfig,
     wrong,
 )
+
+# What is said of one checkpoint says nothing of another, which has its own. Words (`labels`) are a wish that
+# a stronger layer that changes the checkpoint keeps; beside another model they are that model's alone.
+OF_CHECKPOINT = ("interval", "frames", "temperature")
 
 
 class Config(Section):
@@ -53,11 +58,13 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _cameras_inherit(cls, data: Any) -> Any:
-        """A camera's `events` and `model` say only what differs from the common ones."""
-        if not isinstance(data, Mapping) or not isinstance(data.get("cameras"), (list, tuple)):
+        """What cameras and `models` say is only what differs from the common sections."""
+        if not isinstance(data, Mapping):
             return data
-        cameras = [_inherit(camera, data) for camera in data["cameras"]]
-        return {**data, "cameras": cameras, **_models(data, data)}
+        merged = {**data, **_models(data, data)}
+        if isinstance(data.get("cameras"), (list, tuple)):
+            merged["cameras"] = [_inherit(camera, data) for camera in data["cameras"]]
+        return merged
 
     def models_of(self, camera: CameraConfig) -> tuple[ModelConfig, ...]:
         """The models that a camera runs, its main one first."""
@@ -101,19 +108,32 @@ def _inherit(camera: Any, common: Mapping[str, Any]) -> Any:
         own, shared = _plain(camera.get(section)), _plain(common.get(section))
         if not isinstance(own, Mapping) or not isinstance(shared, Mapping):
             continue
-        merged[section] = {**shared, **own}
-        if section == "model":
-            merged[section] = _model(own, shared)
+        merged[section] = _model(own, shared) if section == "model" else _events(own, shared)
     return {**merged, **_models(merged, common)}
+
+
+def _events(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs from the common events, key by key, within the rule of a label too."""
+    merged = {**shared, **own}
+    rules, common = _plain_rules(own), _plain_rules(shared)
+    if rules is not None and common is not None:
+        merged["thresholds"] = {**common, **rules}
+        for label in rules.keys() & common.keys():
+            if isinstance(rules[label], Mapping) and isinstance(common[label], Mapping):
+                merged["thresholds"][label] = {**common[label], **rules[label]}
+    return merged
+
+
+def _plain_rules(events: Mapping[str, Any]) -> dict[str, Any] | None:
+    rules = events.get("thresholds")
+    return {label: _plain(rule) for label, rule in rules.items()} if isinstance(rules, Mapping) else None
 
 
 def _model(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     """What differs from the common model, and the rest of it."""
-    merged = {**shared, **own}
-    if "id" in own and own["id"] != shared.get("id", "demo"):
-        # these belong to the checkpoint: another one has its own
-        merged.update({key: own.get(key) for key in ("interval", "frames", "labels")})
-    return merged
+    if own.get("id", DEMO) != shared.get("id", DEMO) and "id" in own:
+        shared = {key: value for key, value in shared.items() if key not in (*OF_CHECKPOINT, "labels")}
+    return {**shared, **own}
 
 
 def _models(section: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:

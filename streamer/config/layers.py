@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +23,10 @@ log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 PREFIX = "STREAMER_"
+# what Kubernetes (and docker's --link) set in every container for a service called streamer, or streamer-...
+_PORT = r"PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?"
+_SERVICE_LINK = re.compile(rf"STREAMER(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9]+)*|{_PORT})")
+_told: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +49,20 @@ class Layers(Generic[M]):
     def __init__(self, model: type[M], path: Path | None) -> None:
         self._model = model
         self._schema = schema_of(model)
-        self._document = Document("configuration") if path is None else read_document(path)
-        self._errors = self._document.errors
+        self.document = Document("configuration") if path is None else read_document(path)
+        self._errors = self.document.errors
+        self._set: set[KeyPath] = set()  # what was put
 
     def add_environment(self, env: Mapping[str, str]) -> None:
         """`STREAMER_BUS__BIND`."""
-        names = sorted(name for name in env if name.startswith(PREFIX))
-        for name in names:
+        links = []
+        for name in sorted(name for name in env if name.startswith(PREFIX)):
             keys = name[len(PREFIX) :].lower().split("__")
-            self.put(keys, env[name], Origin(name), text=True)
+            if _SERVICE_LINK.fullmatch(name) and self._schema.node_at((keys[0],)) is None:
+                links.append(name)
+            else:
+                self.put(keys, env[name], Origin(name), text=True)
+        self._tell_of_links(links)
 
     def add_options(self, options: Mapping[str, Any] | Iterable[str | Option]) -> None:
         """Options of the command line, `bus.bind=tcp://127.0.0.1:7000` or `{"bus.bind": ...}`."""
@@ -92,14 +102,15 @@ class Layers(Generic[M]):
             container.append(value)
         else:
             container[path[-1]] = value
-        origins = self._document.origins
+        origins = self.document.origins
         for below in [known for known in origins if known[: len(path)] == path]:
             del origins[below]
         origins[path] = origin
+        self._set.add(path)
 
     def validated(self, env: Mapping[str, str]) -> M:
         """All of it. Raises ConfigError with all that is wrong."""
-        return validated(self._document, self._model, filled(self._document, self._model, env))
+        return validated(self.document, self._model, filled(self.document, self._model, env))
 
     def _path(self, keys: Sequence[str], origin: Origin) -> KeyPath | None:
         """The key path that is meant, list items by index or by name; None (and an error) if unknown."""
@@ -129,9 +140,24 @@ class Layers(Generic[M]):
         near = self._nearest_variable(keys)
         return f"unknown variable; {f'did you mean {near}?' if near else 'see configs/cameras.yaml'}"
 
-    def _nearest_variable(self, keys: Sequence[str]) -> str | None:
-        near = self._schema.nearest_dotted(".".join(keys))
+    def _nearest_variable(self, keys: Sequence[str], cutoff: float = 0.6) -> str | None:
+        near = self._schema.nearest_dotted(".".join(keys), cutoff)
         return f"{PREFIX}{near.replace('.', '__').upper()}" if near else None
+
+    def _tell_of_links(self, names: Sequence[str]) -> None:
+        """Kubernetes sets STREAMER_PORT and the like for a service called streamer; told once."""
+        new = [name for name in names if name not in _told]
+        _told.update(new)
+        for name in new[:3]:
+            words = name[len(PREFIX) :].lower().split("_")
+            near = self._nearest_variable(words, 0.5) if words[0] in self._schema.keys_at(()) else None
+            log.warning(
+                "%s is no setting%s; it looks like Kubernetes' link to a service and is ignored "
+                "(enableServiceLinks: false in the pod keeps such variables out)",
+                name, f" (the nearest is {near})" if near else "",
+            )  # fmt: skip
+        if len(new) > 3:
+            log.warning("%d more variables like %s are ignored", len(new) - 3, new[-1])
 
     def _index(self, path: KeyPath, key: str) -> int | None:
         items = self._items(path)
@@ -142,11 +168,11 @@ class Layers(Generic[M]):
         return int(key) if small and int(key) <= len(items) else None
 
     def _items(self, path: KeyPath) -> list[Any]:
-        items = self._document.value(path)
+        items = self.document.value(path)
         return items if isinstance(items, list) else []
 
     def _container(self, path: KeyPath) -> Any:
-        here: Any = self._document.data
+        here: Any = self.document.data
         for part, after in pairwise(path):
             wanted = list if isinstance(after, int) else dict
             if isinstance(here, list) and part == len(here):

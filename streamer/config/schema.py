@@ -100,9 +100,9 @@ class Schema:
             return f"did you mean {' or '.join(elsewhere[:3])}?"
         return f"known here: {', '.join(known)}"
 
-    def nearest_dotted(self, key: str) -> str | None:
+    def nearest_dotted(self, key: str, cutoff: float = 0.6) -> str | None:
         """The dotted key most like a whole dotted one."""
-        near = difflib.get_close_matches(key[:200], list(self.all_keys()), n=1, cutoff=0.6)
+        near = difflib.get_close_matches(key[:200], list(self.all_keys()), n=1, cutoff=cutoff)
         return near[0] if near else None
 
     def all_keys(self) -> Iterator[str]:

@@ -24,6 +24,9 @@ WordsText = Annotated[str, Field(json_schema_extra={"format": "words"})]  # word
 CheckpointText = Annotated[str, Field(json_schema_extra={"format": "checkpoint"})]  # a folder, or a Hub id
 
 
+DEMO = "demo"  # the bundled checkpoint, where nobody says another
+
+
 class Section(BaseModel):
     """Unknown keys are errors, values never change after loading."""
 
@@ -89,7 +92,7 @@ class EventsConfig(Section):
 class ModelConfig(Section):
     """The checkpoint and how it runs."""
 
-    id: CheckpointText = "demo"  # "demo", a local folder, or a Hub id
+    id: CheckpointText = DEMO  # "demo", a local folder, or a Hub id
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from streamer.config import EventsConfig, LabelRule
+from streamer.errors import ConfigError
+from streamer.events.rules import EventLabels
 from streamer.labels.label_set import LabelSet
 from streamer.labels.model_labels import ModelLabels
 
+NO_NAMES = LabelSet()
 EXIT = 0.7  # of a label's own threshold: where its event closes
 
 
@@ -26,7 +29,11 @@ def events_for(
         elsewhere: labels of the camera's other models; None: unknown names are of no interest at all.
 
     Returns:
-        A config; a name that nobody knows stays in it, for the tracker to refuse.
+        A config; a name that nobody knows stays in it, for the tracker to refuse. What a
+        rule leaves out is the model's or its words', then the common one.
+
+    Raises:
+        ConfigError: a rule's exit is not below its enter.
     """
     others = set(elsewhere or ())
     all_groups = {**names.groups, **config.groups}
@@ -46,9 +53,16 @@ def events_for(
             groups[name] = tuple(label for label in translate(members) if label in own.labels)
     groups = {name: members for name, members in groups.items() if members}
     usual = [name for name in translate(names.ignore, groups) if name in own.labels or name in groups]
-    thresholds = {label: _rule(config, at) for label, at in own.thresholds}
+    usual_rules = {label: LabelRule(enter=at) for label, at in own.thresholds}
+    thresholds = dict(usual_rules)
     for name, rule in config.thresholds.items():
-        thresholds.update(dict.fromkeys(translate([name], groups), rule))
+        for label in translate([name], groups):
+            own_rule = thresholds.get(label, LabelRule())
+            thresholds[label] = own_rule.model_copy(update=rule.model_dump(exclude_none=True))
+    thresholds = {
+        label: _with_exit(config, label, rule) if label in usual_rules else rule
+        for label, rule in thresholds.items()
+    }
     include = None if config.include is None else translate(config.include, groups)
     # what is asked for by name is only ignored where the settings themselves say so
     unasked = [name for name in (*usual, *own.ignored) if name not in (include or ())]
@@ -62,6 +76,30 @@ def events_for(
     return config.model_copy(update=update)
 
 
-def _rule(config: EventsConfig, enter: float) -> LabelRule:
-    """A label's own threshold, with an exit as far below it as is usual."""
-    return LabelRule(enter=enter, exit=min(config.exit, EXIT * enter))
+def checked_events(
+    model: str,
+    config: EventsConfig,
+    own: ModelLabels,
+    names: LabelSet = NO_NAMES,
+    elsewhere: Iterable[str] | None = (),
+) -> EventsConfig:
+    """`events_for`, once it is known that a tracker of the model takes it: before a change is accepted.
+
+    Raises:
+        ConfigError: a label is called like a group, a name is nobody's, or thresholds contradict each other.
+    """
+    found = events_for(config, own, names, elsewhere)
+    EventLabels(model, own.labels, found)
+    return found
+
+
+def _with_exit(config: EventsConfig, label: str, rule: LabelRule) -> LabelRule:
+    """The rule of a label that has a threshold of its own: its exit is as far below as is usual."""
+    enter = config.enter if rule.enter is None else rule.enter
+    leave = min(config.exit, EXIT * enter) if rule.exit is None else rule.exit
+    if not leave < enter and enter > 0:
+        raise ConfigError(
+            f"events.thresholds: {label!r}: exit ({leave:g}) must be below enter ({enter:g}), "
+            "which the model or its words say; give both"
+        )
+    return rule.model_copy(update={"exit": leave})

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from streamer.config import Config, EventsConfig
+from streamer.config import Config, EventsConfig, LabelRule
 from streamer.dashboard.plain_text import event_text
 from streamer.dashboard.view import render
 from streamer.demo.assets import checkpoint_path
 from streamer.errors import ConfigError
-from streamer.events.event_settings import events_for
+from streamer.events.event_settings import checked_events, events_for
 from streamer.events.tracker import EventTracker
 from streamer.labels.label_files import languages, load_labels, read_labels
 from streamer.labels.label_set import LabelSet
 from streamer.labels.model_labels import ModelLabels
 from streamer.pipeline.pipeline import Pipeline
+from streamer.recognition.words.prompts import words_of
 from streamer.testing import FakeRecognizer
 from tests.helpers.pipelines import DEMO, QUIET, watch
 
@@ -140,6 +141,31 @@ def test_thresholds_of_words_become_rules() -> None:
     assert rules["a dog"].enter == 0.1
     assert rules["a dog"].exit == pytest.approx(0.07)
     assert rules["a cat"].enter == 0.8, "the config's own word is stronger"
+
+
+def test_rules_are_merged_key_by_key_with_the_words_own() -> None:
+    model = ModelLabels(("a dog", "a cat"), thresholds=(("a dog", 0.1), ("a cat", 0.9)))
+    written = {"a dog": LabelRule(min_on=1), "cat": LabelRule(min_off=2), "a cat": LabelRule(exit=0.4)}
+    names = LabelSet(alias_of={"cat": "a cat"})
+    rules = events_for(EventsConfig(thresholds=written), model, names).thresholds
+    assert rules["a dog"] == LabelRule(enter=0.1, exit=0.7 * 0.1, min_on=1), "events can still open"
+    assert rules["a cat"] == LabelRule(enter=0.9, exit=0.4, min_off=2)
+
+
+def test_a_rule_that_contradicts_the_words_is_an_error() -> None:
+    model = ModelLabels(("a dog",), thresholds=(("a dog", 0.1),))
+    config = EventsConfig(thresholds={"a dog": LabelRule(exit=0.3)})
+    with pytest.raises(ConfigError, match=r"'a dog': exit \(0.3\) must be below enter \(0.1\)"):
+        events_for(config, model, LabelSet())
+
+
+def test_words_that_collide_with_a_group_are_known_before_they_are_used() -> None:
+    config = EventsConfig(groups={"moving": ("walking", "running")})
+    words = words_of(["moving", "walking", "running"])
+    with pytest.raises(ConfigError, match="'moving' is a label of m itself"):
+        checked_events("m", config, words.model_labels, elsewhere=None)
+    fine = checked_events("m", config, words_of(["walking", "sitting"]).model_labels, elsewhere=None)
+    assert fine.groups == {"moving": ("walking",)}
 
 
 def test_a_name_that_nobody_knows_stays_an_error() -> None:

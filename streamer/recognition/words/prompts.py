@@ -25,6 +25,7 @@ from pydantic_core import PydanticCustomError
 from streamer.config.read_yaml import read_yaml, validated
 from streamer.config.sections import Score, Section, wrong
 from streamer.config.yaml_reader import Document
+from streamer.labels.model_labels import ModelLabels
 
 NOTHING = "nothing of these"
 NEGATIVES = ("an empty room", "nothing", "something else")  # where nobody says otherwise
@@ -66,6 +67,11 @@ class WordSet:
     @property
     def has_nothing(self) -> bool:
         return bool(self.negatives) or any(word.negatives for word in self.words)
+
+    @property
+    def model_labels(self) -> ModelLabels:
+        """For the events: labels, thresholds, and that "nothing of these" is none."""
+        return ModelLabels(self.labels, self.thresholds, (NOTHING,) if self.has_nothing else ())
 
     @property
     def thresholds(self) -> tuple[tuple[str, float], ...]:

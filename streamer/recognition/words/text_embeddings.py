@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from streamer.labels.model_labels import ModelLabels
-from streamer.recognition.words.prompts import NOTHING, WordSet
+from streamer.recognition.words.prompts import WordSet
 from streamer.recognition.words.text_encoder import TextEncoder
 from streamer.recognition.words.towers import unit
 
@@ -34,8 +34,7 @@ class TextEmbeddings:
     @property
     def outcomes(self) -> ModelLabels:
         """For the events: labels, thresholds, and that "nothing of these" is none."""
-        ignored = (NOTHING,) if self.words.has_nothing else ()
-        return ModelLabels(self.labels, self.words.thresholds, ignored)
+        return self.words.model_labels
 
     def scores(self, logits: Tensor, *, independent: bool) -> Tensor:
         """float32 (rows,) logits of one window -> scores (L,) of the outcomes, in [0, 1]."""
