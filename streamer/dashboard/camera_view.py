@@ -1,10 +1,10 @@
-"""How one camera looks: as a cell of several lines where there is room, as one line where there is not."""
+"""How one camera looks: as a block of several lines where there is room, as one line where there is not."""
 
 from __future__ import annotations
 
 from rich.text import Text
 
-from streamer.dashboard.cells import Part, bar, count, duration, left, line, right, score
+from streamer.dashboard.text_layout import Part, bar, count, duration, left, line, right, score
 from streamer.types import CameraState, CameraStats, Stats
 
 # Never colour alone: each state has its own sign and its word.
@@ -20,14 +20,14 @@ ACTION = "bold cyan"  # an event that goes on
 SCORES = "cyan"
 WARNING = "yellow"
 OLD_S = 2.0  # a newest frame older than this is worth a warning
-WIDEST = 96  # a cell does not grow beyond this: eyes must find the numbers
+WIDEST = 96  # a block does not grow beyond this: eyes must find the numbers
 NUMBERS = 14  # cells of the raw and the stable score
 ROOMY = 52  # from this width on, a camera's second line has room for its size and its windows
 BEHIND = 0.8  # part of the asked windows, below which a camera is behind
-HEAD = 3  # lines of a cell above its labels
+HEAD = 3  # lines of a block above its labels
 
 
-def cell(camera: CameraStats, stats: Stats, width: int, height: int) -> list[Text]:
+def camera_lines(camera: CameraStats, stats: Stats, width: int, height: int) -> list[Text]:
     """A camera in `height` lines (1 gives a single line), each exactly `width` cells."""
     if height < 2:
         return [single(camera, stats, width)]

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from rich.text import Text
 
 from streamer.dashboard.camera_view import BEHIND, WARNING
-from streamer.dashboard.cells import GUTTER, Part, beside, count, cut, left, line, milliseconds
 from streamer.dashboard.safe_text import isolated
+from streamer.dashboard.text_layout import GUTTER, Part, beside, count, cut, left, line, milliseconds
 from streamer.types import Stats
 
 TWO_COLUMNS = 150  # from this width on, the footer has two columns

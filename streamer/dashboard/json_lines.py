@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
-from streamer.dashboard.line_writer import LineWriter
+from streamer.dashboard.background_writer import BackgroundWriter
 
 
 class JsonSink:
@@ -25,7 +25,7 @@ class JsonSink:
         stop: threading.Event | None = None,
         complete: bool = False,
     ) -> None:
-        self._writer = LineWriter(stream, stop=stop, complete=complete, encoding="utf-8")
+        self._writer = BackgroundWriter(stream, stop=stop, complete=complete, encoding="utf-8")
 
     def send(self, topic: str, message: Mapping[str, Any]) -> None:
         """Queue one message. Predictions and heartbeats are the first to be dropped for a slow reader."""

@@ -13,9 +13,9 @@ from types import TracebackType
 
 from rich.console import Console
 
-from streamer.dashboard.cells import left, line
-from streamer.dashboard.held_log import held_log
+from streamer.dashboard.deferred_log import deferred_log
 from streamer.dashboard.terminal import Terminal
+from streamer.dashboard.text_layout import left, line
 from streamer.dashboard.view import Page, render
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import Stats
@@ -55,7 +55,7 @@ class Screen:
 
     def __enter__(self) -> Screen:
         with ExitStack() as stack:  # what was set up is undone if the rest fails
-            stack.enter_context(held_log())
+            stack.enter_context(deferred_log())
             stack.callback(self._terminal.close)
             self._terminal.open()
             self._thread.start()

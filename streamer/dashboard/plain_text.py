@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
-from streamer.dashboard.line_writer import LineWriter
+from streamer.dashboard.background_writer import BackgroundWriter
 from streamer.dashboard.safe_text import clean
 
 
@@ -19,7 +19,7 @@ class PlainSink:
         14:03:22 front-door: waving started (score 0.82)
         14:03:27 front-door: waving ended after 4.6 s (peak score 0.93)
 
-    Times are local. No control codes, no colours. `stop` and `complete` as in `LineWriter`.
+    Times are local. No control codes, no colours. `stop` and `complete` as in `BackgroundWriter`.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class PlainSink:
         stop: threading.Event | None = None,
         complete: bool = False,
     ) -> None:
-        self._writer = LineWriter(stream, stop=stop, complete=complete)
+        self._writer = BackgroundWriter(stream, stop=stop, complete=complete)
         self._states: dict[str, tuple[Any, ...]] = {}
         self._day = ""
 

@@ -38,8 +38,8 @@ def _tight(run: re.Match[str]) -> str:
     x, y, length, rest, before, text, after = run.groups()
     if not text:
         return run.group()
-    cell_width = 12.2  # of Rich's export
+    character_width = 12.2  # of Rich's export
     spaces = len("&#160;")
-    start = float(x) + cell_width * (len(before) // spaces)
-    length_left = float(length) - cell_width * ((len(before) + len(after)) // spaces)
+    start = float(x) + character_width * (len(before) // spaces)
+    length_left = float(length) - character_width * ((len(before) + len(after)) // spaces)
     return f' x="{start:.1f}" y="{y}" textLength="{length_left:.1f}"{rest}>{text}</text>'

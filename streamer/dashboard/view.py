@@ -16,13 +16,13 @@ from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 from rich.text import Text
 
-from streamer.dashboard.camera_view import ACTION, HEAD, STATES, cell
-from streamer.dashboard.cells import GUTTER, Part, beside, duration, left, line, right, score, spread
+from streamer.dashboard.camera_view import ACTION, HEAD, STATES, camera_lines
 from streamer.dashboard.footer import footer
+from streamer.dashboard.text_layout import GUTTER, Part, beside, duration, left, line, right, score, spread
 from streamer.types import CameraStats, Event, LabelScore, ModelStats, Phase, Stats
 
-NARROWEST_CELL = 37
-GOOD_CELL = 60
+NARROWEST_CAMERA = 37
+GOOD_CAMERA = 60
 SIDE_BY_SIDE = 110  # from this width on, the events stand beside the cameras
 MOST_LABELS = 8
 _ASCII = str.maketrans("●◌▲↻■✕▶━╸…·×", "*o^~#x>=-~-x")
@@ -152,7 +152,7 @@ def _cameras(stats: Stats, width: int, height: int) -> list[Text]:
     columns, each = _grid(stats, width, height)
     if each >= 2:
         return _lay(stats.cameras, stats, width, columns, each, gap=True)
-    columns = max(1, min(len(stats.cameras), (width + GUTTER) // (NARROWEST_CELL + GUTTER)))
+    columns = max(1, min(len(stats.cameras), (width + GUTTER) // (NARROWEST_CAMERA + GUTTER)))
     shown = stats.cameras
     if len(shown) > columns * height:
         shown = shown[: columns * (height - 1)]
@@ -179,11 +179,11 @@ def _grid(stats: Stats, width: int, height: int) -> tuple[int, int]:
     best = (1, 0)
     best_key = (-1, 0)
     for columns in range(1, cameras + 1):
-        cell_width = (width - GUTTER * (columns - 1)) // columns
-        if columns > 1 and cell_width < NARROWEST_CELL:
+        camera_width = (width - GUTTER * (columns - 1)) // columns
+        if columns > 1 and camera_width < NARROWEST_CAMERA:
             break
         each = min(wanted, (height + 1) // -(-cameras // columns) - 1)
-        key = (each, -abs(min(cell_width, 2 * GOOD_CELL) - GOOD_CELL))
+        key = (each, -abs(min(camera_width, 2 * GOOD_CAMERA) - GOOD_CAMERA))
         if key > best_key:
             best, best_key = (columns, each), key
     return best
@@ -199,7 +199,7 @@ def _lay(
         if gap and lines:
             lines.append(line([], width))
         row = cameras[first : first + columns]
-        blocks = [cell(camera, stats, widths[0], each) for camera in row]
+        blocks = [camera_lines(camera, stats, widths[0], each) for camera in row]
         blocks[0] = _fill(blocks[0], widths[0], each)
         for text in beside(blocks, widths[: len(row)], GUTTER):
             text.truncate(width, overflow="crop", pad=True)

@@ -25,10 +25,10 @@ from rich.console import Console
 
 import streamer
 from streamer.dashboard.camera_view import STATES
-from streamer.dashboard.cells import duration, left, right
 from streamer.dashboard.live_screen import Screen
 from streamer.dashboard.safe_text import isolated, steady
 from streamer.dashboard.svg_picture import export_svg
+from streamer.dashboard.text_layout import duration, left, right
 from streamer.dashboard.view import Page, in_ascii, render
 from streamer.types import (
     CameraState,

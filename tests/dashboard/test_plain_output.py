@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from streamer.config import Ui
+from streamer.dashboard.background_writer import BackgroundWriter
 from streamer.dashboard.choice import choose
-from streamer.dashboard.line_writer import LineWriter
 from streamer.dashboard.plain_text import PlainSink, spoken
 
 AT = time.mktime((2026, 3, 4, 14, 3, 22, 0, 0, -1))
@@ -184,7 +184,7 @@ def test_a_reader_that_leaves_ends_the_program_quietly(
     assert caplog.records == []
 
 
-def fill(writer: LineWriter, count: int, width: int = 1000, **options: Any) -> None:
+def fill(writer: BackgroundWriter, count: int, width: int = 1000, **options: Any) -> None:
     for number in range(count):
         writer.write(f"{number:04} ".ljust(width, "x"), **options)
 
@@ -193,7 +193,7 @@ def test_a_reader_that_never_reads_holds_up_nobody(
     pipe: tuple[Any, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     _, stream = pipe
-    writer = LineWriter(stream, lines=50)
+    writer = BackgroundWriter(stream, lines=50)
     fill(writer, 400, width=5000)
     caplog.set_level(logging.WARNING)
     writer.close(timeout=0.2)  # returns, although the pipe is full
@@ -203,7 +203,7 @@ def test_a_reader_that_never_reads_holds_up_nobody(
 
 def test_important_lines_are_the_last_to_go(pipe: tuple[Any, Any]) -> None:
     end, stream = pipe
-    writer = LineWriter(stream, lines=50)
+    writer = BackgroundWriter(stream, lines=50)
     fill(writer, 200)
     fill(writer, 30, width=20, important=True)
     fill(writer, 200)
@@ -220,7 +220,7 @@ def test_important_lines_are_the_last_to_go(pipe: tuple[Any, Any]) -> None:
 
 def test_complete_waits_for_a_slow_reader_and_loses_nothing(pipe: tuple[Any, Any]) -> None:
     end, stream = pipe
-    writer = LineWriter(stream, lines=10, complete=True)
+    writer = BackgroundWriter(stream, lines=10, complete=True)
     filler = threading.Thread(target=fill, args=(writer, 500))
     filler.start()
     filler.join(0.05)
@@ -239,7 +239,7 @@ def test_complete_waits_for_a_slow_reader_and_loses_nothing(pipe: tuple[Any, Any
 def test_complete_lets_go_when_the_program_is_told_to_stop(pipe: tuple[Any, Any]) -> None:
     _, stream = pipe
     stop = threading.Event()
-    writer = LineWriter(stream, lines=10, complete=True, stop=stop)
+    writer = BackgroundWriter(stream, lines=10, complete=True, stop=stop)
     filler = threading.Thread(target=fill, args=(writer, 500))
     filler.start()
     stop.set()
@@ -262,8 +262,8 @@ def test_a_full_disk_is_said_once_and_writing_goes_on() -> None:
     stop = threading.Event()
     seen = threading.Event()
     said: list[str] = []
-    writer = LineWriter(stream, stop=stop)
-    logger = logging.getLogger("streamer.dashboard.line_writer")
+    writer = BackgroundWriter(stream, stop=stop)
+    logger = logging.getLogger("streamer.dashboard.background_writer")
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage()) or seen.set()  # type: ignore[method-assign,func-returns-value]
     logger.addHandler(handler)

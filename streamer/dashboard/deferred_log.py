@@ -20,7 +20,7 @@ class _Holder(logging.Handler):
 
 
 @contextmanager
-def held_log() -> Iterator[None]:
+def deferred_log() -> Iterator[None]:
     """While this is open, no log line goes to a terminal; at the end those that were held come out."""
     root = logging.getLogger()
     loggers = [root, logging.getLogger("streamer")]

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 REPORT_EVERY_S = 5.0
 
 
-class LineWriter:
+class BackgroundWriter:
     """One thread that writes lines to a stream and flushes each.
 
     `write` never blocks: when the reader is too slow the oldest unimportant lines give way, and how many is
