@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import errno as codes
-import ipaddress
-import re
 import socket as sockets
 from typing import Any
 
 from streamer.errors import BusError
+from streamer.system.addresses import bracketed, is_loopback, split_host_port
 
-_TCP = re.compile(r"tcp://(?P<host>\[[^\]]+\]|[^:/\[\]]+):(?P<port>\d{1,5}|\*)$")
+TCP = "tcp://"
+ANY_INTERFACE = "0.0.0.0"
 DEFAULT = "tcp://127.0.0.1:5555"
 
 
 def split_tcp(endpoint: str) -> tuple[str, int] | None:
-    """Host (without brackets) and port of a tcp endpoint; None for another transport or another shape."""
-    found = _TCP.match(endpoint)
-    if found is None:
+    """Host (without brackets) and port of a tcp endpoint; None for another transport or another shape.
+
+    `*`, as ZeroMQ writes it, is every interface (0.0.0.0) and a free port (0).
+    """
+    if not endpoint.startswith(TCP):
         return None
-    port = 0 if found["port"] == "*" else int(found["port"])
-    return (found["host"].strip("[]"), port) if port <= 65535 else None
+    address = endpoint[len(TCP) :]
+    if address.endswith(":*"):
+        address = f"{address[:-1]}0"
+    if address.startswith("*:"):
+        address = f"{ANY_INTERFACE}{address[1:]}"
+    try:
+        host, port = split_host_port(address, default_host="")
+    except ValueError:
+        return None
+    return (host, port) if host else None
 
 
 def check(endpoint: str) -> None:
@@ -38,11 +48,7 @@ def is_local(endpoint: str) -> bool:
     found = split_tcp(endpoint)
     if found is None:
         return endpoint.startswith(("ipc://", "inproc://"))
-    if found[0] == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(found[0].split("%")[0]).is_loopback
-    return False
+    return is_loopback(found[0])
 
 
 def check_exposure(endpoint: str, *, keys: bool, insecure_bind: bool) -> None:
@@ -61,8 +67,7 @@ def requests_beside(endpoint: str) -> str:
     if found is None:
         return f"{endpoint}-requests"
     host, port = found
-    host = f"[{host}]" if ":" in host else host
-    return f"tcp://{host}:{0 if port in (0, 65535) else port + 1}"
+    return f"{TCP}{bracketed(host)}:{0 if port in (0, 65535) else port + 1}"
 
 
 def reachable(announced: str, endpoint: str) -> str:
@@ -70,8 +75,7 @@ def reachable(announced: str, endpoint: str) -> str:
     mine, theirs = split_tcp(endpoint), split_tcp(announced)
     if mine is None or theirs is None:
         return announced
-    host = f"[{mine[0]}]" if ":" in mine[0] else mine[0]
-    return f"tcp://{host}:{theirs[1]}"
+    return f"{TCP}{bracketed(mine[0])}:{theirs[1]}"
 
 
 def bind(socket: Any, endpoint: str) -> str:

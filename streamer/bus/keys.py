@@ -8,6 +8,7 @@ from pathlib import Path
 
 from streamer.bus.security import NAME, checked_key, read_key
 from streamer.errors import BusError
+from streamer.system.private_files import private_folder
 from streamer.system.user_folders import config_folder
 
 _FORMAT = """#   streamer: ZeroMQ CURVE {kind} key{advice}
@@ -78,7 +79,7 @@ def allowed(folder: Path) -> list[tuple[str, str]]:
 
 def _write(file: Path, text: str, mode: int) -> None:
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(file.parent)
         # made with its final rights, so that it is at no moment open to others
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as out:
             out.write(text)

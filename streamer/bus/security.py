@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 
 from streamer.errors import BusError
 from streamer.system.clock import Clock
+from streamer.system.private_files import exposure, read_with_rights
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FIELD = re.compile(r'^\s*(public-key|secret-key)\s*=\s*"([^"\s]{40})"\s*$', re.MULTILINE)
@@ -37,21 +36,15 @@ def read_key(path: Path) -> KeyPair:
     """The keys in a certificate file. Raises BusError where it cannot be read, is none, or is open to
     others.
     """
-    try:
-        text = path.read_text("utf-8")
-        mode = path.stat().st_mode
-    except (OSError, UnicodeDecodeError) as error:
-        raise BusError(f"cannot read the key file {path}: {error}; 'streamer keys new' makes one") from error
+    text, exposed = read_with_rights(path, "key file", BusError, "; 'streamer keys new' makes one")
     found = dict(_FIELD.findall(text))
     if "public-key" not in found:
         raise BusError(
             f"{path} is no key file: there is no line public-key = \"...\"; 'streamer keys new' makes one"
         )
     secret = found.get("secret-key")
-    if secret is not None and sys.platform != "win32" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise BusError(
-            f"{path} is a secret key that others on this machine can read; mend it: chmod 600 {path}"
-        )
+    if secret is not None and exposed:
+        raise BusError(exposure(path, "secret key"))
     return KeyPair(
         checked_key(found["public-key"], path), None if secret is None else checked_key(secret, path)
     )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import re
 from pathlib import Path
 
-from streamer.bus.endpoints import is_local
 from streamer.cli import subscriber_options
 from streamer.errors import ConfigError
 from streamer.subscribers import bridge
@@ -16,8 +14,9 @@ from streamer.subscribers.mqtt.discovery import Layout
 from streamer.subscribers.mqtt.mqtt_bridge import MqttBridge, Settings
 from streamer.subscribers.mqtt.topic_names import check_prefix
 from streamer.subscribers.state_file import default_file
+from streamer.system.addresses import is_loopback, split_host_port
 
-_BROKER = re.compile(r"(?:(mqtts?)://)?(\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?/?")
+_SCHEMES = ("mqtts://", "mqtt://")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if address.tls:
         make_context(address)  # a mistake there is told now, not at each attempt
-    elif address.password is not None and not _here(address.host):
+    elif address.password is not None and not is_loopback(address.host):
         bridge.print_line(
             f"mqtt: {address} is not encrypted (--tls): everybody on the way can read the password"
         )
@@ -74,24 +73,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _address(args: argparse.Namespace) -> Address:
-    found = _BROKER.fullmatch(args.broker)
-    if found is None:
+    scheme = next((one for one in _SCHEMES if args.broker.startswith(one)), "")
+    tls = args.tls or scheme == "mqtts://" or args.ca is not None or args.cert is not None
+    try:
+        place = args.broker.removeprefix(scheme).removesuffix("/")
+        host, port = split_host_port(place, default_port=8883 if tls else 1883)
+    except ValueError:
         secret = " (a password does not belong there: --user, --password-file)" if "@" in args.broker else ""
-        raise ConfigError(f"--broker: write HOST, HOST:PORT or [IPv6]:PORT{secret}")
-    tls = args.tls or found[1] == "mqtts" or args.ca is not None or args.cert is not None
-    port = int(found[3]) if found[3] else (8883 if tls else 1883)
-    if not 0 < port < 65536:
-        raise ConfigError(f"--broker: {port} is no port")
+        raise ConfigError(f"--broker: write HOST, HOST:PORT or [IPv6]:PORT{secret}") from None
+    if not port:
+        raise ConfigError("--broker: 0 is no port")
     if args.cert_key is not None and args.cert is None:
         raise ConfigError("--cert-key goes with --cert")
     password = bridge.read_secret(args.password_file, "--password-file", "MQTT_PASSWORD")
     if args.password_file is not None and args.user is None:
         raise ConfigError("--password-file goes with --user")
     return Address(
-        found[2].strip("[]"), port, tls, args.ca, args.cert, args.cert_key, args.user,
+        host, port, tls, args.ca, args.cert, args.cert_key, args.user,
         password if args.user is not None else None, args.protocol,
     )  # fmt: skip
-
-
-def _here(host: str) -> bool:
-    return host == "::1" or is_local(f"tcp://{host}:1")

@@ -15,10 +15,10 @@ from streamer.errors import ConfigError
 from streamer.subscribers.web.page_address import (
     DEFAULT_BIND,
     check_exposure,
-    is_loopback,
     parse_bind,
     read_token,
 )
+from streamer.system.addresses import is_loopback
 
 if TYPE_CHECKING:
     from streamer.subscribers.web.app import Settings

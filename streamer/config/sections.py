@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from streamer.system.addresses import split_host_port
 from streamer.system.redaction import redact
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -203,8 +203,13 @@ class MetricsConfig(Section):
     @field_validator("listen")
     @classmethod
     def _is_an_address(cls, listen: str) -> str:
-        if listen and not re.fullmatch(r"((\[[0-9a-fA-F:.]+\]|[^:/*\s\[\]]+)?:)?\d{1,5}", listen):
-            raise wrong((), "give HOST:PORT, such as 127.0.0.1:9464 (other machines reach 0.0.0.0:9464)")
+        try:
+            if listen:
+                split_host_port(listen)
+        except ValueError:
+            raise wrong(
+                (), "give HOST:PORT, such as 127.0.0.1:9464 (other machines reach 0.0.0.0:9464)"
+            ) from None
         return listen
 
 

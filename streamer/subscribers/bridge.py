@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import sys
 import threading
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Protocol
 
 from streamer.bus.messages import EventMessage, Gap
 from streamer.errors import ConfigError
+from streamer.system.private_files import read_private
 from streamer.system.redaction import redact
 from streamer.system.terminal_text import printable
 
@@ -107,13 +107,4 @@ def read_secret(file: str | None, option: str, variable: str) -> str | None:
     """
     if file is None:
         return os.environ.get(variable) or None
-    path = Path(file).expanduser()
-    try:
-        text, mode = path.read_text("utf-8"), path.stat().st_mode
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{option}: cannot read {path}: {error}") from error
-    if sys.platform != "win32" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(
-            f"{option}: {path} is a secret that others on this machine can read; mend it: chmod 600 {path}"
-        )
-    return text.strip() or None
+    return read_private(Path(file).expanduser(), option, ConfigError).strip() or None

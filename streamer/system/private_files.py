@@ -26,21 +26,24 @@ def read_private(path: Path, subject: str, error: type[StreamerError]) -> str:
     return text
 
 
-def read_with_rights(path: Path, subject: str, error: type[StreamerError]) -> tuple[str, bool]:
-    """As `read_private`, where it depends on the content whether it is a secret: text, others can read it."""
+def read_with_rights(
+    path: Path, subject: str, error: type[StreamerError], advice: str = ""
+) -> tuple[str, bool]:
+    """As `read_private`, where it depends on the content whether it is a secret: (text, others can read it).
+
+    `advice` ends the line about a file that cannot be read.
+    """
     try:
         with path.open("rb") as file:
             exposed = _exposed(os.fstat(file.fileno()))  # of this very file, whatever has the name now
             data = file.read(MOST + 1)
         if len(data) > MOST:
-            raise error(
-                f"{subject}: cannot read {path}: it is larger than {MOST // 1024} kB; is it the right file?"
-            )
+            raise error(f"{subject}: cannot read {path}: it is larger than {MOST // 1024} kB{advice}")
         return data.decode("utf-8"), exposed
     except OSError as wrong:
-        raise error(f"{subject}: cannot read {path}: {wrong.strerror or wrong}") from wrong
+        raise error(f"{subject}: cannot read {path}: {wrong.strerror or wrong}{advice}") from wrong
     except UnicodeDecodeError:
-        raise error(f"{subject}: cannot read {path}: it is no text") from None
+        raise error(f"{subject}: cannot read {path}: it is no text{advice}") from None
 
 
 def open_to_others(path: Path) -> bool:

@@ -225,9 +225,9 @@ def test_a_secret_is_in_no_repr_and_no_error(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "client.key_secret").unlink(), "cannot read the key file"),
-        (lambda folder: (folder / "server.key").unlink(), "cannot read the key file"),
-        (lambda folder: (folder / "server.key").write_bytes(b"\xff\xfe"), "cannot read the key file"),
+        (lambda folder: (folder / "client.key_secret").unlink(), "key file: cannot read"),
+        (lambda folder: (folder / "server.key").unlink(), "key file: cannot read"),
+        (lambda folder: (folder / "server.key").write_bytes(b"\xff\xfe"), "key file: cannot read"),
         (lambda folder: (folder / "server.key").write_text("hello"), "no key file"),
         (
             lambda folder: (folder / "client.key_secret").write_text((folder / "client.key").read_text()),

@@ -607,7 +607,7 @@ def test_a_token_file_is_read_only_where_it_is_safe(tmp_path: Path) -> None:
         return page_address.read_token(*(*given, None, None)[:2], variables)
 
     for content, mode, wrong in [
-        (None, 0, "cannot be read"), (TOKEN, 0o644, "chmod 600"), ("short", 0o600, "at least 16"),
+        (None, 0, "cannot read"), (TOKEN, 0o644, "chmod 600"), ("short", 0o600, "at least 16"),
         ("", 0o600, "at least 16"), (f"{TOKEN} {TOKEN}", 0o600, "one line"),
     ]:  # fmt: skip
         if content is not None:

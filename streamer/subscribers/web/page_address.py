@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-import stat
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from streamer.bus import endpoints
 from streamer.errors import ConfigError
+from streamer.system.addresses import bracketed, is_loopback, split_host_port
+from streamer.system.private_files import read_private
 
 DEFAULT_BIND = "127.0.0.1:8080"
 SHORTEST_TOKEN = 16  # characters
-_BIND = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.%\w]+\]|[^:\[\]/]+):)?(?P<port>\d{1,5})")
 _LONE_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 def parse_bind(text: str) -> tuple[str, int]:
     """Host (IPv6 in brackets) and port of `HOST:PORT`, or of a port alone. Raises ConfigError."""
-    found = _BIND.fullmatch(text.strip())
-    if found is None or int(found["port"]) > 65535:
-        raise ConfigError(f"--bind {text}: write HOST:PORT, such as {DEFAULT_BIND} (port 0 takes a free one)")
-    return found["host"] or "127.0.0.1", int(found["port"])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host.lower() == "localhost":
-        return True
     try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+        host, number = split_host_port(text)
     except ValueError:
-        return False
+        raise ConfigError(
+            f"--bind {text}: write HOST:PORT, such as {DEFAULT_BIND} (port 0 takes a free one)"
+        ) from None
+    return bracketed(host), number
 
 
 def check_exposure(host: str, port: int, token: str | None, endpoint: str) -> None:
@@ -59,16 +50,7 @@ def read_token(file: str | None, variable: str | None, environment: Mapping[str,
     if file is None:
         return None
     path = Path(file).expanduser()
-    try:
-        text, mode = path.read_text("utf-8"), path.stat().st_mode
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise ConfigError(f"--token-file {path}: cannot be read: {reason}") from None
-    if sys.platform != "win32" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(
-            f"--token-file {path}: others on this machine can read it; mend it: chmod 600 {path}"
-        )
-    return _checked(text.strip(), f"--token-file {path}")
+    return _checked(read_private(path, "--token-file", ConfigError).strip(), f"--token-file {path}")
 
 
 def _checked(token: str, where: str) -> str:
