@@ -183,8 +183,9 @@ class AsyncSubscriber(Link):
             for socket in watched:
                 loop.add_reader(socket.FD, arrived.set)
             if not any(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN for socket in watched):
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(arrived.wait(), seconds)
+                with contextlib.suppress(TimeoutError):  # `wait_for` of 3.11 may lose a cancellation
+                    async with asyncio.timeout(seconds):
+                        await arrived.wait()
             else:
                 await asyncio.sleep(0)  # others may run, however much arrives
         except NotImplementedError as error:

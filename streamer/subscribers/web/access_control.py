@@ -11,11 +11,13 @@ import hmac
 import html
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from streamer.subscribers.web.page_connection import trust
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 HEALTH = "/healthz"
@@ -60,7 +62,10 @@ class AccessControl:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return  # anything else (a web socket) is refused by saying nothing
-        answer = self._refusal(scope) or self._token(scope) or self._app
+        refusal = self._refusal(scope) or self._token(scope)
+        let_in = (refusal is None or refusal.status_code < 400) and scope["path"] != HEALTH
+        if let_in:
+            trust(scope)
 
         async def strict(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -68,9 +73,11 @@ class AccessControl:
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
+                if not let_in:  # strangers keep no connection
+                    headers["connection"] = "close"
             await send(message)
 
-        await answer(scope, receive, strict)
+        await (refusal or self._app)(scope, receive, strict)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers, method = Headers(scope=scope), scope["method"]
@@ -99,8 +106,7 @@ class AccessControl:
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if scope["method"] == "POST":
             if origin is not None:
-                parts = urlsplit(origin)
-                return parts.netloc.lower() != host.lower() or parts.scheme not in ("http", "https")
+                return origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower())
             return site not in (None, "same-origin")
         if site in (None, "same-origin", "none"):
             return False

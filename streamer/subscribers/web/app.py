@@ -180,7 +180,9 @@ async def _read_mark(request: Request) -> Json:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise _RefusedError(415, "send application/json")
     try:
-        given = json.loads(await asyncio.wait_for(_body(request), BODY_TIMEOUT))
+        async with asyncio.timeout(BODY_TIMEOUT):
+            body = await _body(request)
+        given = json.loads(body)
     except TimeoutError:
         raise _RefusedError(408, f"the request did not arrive within {BODY_TIMEOUT:g} s") from None
     except (ValueError, RecursionError, ClientDisconnect):

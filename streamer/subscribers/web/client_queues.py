@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -63,10 +64,9 @@ class ClientQueue:
         """Until there is something to do, at most so long."""
         if self.closed:
             return
-        try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):  # not `wait_for`: Python 3.11's may lose a cancellation
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
 
     def close(self) -> None:
         self.closed = True

@@ -11,13 +11,14 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from streamer.errors import ConfigError
 from streamer.subscribers.web.access_control import LARGEST_HEAD
 from streamer.subscribers.web.app import Page, Settings
+from streamer.subscribers.web.page_connection import KEEP_ALIVE, REQUEST_HEAD, PageConnection
 
 CONNECTIONS = 192  # beyond the streams
 DEAD_PEER = 30_000  # milliseconds after which the system gives up a peer that takes nothing
@@ -25,7 +26,11 @@ _WHY = {
     errno.EADDRINUSE: "the port is in use; take another, or 0 for a free one",
     errno.EACCES: "not allowed; ports below 1024 need rights that this user lacks",
 }
-FIRST_REQUEST = 10.0  # seconds for a new connection's first request to come whole
+BACKLOG = 128  # connections that the system may hold for us, and that are taken at once
+_NO_NEWS = (
+    "Invalid HTTP request", "Unsupported upgrade", "No supported WebSocket",
+    "ASGI callable returned without completing", "Waiting for", "Cancel ",
+)  # fmt: skip
 GRACE = 1  # seconds for requests in progress when the program ends
 
 
@@ -50,7 +55,7 @@ def listen(host: str, port: int) -> socket.socket:
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # taken over by each connection
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER)
         made.bind(address)
-        made.listen(256)  # so that "address in use" is said here
+        made.listen(BACKLOG)  # so that "address in use" is said here
     except OSError as error:
         made.close()
         why = _WHY.get(error.errno or 0, str(error.strerror))
@@ -58,16 +63,14 @@ def listen(host: str, port: int) -> socket.socket:
     return made
 
 
-class _Protocol(H11Protocol):
-    """A connection on which no request comes is closed: there is only so much room for connections."""
+class _EventLoop(asyncio.SelectorEventLoop):
+    """The bus needs a loop that watches sockets, which is not the default on Windows."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.loop.call_later(FIRST_REQUEST, self._give_up)
-
-    def _give_up(self) -> None:
-        if self.cycle is None:
-            self.transport.abort()
+    async def create_server(self, *args: Any, **more: Any) -> asyncio.Server:
+        """With a deadline for TLS to begin: uvicorn passes none, and the default is a minute."""
+        if more.get("ssl") is not None:
+            more["ssl_handshake_timeout"] = REQUEST_HEAD
+        return await super().create_server(*args, **more)
 
 
 class _Server(uvicorn.Server):
@@ -92,8 +95,7 @@ def serve(
         ConfigError: the certificate cannot be used.
     """
     logging.getLogger("uvicorn.error").addFilter(_worth_saying)
-    # the bus needs a loop that watches sockets, which is not the default on Windows
-    with contextlib.closing(listening), asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+    with contextlib.closing(listening), asyncio.Runner(loop_factory=_EventLoop) as runner:
         runner.run(_serve(settings, listening, stop, tls, on_ready))
 
 
@@ -106,8 +108,9 @@ async def _serve(
 ) -> None:
     page = Page(settings)
     config = uvicorn.Config(
-        page.app(), loop="none", http=_Protocol, ws="none", lifespan="on", log_config=None, access_log=False,
-        server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE, timeout_keep_alive=15,
+        page.app(), loop="none", http=PageConnection, ws="none", lifespan="on", log_config=None,
+        access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=KEEP_ALIVE, backlog=BACKLOG,
         limit_concurrency=settings.pages + CONNECTIONS, h11_max_incomplete_event_size=LARGEST_HEAD,
         ssl_certfile=None if tls is None else str(tls.certificate),
         ssl_keyfile=None if tls is None else str(tls.key),
@@ -137,8 +140,9 @@ async def _serve(
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
-    """Requests are left in the middle where a browser does not read, and at the end: no news."""
+    """What strangers send is no news, nor that requests are left in the middle: by a browser that does not
+    read, and at the end.
+    """
     text = record.getMessage()
     cancelled = record.exc_info is not None and record.exc_info[0] is asyncio.CancelledError
-    quiet = text.startswith("ASGI callable returned without completing") or "graceful shutdown" in text
-    return not (cancelled or quiet)
+    return not (cancelled or text.startswith(_NO_NEWS))
