@@ -5,21 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, TextIO
 
-from streamer.dashboard.background_writer import BackgroundWriter
-from streamer.dashboard.safe_text import clean
+from streamer.dashboard.line_sink import LineSink
+from streamer.system.terminal_text import printable
 
 
-class PlainSink:
-    """Says what changed: camera states, starts and ends of events. A `bus.Sink`.
+class PlainSink(LineSink):
+    """Says what changed: camera states, starts and ends of events.
 
         14:03:20 front-door: running, 640x480, 25 frames/s
         14:03:22 front-door: waving started (score 0.82)
         14:03:27 front-door: waving ended after 4.6 s (peak score 0.93)
 
-    Times are local. No control codes, no colours. `stop` and `complete` as in `BackgroundWriter`.
+    Times are local. No control codes, no colours.
     """
 
     def __init__(
@@ -29,7 +28,7 @@ class PlainSink:
         stop: threading.Event | None = None,
         complete: bool = False,
     ) -> None:
-        self._writer = BackgroundWriter(stream, stop=stop, complete=complete)
+        super().__init__(stream, stop=stop, complete=complete)
         self._states: dict[str, tuple[Any, ...]] = {}
         self._day = ""
 
@@ -42,19 +41,9 @@ class PlainSink:
         elif kind == "status":
             text = self._status(message)
         if text is not None:
-            self._say(float(message.get("sent_at", 0.0)), f"{clean(str(message.get('camera', '?')))}: {text}")
-
-    def close(self, timeout: float = 1.0) -> None:
-        """Write what is queued, for `timeout` seconds at most."""
-        self._writer.close(timeout)
-
-    def __enter__(self) -> PlainSink:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
+            self._say(
+                float(message.get("sent_at", 0.0)), f"{printable(str(message.get('camera', '?')))}: {text}"
+            )
 
     def _status(self, message: Mapping[str, Any]) -> str | None:
         """The camera's line, or None if it says nothing new (statuses are repeated every few seconds)."""
@@ -65,7 +54,7 @@ class PlainSink:
             return None
         before, self._states[camera] = self._states.get(camera), (*news, changed.get("change"))
         if changed and before is not None and before[:-1] == news:
-            return "looks for " + ", ".join(clean(str(label)) for label in changed.get("labels", ()))
+            return "looks for " + ", ".join(printable(str(label)) for label in changed.get("labels", ()))
         return status_text(message)
 
     def _say(self, at: float, text: str) -> None:
@@ -80,14 +69,14 @@ class PlainSink:
 def event_text(message: Mapping[str, Any]) -> str | None:
     """What an event message says, in words; None for updates."""
     event = message["event"]
-    label = clean(str(event.get("display") or event["label"]))
+    label = printable(str(event.get("display") or event["label"]))
     if event["phase"] == "start":
         return f"{label} started (score {event['score']:.2f}{_media(event, 'started')})"
     if event["phase"] != "end":
         return None
     seconds = _length(event)
     text = f"{label} ended after {spoken(seconds)} (peak score {event['peak']:.2f}{_media(event, 'ended')})"
-    return f"{text}, {clean(str(event['reason']))}" if event.get("reason") else text
+    return f"{text}, {printable(str(event['reason']))}" if event.get("reason") else text
 
 
 def _length(event: Mapping[str, Any]) -> float:
@@ -100,7 +89,7 @@ def _length(event: Mapping[str, Any]) -> float:
 
 def status_text(message: Mapping[str, Any]) -> str:
     """What a status message says, in words."""
-    words = [clean(str(message.get("state", "unknown")))]
+    words = [printable(str(message.get("state", "unknown")))]
     width, height, fps = message.get("width"), message.get("height"), message.get("fps")
     if message.get("state") == "running":
         if width and height:
@@ -108,9 +97,9 @@ def status_text(message: Mapping[str, Any]) -> str:
         if fps:
             words.append(f"{fps:.0f} frames/s")
         if message.get("picture", "ok") != "ok":
-            words.append(f"the picture is {clean(str(message['picture']))}")
+            words.append(f"the picture is {printable(str(message['picture']))}")
     if message.get("detail"):
-        words.append(clean(str(message["detail"])))
+        words.append(printable(str(message["detail"])))
     return ", ".join(words)
 
 

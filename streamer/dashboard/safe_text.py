@@ -1,31 +1,14 @@
-"""Names and labels from outside, made safe to show. No heavy imports."""
+"""Names and labels from outside, in characters that every terminal draws equally wide. No heavy imports."""
 
 from __future__ import annotations
 
 import unicodedata
 
-# Marks that reorder what stands around them; a name must not do that to its neighbours.
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def clean(text: str) -> str:
-    """`text` on one line: no control characters, no half surrogates, no marks of writing direction."""
-    if text.isascii() and text.isprintable():
-        return text
-    kept = []
-    for char in text:
-        category = unicodedata.category(char)
-        if char.isspace() or category in ("Zl", "Zp"):
-            kept.append(" ")
-        elif category == "Cs":
-            kept.append("\ufffd")
-        elif category != "Cc" and char not in _BIDI:
-            kept.append(char)
-    return "".join(kept)
+from streamer.system.terminal_text import printable
 
 
 def steady(text: str) -> str:
-    """`clean`, and only characters whose width every terminal agrees on.
+    """`text` on one line, of characters whose width every terminal agrees on.
 
     Joined emoji, skin tones, flags and variation selectors take another width in each terminal, and one
     wrong width moves the whole line: they are shown as their plain parts (a flag as its two letters).
@@ -33,7 +16,7 @@ def steady(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     kept = []
-    for char in clean(text):
+    for char in text:
         code = ord(char)
         if 0x1F1E6 <= code <= 0x1F1FF:
             kept.append(chr(code - 0x1F1E6 + ord("A")))
@@ -41,7 +24,7 @@ def steady(text: str) -> str:
             continue
         elif unicodedata.category(char) != "Cf":
             kept.append(char)
-    return "".join(kept)
+    return printable("".join(kept))
 
 
 def isolated(text: str) -> str:

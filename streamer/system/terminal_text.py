@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+JOINERS = "\u200c\u200d"  # parts of Persian and Indic words and of emoji; they steer nothing
 _UNPRINTABLE_JSON = re.compile(r"[^\x20-\x7e]")
 
 
@@ -23,7 +24,8 @@ def printable(text: str, most: int | None = None) -> str:
     if text.isprintable():
         return text
     return "".join(
-        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+        c if c.isprintable() or c in JOINERS else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}"
+        for c in text
     )
 
 

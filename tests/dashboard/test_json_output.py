@@ -48,6 +48,17 @@ def test_any_name_stays_on_its_line_and_comes_back(name: str) -> None:
     assert json.loads(data.decode("utf-8")) == {"camera": name}
 
 
+@pytest.mark.parametrize("code", [0x7F, 0x85, 0x9B, 0x9D, 0x2028, 0x202E, 0xD800])
+def test_no_character_of_a_name_steers_a_terminal(code: int) -> None:
+    stream = io.StringIO()
+    with JsonSink(stream) as sink:
+        sink.send("status/", {"camera": f"a{chr(code)}31m", "detail": "前庭 ☕"})
+    (line,) = stream.getvalue().split("\n")[:-1]
+    assert line.isprintable()
+    assert "前庭 ☕" in line, "what is harmless stays readable"
+    assert json.loads(line)["camera"] == f"a{chr(code)}31m"
+
+
 def test_a_number_that_json_does_not_know_is_refused() -> None:
     with JsonSink(io.StringIO()) as sink, pytest.raises(ValueError, match="JSON"):
         sink.send("prediction/a/", {"score": float("nan")})

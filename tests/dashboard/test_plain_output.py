@@ -97,7 +97,29 @@ def test_predictions_and_heartbeats_are_no_changes() -> None:
 
 def test_names_cannot_forge_lines_or_escape_sequences() -> None:
     said = lines(event("start", camera="a\n14:00:00 b: fire\x1b[31m", label="x\u202ey\r\x07"))
-    assert said == ["14:03:22 a 14:00:00 b: fire[31m: xy  started (score 0.82)"]
+    assert said == ["14:03:22 a 14:00:00 b: fire\ufffd[31m: x\ufffdy \ufffd started (score 0.82)"]
+
+
+@pytest.mark.parametrize("where", ["camera", "label", "display", "detail", "picture", "labels", "reason"])
+def test_nothing_from_outside_steers_the_terminal(where: str) -> None:
+    evil = "\x1b]0;x\x07\x9b31m\n14:00:00 b: fire\u2028\u202e"
+    if where in ("camera", "label"):
+        said = lines(event("start", **{where: evil}))
+    elif where in ("display", "reason"):
+        said = lines(event("end", **{where: evil}))
+    elif where == "labels":
+        change = {"labels_changed": {"change": 1, "labels": [evil]}}
+        said = lines(status("running"), status("running", **change))[1:]
+    else:
+        said = lines(status("running", **{where: evil}))
+    assert len(said) == 1
+    assert said[0].isprintable()
+    assert "]0;x" in said[0], "it is said nevertheless"
+
+
+def test_words_of_every_script_stay_whole() -> None:
+    said = lines(event("start", camera="می\u200cخواهم", label="👩\u200d🍳"))
+    assert said == ["14:03:22 می\u200cخواهم: 👩\u200d🍳 started (score 0.82)"]
 
 
 def test_a_new_day_is_said_once() -> None:
