@@ -2,7 +2,7 @@
 """Starts streamer from a fresh checkout.
 
     python3 run.py [COMMAND ...]             as `streamer [COMMAND ...]`
-    python3 run.py test [PYTEST ARGUMENTS]   runs the tests
+    python3 run.py test [PYTEST ARGUMENTS]   runs the tests; --quick: only those that need seconds
 
 Where streamer's dependencies import, it hands over at once. Otherwise it makes .venv beside itself, installs
 the tested versions there and starts again inside. Standard library only.
@@ -33,6 +33,7 @@ MODULES += ["ruamel.yaml", "packaging", "platformdirs"]
 TEST_MODULES = ["av", "skimage", "pytest", "pytest_cov", "pytest_timeout", "hypothesis", "jsonschema"]
 TEST_MODULES += [
     "xdist",
+    "filelock",
     "importlinter",
     "psutil",
     "openvino",
@@ -67,7 +68,7 @@ def main(words: list[str]) -> int:
             restart([str(PYTHON), str(ROOT / "run.py"), *words])
     if testing:
         os.chdir(ROOT)
-        restart([sys.executable, "-m", "pytest", *words[1:]])
+        restart([sys.executable, "-m", "pytest", *pytest_words(words[1:])])
     return hand_over(words)
 
 
@@ -76,6 +77,24 @@ def is_there(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # the package around it
         return False
+
+
+def pytest_words(words: list[str]) -> list[str]:
+    """What pytest is told: a whole run is shared out to processes, each test file to one of them.
+
+    `--quick` leaves out what needs real time, a browser, a camera server or a training. Much of the rest is
+    waiting, so there are more processes than cores.
+    """
+    words = list(words)
+    if quick := "--quick" in words:
+        words.remove("--quick")
+        words += ["-m", "not (realtime or browser or rtsp or training or soak)"]
+    whole = not any((ROOT / word.split("::")[0]).exists() for word in words if not word.startswith("-"))
+    alone = {"-n", "--numprocesses", "-s", "--pdb", "--version", "--collect-only", "--co", "-h", "--help"}
+    if (quick or whole) and not any(word.split("=")[0] in alone for word in words):
+        workers = min(8, 2 * (os.cpu_count() or 1))
+        words = ["-n", str(workers), "--dist=loadfile", "--no-loadscope-reorder", *words]
+    return words
 
 
 def hand_over(words: list[str]) -> int:

@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import shutil
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
+
+from tests.helpers import made_once
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported anywhere
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share two cores with the program they start
 
 JOIN = 5.0  # seconds a thread may take to end after its test
+
+COST = {"browser": 1.5, "rtsp": 3.0, "training": 3.0, "realtime": 2.0}  # seconds of a test, roughly
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the process that the workers inherit their environment from
+        os.environ[made_once.FOLDER] = mkdtemp(prefix="streamer-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ[made_once.FOLDER], ignore_errors=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow files first: a file is one worker's, and the last one should not be waited for long."""
+    cost: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        cost[item.path] += 0.1 + max((COST.get(mark.name, 0.0) for mark in item.iter_markers()), default=0.0)
+    items.sort(key=lambda item: -cost[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """What the imports have made lives to the end: full collections, which many tests ask for, pass it by."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

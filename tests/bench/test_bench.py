@@ -63,6 +63,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.training
 def test_json_compares_both_ways_on_the_same_frames(tiny: Path, video: Path, tmp_path: Path, capsys) -> None:
     drawing = tmp_path / "out.svg"
     words = ["bench", "--model", str(tiny), "--clip", str(video), "--device", "cpu", "--engines", "torch"]

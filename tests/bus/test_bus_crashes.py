@@ -174,6 +174,7 @@ def run_matrix(folder: Path, kills: int) -> dict[str, int]:
     return {"events": len(truth), "kills": 2 * kills}
 
 
+@pytest.mark.realtime
 def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     told = run_matrix(tmp_path, 4)
     assert told["events"] > 100

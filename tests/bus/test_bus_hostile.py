@@ -126,6 +126,7 @@ def answers_always(bus: Publisher, data: bytes) -> None:
         assert answer(socket, data)["type"] in ("events", "snapshot", "error")
 
 
+@pytest.mark.realtime
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(b'{"op":"events","after":0,"camera":"\\ud800"}')
 @example(b'{"op":"\\ud800","id":"\\ud800"}')

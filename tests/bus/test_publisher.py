@@ -135,6 +135,7 @@ def test_ipc_works_and_does_not_take_a_path_from_its_owner(tmp_path: Path) -> No
             publisher(bus=BusConfig(bind=bind)).__enter__()
 
 
+@pytest.mark.realtime
 def test_heartbeats_and_repeated_statuses_follow_the_clock() -> None:
     clock, sink = FakeClock(), Kept()
     with publisher(sinks=[sink], clock=clock) as bus:
@@ -308,6 +309,7 @@ def test_subscribers_are_counted_as_they_come_and_go() -> None:
         until(lambda: bus.state().subscribers == 0)
 
 
+@pytest.mark.realtime
 def test_a_reader_that_never_reads_slows_nobody_and_costs_bounded_memory() -> None:
     import psutil
 

@@ -167,6 +167,7 @@ def test_a_publisher_that_is_restarted_is_followed(tmp_path: Path) -> None:
     assert len(found) == 16, "no gaps told"
 
 
+@pytest.mark.realtime
 def test_what_the_network_loses_is_fetched(tmp_path: Path) -> None:
     """A reader that stops for a while loses live messages at the high-water mark; replay brings them."""
     with (

@@ -454,6 +454,7 @@ def start_command(*words: str) -> Iterator[subprocess.Popen[str]]:
             child.kill()  # where the test failed it would be waited for without end
 
 
+@pytest.mark.realtime
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_subscribe_ends_well_on_ctrl_c_and_when_its_reader_leaves() -> None:
     with publisher() as bus:
@@ -472,6 +473,7 @@ def test_subscribe_ends_well_on_ctrl_c_and_when_its_reader_leaves() -> None:
             assert (child.wait(10), child.stderr.read()) == (0, "")
 
 
+@pytest.mark.realtime
 def test_a_publisher_that_goes_and_comes_is_told_on_stderr(tmp_path: Path) -> None:
     with ExitStack() as stack:
         with publisher() as bus:

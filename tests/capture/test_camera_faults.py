@@ -26,6 +26,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     return Clips.make(tmp_path_factory.mktemp("clips"))
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize(
     ("fault", "server"),
     [
@@ -94,6 +95,7 @@ for url in sys.argv[2:]:
 """
 
 
+@pytest.mark.realtime
 def test_native_libraries_write_no_password(clips: Clips, tmp_path: Path) -> None:
     """The whole of what a process writes, its C libraries included, with the most talkative settings."""
     from tests.helpers.servers.mini_rtsp import MiniRtsp

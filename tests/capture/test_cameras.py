@@ -40,6 +40,7 @@ HASTY = CaptureConfig(open_timeout=0.2, read_timeout=0.3, retry_min=0.05, retry_
 # -- life ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.realtime
 def test_a_short_stall_is_shown_and_keeps_the_connection() -> None:
     with MjpegCamera() as server, Watched(server.url) as seen:
         seen.until_frames(5)
@@ -64,6 +65,7 @@ def test_a_change_of_size_within_a_connection_goes_on() -> None:
     assert seen.camera.status.reconnects == 0
 
 
+@pytest.mark.realtime
 def test_a_camera_with_rare_key_frames_is_waited_for(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "rare.h264", moving(100), container="h264", gop=100)
     with MiniRtsp(clip) as server:
@@ -73,6 +75,7 @@ def test_a_camera_with_rare_key_frames_is_waited_for(tmp_path: Path) -> None:
     assert "timeout" in seen.codes, "the first attempt was too short for this camera"
 
 
+@pytest.mark.realtime
 def test_fps_is_measured() -> None:
     with MjpegCamera(fps=10) as server, Watched(server.url) as seen:
         seen.until_frames(15)
@@ -124,6 +127,7 @@ def test_a_reduce_that_raises_is_reported_and_tried_again(caplog: pytest.LogCapt
     assert seen.camera.status.dropped["error"] == 1
 
 
+@pytest.mark.realtime
 def test_stop_in_every_state_is_quick(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "c.h264", moving(50), container="h264")
     slow = CaptureConfig(open_timeout=30, read_timeout=30, retry_min=30)
@@ -185,6 +189,7 @@ def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[HungSource]]:
     HungSource.freed.set()
 
 
+@pytest.mark.realtime
 def test_a_hung_read_is_left_behind_counted_and_bounded(hung: type[HungSource]) -> None:
     with Watched("http://10.0.0.1/x", capture=HASTY) as seen:
         seen.until(lambda: any("hang; no more" in s.detail for s in seen.statuses), "the bound")
@@ -202,6 +207,7 @@ def test_a_hung_read_is_left_behind_counted_and_bounded(hung: type[HungSource]) 
         assert [frame.epoch for frame in seen.frames[:count]] == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.realtime
 def test_stop_leaves_a_hung_call_behind(hung: type[HungSource]) -> None:
     patient = HASTY.model_copy(update={"read_timeout": 60.0})
     seen = Watched("http://10.0.0.1/x", capture=patient)
@@ -213,6 +219,7 @@ def test_stop_leaves_a_hung_call_behind(hung: type[HungSource]) -> None:
     assert seen.camera.abandoned == 1
 
 
+@pytest.mark.realtime
 def test_a_file_on_a_dead_drive_fails(hung: type[HungSource], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(playing, "_LUMPS", 0.2)
     monkeypatch.setattr(hung, "kind", Kind.FILE)
@@ -477,6 +484,7 @@ def test_a_webcam_through_v4l2(fake_webcam: Path) -> None:
     assert "EPOCHS [0] CODES {None}" in webcam(fake_webcam, script)
 
 
+@pytest.mark.realtime
 def test_a_webcam_that_is_unplugged_is_named(fake_webcam: Path) -> None:
     script = (
         "seen.until_state(CameraState.RECONNECTING)\nseen.until(lambda: 'not_found' in seen.codes, 'named')"
@@ -484,6 +492,7 @@ def test_a_webcam_that_is_unplugged_is_named(fake_webcam: Path) -> None:
     assert "'lost'" in webcam(fake_webcam, script, FAKE_UNPLUG_AFTER="20")
 
 
+@pytest.mark.realtime
 def test_a_webcam_that_hangs_is_opened_again(fake_webcam: Path) -> None:
     script = "seen.until(lambda: seen.frames and seen.frames[-1].epoch == 1, 'a second life')"
     out = webcam(fake_webcam, script, FAKE_HANG_AFTER="15")
@@ -491,6 +500,7 @@ def test_a_webcam_that_hangs_is_opened_again(fake_webcam: Path) -> None:
     assert "'timeout'" in out
 
 
+@pytest.mark.realtime
 def test_a_webcam_whose_driver_hangs_at_opening_is_left_behind(fake_webcam: Path) -> None:
     out = webcam(
         fake_webcam, "seen.until(lambda: seen.camera.abandoned == 1, 'left behind')", FAKE_STUCK="30"

@@ -146,6 +146,7 @@ def test_a_blocked_consumer_holds_a_fast_file_back(clips: Path) -> None:
     assert seen.camera.status.state is CameraState.ENDED
 
 
+@pytest.mark.realtime
 def test_a_file_plays_at_its_own_speed(clips: Path) -> None:
     seen = Watched(str(clips / "plain.mp4"), pace=Pace.REALTIME).run()
     lag = [frame.captured - frame.time for frame in seen.frames]
@@ -272,6 +273,7 @@ def test_mjpeg_over_http(clips: Path) -> None:
         assert image.shape == (240, 320, 3)
 
 
+@pytest.mark.realtime
 def test_rtsp(clips: Path) -> None:
     with MiniRtsp(clips / "stream.h264") as server, Watched(server.url) as seen:
         seen.until_frames(30)
@@ -279,6 +281,7 @@ def test_rtsp(clips: Path) -> None:
     assert all((b - a) % 250 == 1 for a, b in pairwise(numbers))
 
 
+@pytest.mark.realtime
 def test_rtsp_by_udp_only(clips: Path) -> None:
     with MiniRtsp(clips / "stream.h264") as server:
         server.udp_only = True
@@ -286,6 +289,7 @@ def test_rtsp_by_udp_only(clips: Path) -> None:
             seen.until_frames(20)
 
 
+@pytest.mark.realtime
 def test_rtsp_without_parameter_sets_in_its_sdp(clips: Path) -> None:
     with MiniRtsp(clips / "stream.h264") as server:
         server.sprop = False

@@ -18,6 +18,7 @@ from streamer.system.packages import import_error, in_range, requirements
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.realtime
 def test_the_whole_report_on_this_machine() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "streamer", "doctor", "--json"],

@@ -39,6 +39,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.realtime
 def test_get_fetches_checks_and_then_needs_no_network(clip: Path, tmp_path: Path) -> None:
     with hub(clip) as (address, fetched):
         got = streamer("get", "owner/model", home=tmp_path, HF_ENDPOINT=address)
@@ -63,6 +64,7 @@ def test_get_fetches_checks_and_then_needs_no_network(clip: Path, tmp_path: Path
     assert absent.stderr.count("\n") == 1
 
 
+@pytest.mark.realtime
 def test_a_file_that_differs_from_the_hubs_hash_is_refused_and_fetched_again(
     clip: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +84,7 @@ def test_a_file_that_differs_from_the_hubs_hash_is_refused_and_fetched_again(
     assert fetched.count("model.safetensors") == 2
 
 
+@pytest.mark.realtime
 def test_progress_is_shown_where_a_person_looks(clip: Path, tmp_path: Path) -> None:
     code = (
         "from streamer.recognition.checkpoints.hub import download; import sys;"

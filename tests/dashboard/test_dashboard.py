@@ -462,6 +462,7 @@ def test_log_lines_wait_until_the_screen_is_gone() -> None:
         logging.getLogger().removeHandler(handler)
 
 
+@pytest.mark.realtime
 @pytest.mark.skipif(os.name == "nt", reason="needs pseudo-terminals")
 def test_a_terminal_that_takes_no_output_does_not_keep_the_program() -> None:
     import pty

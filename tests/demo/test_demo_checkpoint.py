@@ -69,6 +69,7 @@ def test_training_and_serving_prepare_pixels_alike() -> None:
     torch.testing.assert_close(served.reshape(trained.shape), trained, atol=1e-5, rtol=0)
 
 
+@pytest.mark.training
 def test_it_knows_motions_of_pictures_it_has_never_seen(model: TimesformerForVideoClassification) -> None:
     clips = samples.validation_set(160, seed=4321)
     windows = [[Image.fromarray(frame) for frame in sample.clip] for sample in clips]
@@ -81,6 +82,7 @@ def test_it_knows_motions_of_pictures_it_has_never_seen(model: TimesformerForVid
         assert of_label.count(label) >= 0.6 * len(of_label), f"{label}: {of_label}"
 
 
+@pytest.mark.training
 def test_it_knows_what_the_bundled_clip_shows(model: TimesformerForVideoClassification) -> None:
     import av
 

@@ -101,6 +101,7 @@ def expressions() -> Iterator[tuple[str, str]]:
             yield rule["alert"], rule["expr"]
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize(
     ("where", "expression"), [pytest.param(w, e, id=f"{w}: {e[:40]}") for w, e in expressions()]
 )

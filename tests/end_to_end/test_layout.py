@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,7 @@ def test_every_test_asserts_something(path: Path) -> None:
     assert not silent
 
 
+@cache
 def _asserting_helpers() -> frozenset[str]:
     known: frozenset[str] = frozenset()
     for path in [*(ROOT / "tests" / "helpers").rglob("*.py"), *(ROOT / "tests").rglob("conftest.py")]:

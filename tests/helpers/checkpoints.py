@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import torch
+
+from tests.helpers.made_once import once
 
 SIZE = 32
 LABELS = ("waving", "walking", "falling down")
@@ -211,10 +210,8 @@ def save(family: str, folder: Path, **config: Any) -> Path:
 
 @cache
 def shared(family: str) -> Path:
-    """The plain checkpoint of a family, made once for the test run; read only."""
-    folder = Path(mkdtemp(prefix=f"streamer-{family}-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return save(family, folder)
+    """The plain checkpoint of a family, made once for the test run and all its workers; read only."""
+    return once(family, lambda folder: save(family, folder))
 
 
 # --- models of pictures and words: with a real tokenizer, its vocabulary small ---

@@ -471,6 +471,7 @@ def live(*cameras: CameraConfig, **more: Any) -> Config:
     return Config(cameras=cameras, metrics=MetricsConfig.model_validate(limits), **settings)
 
 
+@pytest.mark.realtime
 def test_a_model_that_blocks_turns_it_red_and_green_again() -> None:
     go, blocked = threading.Event(), threading.Event()
     go.set()
@@ -499,6 +500,7 @@ def test_a_model_that_blocks_turns_it_red_and_green_again() -> None:
         assert value(scrape(address), "healthy") == 1
 
 
+@pytest.mark.realtime
 def test_a_camera_that_is_killed() -> None:
     """Its state changes, one of two is no illness, both are; and it mends."""
     with MjpegCamera() as door, MjpegCamera() as yard:
@@ -626,6 +628,7 @@ def given(found: dict[Any, float]) -> float:
     return value(found, "windows_given_total", camera="demo", model="demo")
 
 
+@pytest.mark.realtime
 def test_counters_grow_and_agree_with_the_messages(demo_run: Any) -> None:
     demo, ((_, first, _), (before, second, after)), _ = demo_run
     for name in ("frames_captured_total", "frames_stored_total"):
@@ -750,6 +753,7 @@ def test_nothing_happens_where_no_socket_is_named(path: str) -> None:
     assert not notifier.send(READY=1)
 
 
+@pytest.mark.realtime
 @unix
 def test_a_service_says_when_it_is_ready_lives_and_stops(tmp_path: Path) -> None:
     path = str(tmp_path / "notify")

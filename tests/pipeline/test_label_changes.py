@@ -107,6 +107,7 @@ def test_who_may_change_labels(clip_model: Path) -> None:
         assert answer({"labels": ["x"]}, Peer("10.0.0.9", "desk", local=False))["change"] == 1
 
 
+@pytest.mark.realtime
 def test_events_of_words_that_are_gone_end_and_others_go_on(clip_model: Path) -> None:
     with running(config_of(clip_model, "a dog", "a hand")) as (pipeline, sink):
         sink.wait(shows("a dog", "a hand"))
@@ -148,6 +149,7 @@ def test_one_camera_of_two(clip_model: Path) -> None:
         assert all(shows("a dog")(m) for m in ones)
 
 
+@pytest.mark.realtime
 def test_a_thousand_changes_leak_nothing_and_drop_no_window(clip_model: Path) -> None:
     """Fast files: every window must be there, and all of them with one of the sets, never a mixture."""
     sets = [["a dog", "a hand"], ["a cat"], ["a tree", "a bird", "a fish"]]
@@ -183,6 +185,7 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, "utf-8")
 
 
+@pytest.mark.realtime
 def test_an_edited_config_file_is_taken_over(clip_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "office.yaml"
     text = config_of(clip_model, "a dog").model_dump_json(exclude={"label_set", "language"})

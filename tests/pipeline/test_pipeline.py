@@ -38,6 +38,7 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Collect:
     return sink
 
 
+@pytest.mark.realtime
 def test_demo_predictions_match_the_ground_truth(demo_run: Collect) -> None:
     right = []
     for message in demo_run.of("prediction"):
@@ -74,6 +75,7 @@ def test_each_event_starts_once_and_ends_once(demo_run: Collect) -> None:
         assert set(seen[1:-1]) <= {"update"}
 
 
+@pytest.mark.realtime
 def test_nothing_is_skipped_and_a_second_run_gives_the_same(demo_run: Collect) -> None:
     result, again = watch(Config(cameras=(DEMO,), **QUIET))
     assert result.ok
@@ -85,6 +87,7 @@ def test_nothing_is_skipped_and_a_second_run_gives_the_same(demo_run: Collect) -
     assert status["state"] == "ended"
 
 
+@pytest.mark.realtime
 def test_motion_gate_saves_work_and_misses_no_event(demo_run: Collect) -> None:
     gated = Config(cameras=(DEMO,), model=ModelConfig(motion_gate=True), **QUIET)
     result, sink = watch(gated)
@@ -150,6 +153,7 @@ def test_model_that_cannot_be_loaded_is_exit_code_4(tmp_path: Path) -> None:
         assert "config.json" in str(error)
 
 
+@pytest.mark.realtime
 def test_a_window_that_fails_is_skipped_and_the_next_is_tried() -> None:
     def score(window: Window) -> tuple[float, float]:
         if window.id % 3 == 0:
@@ -206,6 +210,7 @@ def test_stop_before_the_start() -> None:
     assert not sink.of("prediction")
 
 
+@pytest.mark.realtime
 def test_each_camera_may_have_its_own_events_and_model() -> None:
     own = CameraConfig.model_validate({"name": "own", "source": "demo", "events": {"ignore": ["calm"]}})
     result, sink = watch(Config(cameras=(DEMO, own), **QUIET), FakeRecognizer(lambda _: (0.9, 0.1)))
@@ -213,6 +218,7 @@ def test_each_camera_may_have_its_own_events_and_model() -> None:
     assert {m["camera"] for m in sink.of("event")} == {"demo"}
 
 
+@pytest.mark.realtime
 def test_a_raising_sink_is_isolated() -> None:
     class Raising:
         def send(self, topic: str, message: Mapping[str, Any]) -> None:

@@ -96,6 +96,7 @@ def test_predictions_and_events_say_which_model(fakes: dict[str, Fake]) -> None:
     assert starts == ends
 
 
+@pytest.mark.realtime
 def test_a_slow_model_does_not_hold_back_a_fast_one(fakes: dict[str, Fake]) -> None:
     gate = threading.Event()
     fakes["fast"], fakes["slow"] = Fake("fast"), Fake("slow", gate)
@@ -112,6 +113,7 @@ def test_a_slow_model_does_not_hold_back_a_fast_one(fakes: dict[str, Fake]) -> N
         sink.wait(lambda m: m["type"] == "prediction" and m["model"] == "slow")
 
 
+@pytest.mark.realtime
 def test_frames_are_reduced_once_for_models_that_want_the_same(tmp_path: Path, monkeypatch: Any) -> None:
     from streamer.recognition.preprocessing import Preprocessor
 

@@ -74,6 +74,7 @@ def error(logits: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 class TestPackedWeights:
+    @pytest.mark.training
     @needs_packing
     @pytest.mark.parametrize("act", ["gelu", "gelu_new", "relu"])
     def test_same_answers(self, act: str) -> None:
@@ -187,6 +188,7 @@ class TestCudaGraphs:
 
 
 class TestOpenVino:
+    @pytest.mark.training
     @needs_openvino
     def test_same_answers(self) -> None:
         model, values = make_model(), clips(3)
@@ -196,6 +198,7 @@ class TestOpenVino:
             assert error(forward(values), expected) < limit
         assert len(list((cache_folder() / "engines").glob("*/model.xml"))) == 1  # rounded when it is compiled
 
+    @pytest.mark.training
     @needs_openvino
     def test_int8_is_converted_once_and_a_changed_checkpoint_anew(
         self, monkeypatch: pytest.MonkeyPatch
@@ -224,6 +227,7 @@ class TestOpenVino:
         assert made == [6, 6]
         assert not torch.equal(changed, first)
 
+    @pytest.mark.training
     @needs_openvino
     def test_a_damaged_file_is_discarded(self, caplog: pytest.LogCaptureFixture) -> None:
         model, values, variant = make_model(), clips(1), EngineVariant("openvino", "fp32")
@@ -235,6 +239,7 @@ class TestOpenVino:
         assert "damaged" in caplog.text
         assert len(list((cache_folder() / "engines").glob("*/model.bin"))) == 1
 
+    @pytest.mark.training
     @needs_openvino
     def test_without_room_on_the_disk_it_works_all_the_same(self, monkeypatch, caplog) -> None:
         def full(*_: object) -> Path:
@@ -404,6 +409,7 @@ class TestChoice:
     def video(self, tmp_path: Path) -> Path:
         return make_video(tmp_path / "clip.mp4")
 
+    @pytest.mark.training
     @needs_openvino
     @needs_nncf
     def test_int8_is_checked_on_real_frames_and_the_verdict_is_kept(
@@ -429,6 +435,7 @@ class TestChoice:
         assert (refused.spec.engine, refused.spec.precision) == ("torch", "fp32")
         assert said[-1] == "openvino int8 fails its check against fp32 and is not used"
 
+    @pytest.mark.training
     @needs_openvino
     def test_openvino_by_name_gives_the_scores_of_torch(self, folder: Path) -> None:
         from streamer.recognition.loading import load

@@ -87,6 +87,7 @@ def in_a_process(code: str, home: Path, **environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.realtime
 def test_without_a_network_the_answer_comes_at_once_and_in_one_line(tmp_path: Path) -> None:
     code = """
 import time
@@ -106,6 +107,7 @@ print(time.monotonic() - started < 20)
     assert in_time == "True"
 
 
+@pytest.mark.realtime
 def test_a_hub_id_is_fetched_once_and_only_what_a_model_needs(folder: Path, tmp_path: Path) -> None:
     for name in ("pytorch_model.bin", "tf_model.h5", "training_args.bin", "model.onnx"):
         (folder / name).write_bytes(b"not wanted")

@@ -106,6 +106,7 @@ def test_other_sizes_stretch_the_places_as_transformers_does(attention, height, 
     assert relative_error(model, torch.randn(2, 3, 3, height, width)) < 1e-4
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     ("frames", "size", "hidden", "labels"),
     [(8, 224, 768, 400), (16, 448, 96, 600), (96, 224, 96, 174), (64, 224, 96, 174)],

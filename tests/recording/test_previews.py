@@ -101,6 +101,7 @@ def run(settings: Config, sinks: list[Any]) -> list[Message]:
     return heard
 
 
+@pytest.mark.realtime
 def test_small_pictures_come_at_the_asked_rate(film: Path, tmp_path: Path) -> None:
     sink, out = Collect(), io.StringIO()
     with JsonSink(out) as lines, PlainSink(out) as plain:
@@ -125,6 +126,7 @@ def test_small_pictures_come_at_the_asked_rate(film: Path, tmp_path: Path) -> No
         assert db.execute("SELECT * FROM events").fetchall()
 
 
+@pytest.mark.realtime
 def test_nothing_is_sent_unless_it_is_turned_on(film: Path) -> None:
     heard = run(config(film), [])
     assert len(heard) > 5

@@ -409,6 +409,7 @@ def test_close_scores_are_labelled_and_trained_on(tmp_path: Path, capsys: pytest
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
+@pytest.mark.realtime
 def test_a_mark_over_the_bus(tmp_path: Path) -> None:
     folder = tmp_path / "uncertain"
     config = Config(

@@ -182,6 +182,7 @@ def test_a_lost_camera_is_unavailable_and_back_again(
         until(lambda: listener.text("streamer/cam0/availability") == "online", "it is back")
 
 
+@pytest.mark.realtime
 @needs_broker
 def test_without_a_publisher_no_camera_is_available(
     broker: Broker, listener: MqttListener, tmp_path: Path
@@ -332,6 +333,7 @@ def test_the_description_comes_again_when_home_assistant_starts(
         until(lambda: times() == 2, "and again")
 
 
+@pytest.mark.realtime
 @needs_broker
 def test_a_removed_camera_is_taken_off_the_broker(
     bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -424,6 +426,7 @@ def test_something_that_is_no_broker_is_told_and_not_waited_for_at_the_end(
             until(lambda: bridged.said("it does not answer as an MQTT broker (silence"), "it is told")
 
 
+@pytest.mark.realtime
 @needs_broker
 def test_a_killed_broker_costs_no_event(
     bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path
@@ -597,6 +600,7 @@ def test_wrong_usage_is_one_line(words: list[str], said: str, capsys: pytest.Cap
     assert "pw" not in error
 
 
+@pytest.mark.realtime
 @needs_broker
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 def test_kills_of_bridge_and_publisher_lose_nothing_and_the_will_arrives(

@@ -374,6 +374,7 @@ def index_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
 
 
+@pytest.mark.realtime
 @espeak
 def test_killed_and_restarted_it_accounts_for_every_event(tmp_path: Path) -> None:
     folder, state = tmp_path / "out", tmp_path / "state.json"
@@ -454,6 +455,7 @@ def config(folder: Path) -> Path:
     return file
 
 
+@pytest.mark.realtime
 @espeak
 def test_without_a_publisher_it_waits_says_so_and_ends_in_time(tmp_path: Path) -> None:
     process = start("tcp://127.0.0.1:9", tmp_path)

@@ -298,6 +298,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.realtime
 @given(STEPS, st.integers(0, 1439), st.sampled_from([0.0, 10.0, 60.0]), st.sampled_from(["normal", "full"]))
 @how(max_examples=150, deadline=None)
 def test_never_twice_never_in_quiet_hours_and_everything_accounted(

@@ -83,6 +83,7 @@ def test_display_names_travel(tmp_path: Path) -> None:
             assert page.events()["e1"]["display"] == "يلوّح"
 
 
+@pytest.mark.realtime
 def test_a_page_says_so_where_the_publisher_is_absent_and_recovers(tmp_path: Path) -> None:
     with published("") as bus:
         endpoint, requests = bus.endpoint, bus.requests_endpoint
@@ -302,6 +303,7 @@ def test_a_search_that_makes_no_sense_is_refused(asked: str) -> None:
         assert (status, json.loads(body)["code"]) == (400, "bad_request")
 
 
+@pytest.mark.realtime
 def test_no_publisher_no_history() -> None:
     with served(NOBODY) as web:
         status, _, body = web.ask("/history")

@@ -423,6 +423,7 @@ def test_the_connection_is_kept_while_the_receiver_does(
     assert len(ports) == 1
 
 
+@pytest.mark.realtime
 def test_a_receiver_that_is_not_there_yet_gets_everything_later(bus: Publisher, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -724,6 +725,7 @@ class Crashes:
                 kill(child)
 
 
+@pytest.mark.realtime
 @posix
 def test_kills_of_bridge_receiver_and_publisher_lose_nothing(tmp_path: Path) -> None:
     crashes = Crashes(tmp_path)

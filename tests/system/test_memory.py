@@ -125,6 +125,7 @@ class _Frames:
             return sum(picture() is not None for picture in self._pictures)
 
 
+@pytest.mark.realtime
 def test_a_lost_connection_keeps_no_picture(tmp_path: Path, no_collector: None) -> None:
     frames, lost = _Frames(), threading.Event()
     clip = write_clip(tmp_path / "clip.h264", moving(25), container="h264", gop=5)

@@ -74,6 +74,7 @@ def test_own_rules_of_a_label_stay_with_it() -> None:
     assert raised["wave"].exit == pytest.approx((raised["wave"].enter or 0) / 2, abs=0.01)
 
 
+@pytest.mark.training
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.3, 4.0), st.integers(0, 3))
 def test_the_temperature_that_made_the_scores_is_found(true: float, seed: int) -> None:

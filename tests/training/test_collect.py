@@ -23,6 +23,7 @@ def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("camera") / "c.mp4", moving(200), gop=25)
 
 
+@pytest.mark.realtime
 def test_by_the_clock(camera: Path, tmp_path: Path) -> None:
     words = ["collect", str(camera), "--label", "waving", "-o", str(tmp_path), "--seconds", "0.6"]
     assert main([*words, "--every", "0.1", "--count", "2"]) == 0
@@ -39,6 +40,7 @@ def test_by_the_clock(camera: Path, tmp_path: Path) -> None:
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "whole, and in the true colours"
 
 
+@pytest.mark.realtime
 def test_by_keys_each_line_is_a_clip(
     camera: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -408,6 +408,7 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.training
 def test_the_demo_data_set_has_the_layout_that_train_and_evaluate_read(demo_data: Path) -> None:
     layout, _ = open_dataset(demo_data / "clips", None, None, say)
     assert layout.labels == tuple(sorted(motions.LABELS))

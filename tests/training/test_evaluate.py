@@ -244,6 +244,7 @@ def test_the_picture_is_an_svg_with_truth_scores_and_events() -> None:
     assert any("2.0 to 6.0 s" in (t.text or "") for t in root.iter("{http://www.w3.org/2000/svg}title"))
 
 
+@pytest.mark.training
 def test_the_command_on_streams_idle_and_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = checkpoints.save(
         "timesformer", tmp_path / "model", streamer={"interval": 0.2, "background": ["walking"]}

@@ -130,6 +130,7 @@ def test_its_split_is_what_evaluate_measures(trained: Path, capsys: pytest.Captu
     assert report["background"] == ["background"]
 
 
+@pytest.mark.training
 def test_killed_and_resumed_it_ends_with_the_same_weights(
     trained: Path, data: Path, base: Path, tmp_path: Path
 ) -> None:
