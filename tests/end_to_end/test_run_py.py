@@ -62,9 +62,9 @@ class Checkout:
         code = VENV.format(failing=venv, python=str(python))
         (self.stubs / "venv.py").write_text(code, encoding="utf-8")
 
-    def start(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def start(self, *words: str, bare: bool = True) -> subprocess.CompletedProcess[str]:
         # -S: without site-packages no dependency is found, whatever this Python has
-        command = [sys.executable, "-S", str(self.folder / "run.py"), *words]
+        command = [sys.executable, *["-S"] * bare, str(self.folder / "run.py"), *words]
         env = {**os.environ, "PYTHONPATH": str(self.stubs)}
         return subprocess.run(
             command, env=env, capture_output=True, text=True, timeout=60, cwd=self.folder.parent
@@ -108,6 +108,18 @@ def test_tests_get_their_extras_once_and_starts_after_that_need_none(checkout: C
     checkout.start("test")
     checkout.start("run", "0")
     assert len(checkout.installs) == 2
+
+
+def test_whole_runs_are_shared_out_and_parts_of_them_are_not() -> None:
+    words = runpy.run_path(str(ROOT / "run.py"))["pytest_words"]
+    shared = ["-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist=loadfile", "--no-loadscope-reorder"]
+    assert words([]) == shared
+    assert words(["-k", "events"]) == [*shared, "-k", "events"]
+    assert words(["tests/events/test_events.py::test_x"]) == ["tests/events/test_events.py::test_x"]
+    assert words(["-n", "2"]) == ["-n", "2"]
+    quick = words(["--quick", "tests/events"])
+    assert quick[: len(shared)] == shared
+    assert quick[-3:] == ["tests/events", "-m", "not (realtime or browser or rtsp or training or soak)"]
 
 
 @posix
@@ -165,9 +177,9 @@ def test_help_needs_no_set_up(words: list[str]) -> None:
     assert "streamer" in done.stdout
 
 
-def test_where_everything_imports_it_hands_over_at_once() -> None:
-    command = [sys.executable, str(ROOT / "run.py"), "check", str(ROOT / "configs" / "demo.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+def test_where_everything_imports_it_hands_over_at_once(checkout: Checkout) -> None:
+    (checkout.folder / "streamer").symlink_to(ROOT / "streamer")
+    done = checkout.start("check", str(ROOT / "configs" / "demo.yaml"), bare=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "ok, 1 camera (demo)" in done.stdout
 
