@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, model_validator
 
+from streamer.config.model_names import model_names
 from streamer.config.sections import (
     DEMO,
     BusConfig,
@@ -72,14 +73,21 @@ class Config(Section):
             return camera.models or (camera.model or self.model,)
         return self.models or (self.model,)
 
+    @property
+    def model_names(self) -> dict[str, str]:
+        """Model id -> its name in messages, different for each checkpoint."""
+        own = [model for camera in self.cameras for model in (*camera.models, *self.models_of(camera))]
+        return model_names(model.id for model in (*own, *self.models, self.model))
+
     @model_validator(mode="after")
     def _models_differ(self) -> Config:
+        names_of = self.model_names
         lists = [(("models",), self.models)]
         lists += [(("cameras", i, "models"), camera.models) for i, camera in enumerate(self.cameras)]  # type: ignore[misc]
         for path, models in lists:
-            ids = [model.id for model in models]
-            for index, name in enumerate(ids):
-                if name in ids[:index]:
+            names = [names_of[model.id] for model in models]
+            for index, name in enumerate(names):
+                if name in names[:index]:
                     text = f"{name} stands twice; predictions are told apart by their model's name"
                     raise wrong((*path, index, "id"), text)
         return self

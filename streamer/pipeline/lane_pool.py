@@ -87,7 +87,7 @@ class Lanes:
 
         key = model.model_copy(update={"labels": ("words",) if model.labels else None})
         if key not in self._lanes:
-            recognizer = self._given or load_recognizer(model)
+            recognizer = self._given or load_recognizer(model, self._config.model_names[model.id])
             recognizer.warm_up()
             self._loaded(recognizer)
             complete = self._config.pace is Pace.FAST

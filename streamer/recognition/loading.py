@@ -32,9 +32,11 @@ COMPUTED_WEIGHTS = ("position_ids", "relative_position_index", "num_batches_trac
 NAMES_SHOWN = 3  # of missing weights, in a message
 
 
-def load(config: ModelConfig) -> Recognizer:
+def load(config: ModelConfig, name: str | None = None) -> Recognizer:
     """See `streamer.recognition.recognizer.load_recognizer`."""
     checkpoint = open_checkpoint(config.id)
+    if name is not None:
+        checkpoint = dataclasses.replace(checkpoint, name=name)
     words.check_words(checkpoint, config)
     device = choose_device(config.device)
     metadata.labels_of(checkpoint)  # now, because its message is better than transformers'

@@ -62,8 +62,10 @@ class Recognizer(Protocol):
         """Free the model."""
 
 
-def load_recognizer(config: ModelConfig) -> Recognizer:
+def load_recognizer(config: ModelConfig, name: str | None = None) -> Recognizer:
     """Load the checkpoint `config.id`: "demo", a local folder, or a Hub id.
+
+    `name`: what it is called in messages; None: its Hub id, or the folder's name.
 
     Raises:
         ModelLoadError: it cannot be found, read or used here; the message says what to do.
@@ -73,4 +75,4 @@ def load_recognizer(config: ModelConfig) -> Recognizer:
     threads.prepare()
     from streamer.recognition.loading import load  # torch and transformers: seconds, so only here
 
-    return load(config)
+    return load(config, name)

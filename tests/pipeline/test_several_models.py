@@ -67,7 +67,9 @@ def config_of(*ids: str, **more: Any) -> Config:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fake]:
     """Models by id; load_recognizer takes them from here."""
     found: dict[str, Fake] = {}
-    monkeypatch.setattr("streamer.recognition.recognizer.load_recognizer", lambda model: found[model.id])
+    monkeypatch.setattr(
+        "streamer.recognition.recognizer.load_recognizer", lambda model, name: found[model.id]
+    )
     return found
 
 
@@ -130,6 +132,21 @@ def test_frames_are_reduced_once_for_models_that_want_the_same(tmp_path: Path, m
     stored = sink.of("status")[-1]["stored"]
     assert stored > 100
     assert len(count) == stored
+
+
+def test_checkpoints_in_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """`runs/a/best` and `runs/b/best`: both were `best`, and the main one showed no windows."""
+    ids = [str(checkpoints.save("vit", tmp_path / name / "best")) for name in ("a", "b")]
+    models = [{"id": one, "device": "cpu", "hop": 1.0} for one in ids]
+    config = Config.model_validate({**QUIET, "cameras": [{"name": "c", "source": "demo", "models": models}]})
+    sink = Collect()
+    with Pipeline(config, sinks=[sink]) as pipeline:
+        assert pipeline.run(threading.Event()).ok
+        numbers = pipeline.stats().cameras[0]
+    assert {m["model"] for m in sink.of("prediction")} == {"a/best", "b/best"}
+    counts = {name: sum(m["model"] == name for m in sink.of("prediction")) for name in ("a/best", "b/best")}
+    assert [(one.model, one.windows) for one in numbers.models] == list(counts.items())
+    assert all(counts.values())
 
 
 def frame(index: int, epoch: int = 0) -> Frame:
