@@ -13,6 +13,7 @@ from streamer.system.addresses import bracketed, is_loopback, split_host_port
 TCP = "tcp://"
 ANY_INTERFACE = "0.0.0.0"
 DEFAULT = "tcp://127.0.0.1:5555"
+LONGEST_PATH = 100  # characters of an ipc endpoint that every system takes
 
 
 def split_tcp(endpoint: str) -> tuple[str, int] | None:
@@ -70,11 +71,16 @@ def requests_beside(endpoint: str) -> str:
     return f"{TCP}{bracketed(host)}:{0 if port in (0, 65535) else port + 1}"
 
 
-def reachable(announced: str, endpoint: str) -> str:
-    """The announced requests endpoint as seen by someone who reached the publisher at `endpoint`."""
+def reachable(announced: str, endpoint: str) -> str | None:
+    """The announced requests endpoint as seen by someone who reached the publisher at `endpoint`: always on
+    the same host. None where what is announced cannot be that.
+    """
     mine, theirs = split_tcp(endpoint), split_tcp(announced)
-    if mine is None or theirs is None:
-        return announced
+    if mine is None:
+        usable = announced.startswith("ipc://") and len("ipc://") < len(announced) <= LONGEST_PATH
+        return announced if usable and "\0" not in announced else None
+    if theirs is None or theirs[1] == 0:
+        return None
     return f"{TCP}{bracketed(mine[0])}:{theirs[1]}"
 
 

@@ -14,7 +14,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from streamer.bus import wire
-from streamer.bus.messages import EventMessage, Gap, HeartbeatMessage, Message, parse
+from streamer.bus.messages import (
+    EventMessage,
+    EventsPage,
+    Gap,
+    HeartbeatMessage,
+    Message,
+    parse,
+    parse_events,
+)
 from streamer.bus.position import Position
 from streamer.system.clock import Clock
 
@@ -25,6 +33,7 @@ ATTEMPTS = (
 )
 MAX_HELD = 1000  # live events kept while the history is asked; more come with the history anyway
 MAX_HISTORIES = 16
+MAX_KINDS = 32  # of messages, whose numbers are watched; a publisher makes five
 _FLEETING = ("heartbeat", "preview")  # kinds of which nobody misses one
 
 
@@ -115,18 +124,17 @@ class Follow:
                 return []
             if reply.get("type") != "events":
                 raise ValueError(str(reply.get("message")))
-            events = [parse(item) for item in reply["events"]]
-            journal, session = str(reply["journal"]), str(reply["session"])
-            after, last, more = int(reply["after"]), int(reply["last_event_seq"]), bool(reply["more"])
-        except (ValueError, KeyError, TypeError, OverflowError):
+            page = parse_events(reply)
+        except ValueError:
             self.invalid += 1  # the request's deadline passes, and it is sent again
             return []
+        self.invalid += page.invalid
         meant_for, self._asked, self._asking_since = self._asked[2], None, None
-        if meant_for is not None and meant_for != journal:
-            self._turn(session, journal)  # another history answers: ask again, with what is known of that
+        if meant_for is not None and meant_for != page.journal:
+            self._turn(page.session, page.journal)  # another history answers: ask again, with what is known
             return []
-        self._journal = journal
-        return list(self._page(session, after, last, more, events))
+        self._journal = page.journal
+        return list(self._page(page))
 
     # ---- output
 
@@ -193,7 +201,7 @@ class Follow:
         announced, journal = raw.get("requests"), str(raw.get("journal", ""))
         self.requests_endpoint = announced if isinstance(announced, str) else None
         began = raw.get("started_at")
-        self._began_at = float(began) if isinstance(began, int | float) else beat.sent_at
+        self._began_at = beat.sent_at if began is None else float(began)
         if not self._replays:
             yield from self._live_heartbeat(beat, journal)
             return
@@ -212,21 +220,19 @@ class Follow:
         self._journal = journal
         self._position, self._position_session = beat.last_event_seq, beat.session
 
-    def _page(
-        self, session: str, after: int, last: int, more: bool, events: Sequence[Message]
-    ) -> Iterator[Message]:
-        """One page of the history, which begins behind number `after`."""
-        self._position = after
-        for event in events:
-            if isinstance(event, EventMessage) and event.seq > self._position:
+    def _page(self, page: EventsPage) -> Iterator[Message]:
+        """One page of the history."""
+        self._position = page.after
+        for event in page.events:
+            if event.seq > self._position:
                 yield from self._lost(event.seq - 1, "expired")
                 yield from self._give(event)
-        if more:
+        if page.more and self._position > page.after:
             return  # `request` asks on from here
-        yield from self._lost(last, "expired")
-        self._position_session = session  # that number holds in this session
+        yield from self._lost(page.last_event_seq, "expired")
+        self._position_session = page.session  # that number holds in this session
         self._synced = True
-        self._held = {seq: event for seq, event in self._held.items() if event.session == session}
+        self._held = {seq: event for seq, event in self._held.items() if event.session == page.session}
         yield from self._release()
 
     def _release(self) -> Iterator[Message]:
@@ -296,6 +302,8 @@ class Follow:
 
     def _missing(self, kind: str, seq: int) -> Iterator[Message]:
         """A gap in a kind of which all messages are subscribed to."""
+        if kind not in self._seqs and len(self._seqs) >= MAX_KINDS:
+            return
         before = self._seqs.get(kind)
         self._seqs[kind] = seq
         whole = any(f"{kind}/".startswith(topic) for topic in self._topics)

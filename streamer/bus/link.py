@@ -18,7 +18,11 @@ from streamer.bus.position import Position, Since
 from streamer.bus.security import ClientKeys
 from streamer.errors import BusError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
+from streamer.system.terminal_text import printable
 
+MAX_FRAME = (
+    16 << 20
+)  # bytes; answers have about one megabyte. A peer that sends more is disconnected by ZeroMQ
 BATCH = 50  # messages taken from the socket at once
 LOOK = 0.25  # seconds after which deadlines are looked at again, at the latest
 SOON = 0.02  # ... while a request waits for its connection
@@ -75,6 +79,7 @@ class Link:
         assert self._context is not None
         made: zmq.Socket[bytes] = self._context.socket(kind)
         made.linger = 0
+        made.maxmsgsize = MAX_FRAME
         made.reconnect_ivl, made.reconnect_ivl_max = 100, 2000  # milliseconds
         # A machine that vanished is noticed by the system, and connected to anew. Not by ZMTP's heartbeats: a
         # reader that pauses until its queue is full would time out, and libzmq then ends the whole process
@@ -109,6 +114,11 @@ class Link:
         socket).
         """
         return self._follow.connected
+
+    @property
+    def invalid(self) -> int:
+        """How many messages broke the contract, and were skipped."""
+        return self._follow.invalid
 
     @property
     def position(self) -> Position | None:
@@ -159,16 +169,16 @@ class Link:
             self._inbox.extend(self._follow.replied(data))
             with contextlib.suppress(ValueError):
                 reply = wire.decode(data)
-                if reply.get("id") in self._waited:
-                    self._replies[reply["id"]] = reply
+                marker = reply.get("id")
+                if isinstance(marker, str) and marker in self._waited:
+                    self._replies[marker] = reply
             self._ask()  # the next page
 
     def _requester(self) -> zmq.Socket[bytes]:
         """The socket for requests, connected to where the publisher says it answers."""
-        where = self._requests or endpoints.requests_beside(self.endpoint)
         announced = self._follow.requests_endpoint
-        if self._requests is None and announced is not None:
-            where = endpoints.reachable(announced, self.endpoint)
+        told = None if announced is None else endpoints.reachable(announced, self.endpoint)
+        where = self._requests or told or endpoints.requests_beside(self.endpoint)
         if self._dealer is None or self._dealer_at != where:
             if self._dealer is not None:
                 self._dealer.close(linger=0)
@@ -248,9 +258,8 @@ class Link:
                 " and is this where it answers requests?"
             )
         if reply.get("type") == "error":
-            raise BusError(
-                f"{self._dealer_at} cannot serve op {op!r}: {reply.get('message')} ({reply.get('code')})"
-            )
+            message, code = printable(str(reply.get("message")), 500), printable(str(reply.get("code")), 50)
+            raise BusError(f"{self._dealer_at} cannot serve op {op!r}: {message} ({code})")
         return reply
 
 

@@ -1,16 +1,21 @@
 """The messages as a subscriber gets them: small frozen values made from the JSON, which stays in `.raw`.
 
-Unknown keys are kept in `.raw` and otherwise ignored; a key that the contract promises and that is missing
-or of the wrong kind makes the message invalid (`parse` raises ValueError).
+Everything that other programs send is checked here, against contract.py. Unknown keys are kept in `.raw` and
+otherwise ignored; a key that the contract knows and that is not what it should be makes the message invalid
+(`parse` raises ValueError).
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from msgspec import convert
+
+from streamer.bus import contract
 from streamer.types import LabelScore
 
 Raw: TypeAlias = Mapping[str, Any]
@@ -157,127 +162,153 @@ Message: TypeAlias = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class EventsPage:
+    """The answer to `op: events`."""
+
+    session: str
+    journal: str
+    after: int  # the events are those behind this number
+    last_event_seq: int
+    more: bool
+    events: tuple[EventMessage, ...]
+    invalid: int  # events that broke the contract and were left out
+
+
 def parse(raw: Raw) -> Message:
     """The message in a decoded JSON object. Raises ValueError where the contract is broken."""
     try:
         return _PARSERS.get(raw["type"], _other)(raw)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"not a message of this bus: {type(error).__name__} {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not a message of this bus: {_why(error)}") from error
 
 
 def parse_snapshot(raw: Raw) -> Snapshot:
     """The answer to `op: snapshot`. Raises ValueError where the contract is broken."""
     try:
-        cameras = {str(name): _camera(value) for name, value in raw["cameras"].items()}
-        return Snapshot(_whole(raw["last_event_seq"]), cameras, raw)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"not a snapshot: {type(error).__name__} {error}") from error
+        told = convert(raw, contract.SnapshotJson)
+        cameras = {name: _camera(camera) for name, camera in told["cameras"].items()}
+    except ValueError as error:
+        raise ValueError(f"not a snapshot: {_why(error)}") from error
+    return Snapshot(told["last_event_seq"], cameras, raw)
 
 
-def _camera(value: Raw) -> CameraSnapshot:
-    status, prediction = value["status"], value["prediction"]
+def parse_events(raw: Raw) -> EventsPage:
+    """The answer to `op: events`. Raises ValueError where the contract is broken; a single event that breaks
+    it is left out.
+    """
+    try:
+        told = convert(raw, contract.EventsReplyJson)
+    except ValueError as error:
+        raise ValueError(f"not an answer to 'events': {_why(error)}") from error
+    events = []
+    for item in told["events"]:
+        with contextlib.suppress(ValueError):
+            events.append(_event(item))
+    return EventsPage(
+        told["session"], told["journal"], told["after"], told["last_event_seq"], told["more"],
+        tuple(events), len(told["events"]) - len(events),
+    )  # fmt: skip
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__} {error}"[:300]
+
+
+def _camera(told: contract.CameraSnapshotJson) -> CameraSnapshot:
+    status, prediction = told["status"], told["prediction"]
     return CameraSnapshot(
         status=None if status is None else _status(status),
-        events=tuple(_event(item) for item in value["events"]),
+        events=tuple(_event(item) for item in told["events"]),
         prediction=None if prediction is None else _prediction(prediction),
     )
 
 
-def _head(raw: Raw) -> tuple[str, int, float]:
-    return _text(raw["session"]), _whole(raw["seq"]), _number(raw["sent_at"])
-
-
 def _prediction(raw: Raw) -> PredictionMessage:
-    window, stable = raw["window"], raw["stable"]
+    told = convert(raw, contract.PredictionJson)
+    stable = told["stable"]
     return PredictionMessage(
-        *_head(raw),
-        camera=_text(raw["camera"]),
-        model=_text(raw["model"]),
-        top=tuple(_label_score(item) for item in raw["top"]),
-        stable=None if stable is None else _label_score(stable),
-        start=_number(window["start"]),
-        end=_number(window["end"]),
+        session=told["session"],
+        seq=told["seq"],
+        sent_at=told["sent_at"],
+        camera=told["camera"],
+        model=told["model"],
+        top=tuple(LabelScore(item["label"], item["score"]) for item in told["top"]),
+        stable=None if stable is None else LabelScore(stable["label"], stable["score"]),
+        start=told["window"]["start"],
+        end=told["window"]["end"],
         raw=raw,
     )
 
 
 def _event(raw: Raw) -> EventMessage:
-    event = raw["event"]
-    ended, reason = event["ended_at"], event.get("reason")
+    told = convert(raw, contract.EventJson)
+    event = told["event"]
     return EventMessage(
-        *_head(raw),
-        camera=_text(raw["camera"]),
-        id=_text(event["id"]),
-        phase=_text(event["phase"]),
-        label=_text(event["label"]),
-        score=_number(event["score"]),
-        peak=_number(event["peak"]),
-        started_at=_number(event["started_at"]),
-        decided_at=_number(event["decided_at"]),
-        ended_at=None if ended is None else _number(ended),
-        reason=None if reason is None else _text(reason),
+        session=told["session"],
+        seq=told["seq"],
+        sent_at=told["sent_at"],
+        camera=told["camera"],
+        id=event["id"],
+        phase=event["phase"],
+        label=event["label"],
+        score=event["score"],
+        peak=event["peak"],
+        started_at=event["started_at"],
+        decided_at=event["decided_at"],
+        ended_at=event["ended_at"],
+        reason=event.get("reason"),
         raw=raw,
     )
 
 
 def _status(raw: Raw) -> StatusMessage:
-    fps, width, height = raw["fps"], raw["width"], raw["height"]
+    told = convert(raw, contract.StatusJson)
     return StatusMessage(
-        *_head(raw),
-        camera=_text(raw["camera"]),
-        state=_text(raw["state"]),
-        since=_number(raw["since"]),
-        detail=_text(raw["detail"]),
-        fps=None if fps is None else _number(fps),
-        width=None if width is None else _whole(width),
-        height=None if height is None else _whole(height),
-        dropped={str(cause): _whole(count) for cause, count in raw["dropped"].items()},
+        session=told["session"],
+        seq=told["seq"],
+        sent_at=told["sent_at"],
+        camera=told["camera"],
+        state=told["state"],
+        since=told["since"],
+        detail=told["detail"],
+        fps=told["fps"],
+        width=told["width"],
+        height=told["height"],
+        dropped=told["dropped"],
         raw=raw,
     )
 
 
 def _heartbeat(raw: Raw) -> HeartbeatMessage:
-    cameras = {str(name): _text(state) for name, state in raw["cameras"].items()}
+    told = convert(raw, contract.HeartbeatJson)
     return HeartbeatMessage(
-        *_head(raw), last_event_seq=_whole(raw["last_event_seq"]), cameras=cameras, raw=raw
+        session=told["session"],
+        seq=told["seq"],
+        sent_at=told["sent_at"],
+        last_event_seq=told["last_event_seq"],
+        cameras=told["cameras"],
+        raw=raw,
     )
 
 
 def _preview(raw: Raw) -> PreviewMessage:
+    told = convert(raw, contract.PreviewJson)
     return PreviewMessage(
-        *_head(raw),
-        camera=_text(raw["camera"]),
-        width=_whole(raw["width"]),
-        height=_whole(raw["height"]),
-        jpeg=base64.b64decode(_text(raw["jpeg"]), validate=True),
+        session=told["session"],
+        seq=told["seq"],
+        sent_at=told["sent_at"],
+        camera=told["camera"],
+        width=told["width"],
+        height=told["height"],
+        jpeg=base64.b64decode(told["jpeg"], validate=True),
         raw=raw,
     )
 
 
 def _other(raw: Raw) -> OtherMessage:
-    return OtherMessage(*_head(raw), type=_text(raw["type"]), raw=raw)
-
-
-def _label_score(value: Raw) -> LabelScore:
-    return LabelScore(_text(value["label"]), _number(value["score"]))
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, found {type(value).__name__}")
-    return value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"expected a number, found {type(value).__name__}")
-    return float(value)
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected a whole number, found {type(value).__name__}")
-    return value
+    told = convert(raw, contract.OtherJson)
+    return OtherMessage(told["session"], told["seq"], told["sent_at"], type=told["type"], raw=raw)
 
 
 _PARSERS: dict[str, Callable[[Raw], Message]] = {

@@ -1,7 +1,7 @@
 """The messages as they travel: topics, JSON objects, and how the program's values become them.
 
-A message has two parts: a topic that ends in "/" and one compact UTF-8 JSON object. `schema.json` beside this
-file says what the objects hold; `docs/bus.md` explains every field. The functions `*_body` build what is
+A message has two parts: a topic that ends in "/" and one compact UTF-8 JSON object; contract.py says what the
+objects hold. The functions `*_body` build what is
 particular to a message, `stamp` adds what all have in common.
 """
 
@@ -11,13 +11,15 @@ import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from importlib import resources
 from typing import Any, Final
 
+import msgspec
+
+from streamer.bus import contract
 from streamer.types import CameraStatus, Event, LabelScore, Moment, Prediction
 
-VERSION: Final = 1
-KINDS: Final = ("prediction", "event", "status", "heartbeat", "preview")
+VERSION: Final = contract.VERSION
+KINDS: Final = tuple(contract.MESSAGES)
 Body = dict[str, Any]
 Display = Callable[[str], str]  # label -> what people call it
 
@@ -54,7 +56,7 @@ def decode(data: bytes) -> dict[str, Any]:
     included.
     """
     try:
-        value = json.loads(data, parse_constant=_refuse_constant)
+        value = msgspec.json.decode(data)  # takes no NaN, no 1e999, no half surrogates
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
     if not isinstance(value, dict):
@@ -62,15 +64,9 @@ def decode(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of all messages."""
-    text = resources.files("streamer.bus").joinpath("schema.json").read_text("utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
+    return contract.schema()
 
 
 def stamp(body: Body, session: str, seq: int, sent_at: float) -> Body:
@@ -92,8 +88,7 @@ def prediction_body(
     """
     window = prediction.window
     first, last = window.frames[0], window.frames[-1]
-    held: Body = {"held": True} if prediction.held else {}  # nothing moved: the scores before stand
-    described: Body = {
+    described: contract.WindowJson = {
         "id": window.id,
         "start": round(first.wall, 3),
         "end": round(last.wall, 3),
@@ -104,7 +99,7 @@ def prediction_body(
     if first.media_time is not None and last.media_time is not None:
         described["media_start"] = round(first.media_time, 4)
         described["media_end"] = round(last.media_time, 4)
-    return {
+    body: contract.PredictionBody = {
         "type": "prediction",
         "camera": prediction.camera,
         "model": prediction.model,
@@ -116,13 +111,15 @@ def prediction_body(
             "preprocess": round(prediction.preprocess_s * 1000, 2),
             "inference": round(prediction.inference_s * 1000, 2),
         },
-        **held,
     }
+    if prediction.held:  # nothing moved: the scores before stand
+        body["held"] = True
+    return {**body}
 
 
 def event_body(event: Event, display: Display | None = None) -> Body:
     """One phase of an event. Raises ValueError where a score is not a finite number."""
-    told: Body = {
+    told: contract.EventPhaseJson = {
         "id": event.id,
         "phase": str(event.phase),
         "label": event.label,
@@ -140,12 +137,15 @@ def event_body(event: Event, display: Display | None = None) -> Body:
         told["reason"] = event.reason
     if display is not None:
         told["display"] = display(event.label)
-    return {"type": "event", "camera": event.camera, "model": event.model, "event": told}
+    body: contract.EventBody = {
+        "type": "event", "camera": event.camera, "model": event.model, "event": told,
+    }  # fmt: skip
+    return {**body}
 
 
 def status_body(status: CameraStatus, now: float) -> Body:
     """A camera's state; `now` is monotonic seconds, for the age of the newest frame."""
-    body: Body = {
+    body: contract.StatusBody = {
         "type": "status",
         "camera": status.camera,
         "state": str(status.state),
@@ -165,23 +165,30 @@ def status_body(status: CameraStatus, now: float) -> Body:
         body["code"] = status.code
     if status.labels_changed is not None:
         body["labels_changed"] = dict(status.labels_changed)
-    return body
+    return {**body}
 
 
 def preview_body(camera: str, jpeg: bytes, width: int, height: int) -> Body:
     """A small picture of a camera; sent only where people turned it on."""
     encoded = base64.b64encode(jpeg).decode("ascii")
-    return {"type": "preview", "camera": camera, "width": width, "height": height, "jpeg": encoded}
+    body: contract.PreviewBody = {
+        "type": "preview", "camera": camera, "width": width, "height": height, "jpeg": encoded,
+    }  # fmt: skip
+    return {**body}
 
 
 def heartbeat_body(last_event_seq: int, cameras: Mapping[str, str], extra: Mapping[str, Any]) -> Body:
     """A sign of life; `extra` tells subscribers where requests are answered and which history this is."""
-    return {"type": "heartbeat", "last_event_seq": last_event_seq, "cameras": dict(cameras), **extra}
+    body: contract.HeartbeatBody = {
+        "type": "heartbeat", "last_event_seq": last_event_seq, "cameras": dict(cameras),
+    }  # fmt: skip
+    return {**body, **extra}
 
 
 def error_body(code: str, message: str) -> Body:
     """The answer to a request that cannot be served."""
-    return {"v": VERSION, "type": "error", "code": code, "message": message}
+    body: contract.ErrorJson = {"v": VERSION, "type": "error", "code": code, "message": message}
+    return {**body}
 
 
 def events_reply(rows: Iterable[bytes], more: bool, extra: Mapping[str, Any]) -> bytes:
@@ -190,8 +197,8 @@ def events_reply(rows: Iterable[bytes], more: bool, extra: Mapping[str, Any]) ->
     return encode(head)[:-1] + b',"events":[' + b",".join(rows) + b"]}"
 
 
-def _label_score(item: LabelScore, display: Display | None) -> Body:
-    told: Body = {"label": item.label, "score": _score(item.score)}
+def _label_score(item: LabelScore, display: Display | None) -> contract.LabelScoreJson:
+    told: contract.LabelScoreJson = {"label": item.label, "score": _score(item.score)}
     if display is not None:
         told["display"] = display(item.label)
     return told

@@ -26,6 +26,7 @@ from streamer.bus.position import Position
 from streamer.bus.subscriber import Subscriber
 from streamer.errors import BusError
 from streamer.subscribers.state_file import StateFile
+from streamer.system.log_limit import LogLimit
 from streamer.system.terminal_text import printable
 
 NOTHING_HEARD = 3  # exit code: --timeout passed, and the publisher was never heard
@@ -79,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _follow(subscriber: Subscriber, state: StateFile | None, args: argparse.Namespace) -> int:
-    heard, said_lost, shown = False, False, 0
+    heard, said_lost, shown, invalid = False, False, 0, 0
+    limit = LogLimit(_tell)
     quiet_since = time.monotonic()
     while args.count is None or shown < args.count:
         message = subscriber.receive(_LOOK if args.timeout is None else min(_LOOK, args.timeout))
@@ -89,6 +91,11 @@ def _follow(subscriber: Subscriber, state: StateFile | None, args: argparse.Name
             said_lost = _say(said_lost, False, f"{subscriber.endpoint} is there again")
         elif now - quiet_since > 3:
             said_lost = _say(said_lost, True, f"{subscriber.endpoint} is silent; waiting for it")
+        if subscriber.invalid > invalid:
+            invalid = subscriber.invalid
+            limit(
+                "invalid", f"{subscriber.endpoint}: {invalid} message(s) that no streamer sends were skipped"
+            )
         if message is None:
             if args.timeout is not None and now - quiet_since >= args.timeout:
                 if not heard:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from streamer.bus.messages import EventMessage, parse
+from streamer.bus.messages import EventMessage, parse_events
 from streamer.errors import BusError
 from streamer.subscribers.web.page_state import Json, record_of
 from streamer.subscribers.web.publisher_requests import AskPublisher
@@ -117,7 +117,8 @@ class Search:
                 if message.sent_at < upper:
                     found[message.id] = record_of(message)
             rows += len(messages)
-            if not messages or not self._more or messages[-1].sent_at >= upper:
+            behind = asked.get("after", -1)
+            if not messages or not self._more or messages[-1].sent_at >= upper or messages[-1].seq <= behind:
                 return [told for told in found.values() if self._query.finds(told)]
             if rows >= MOST_ROWS and upper - lower > SHORTEST_SLICE:
                 return None
@@ -140,8 +141,8 @@ class Search:
         self._requests += 1
         reply = await self._ask("events", **fields)
         try:
-            messages = [parse(item) for item in reply["events"]]
-            self._more = bool(reply["more"])
-        except (ValueError, KeyError, TypeError) as error:
+            page = parse_events(reply)
+        except ValueError as error:
             raise BusError(f"the publisher's history cannot be understood: {error}") from error
-        return [message for message in messages if isinstance(message, EventMessage)]
+        self._more = page.more
+        return list(page.events)

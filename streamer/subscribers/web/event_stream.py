@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from starlette.types import Receive, Scope, Send
 
-from streamer.bus.messages import EventMessage, parse
+from streamer.bus.messages import parse_events
 from streamer.bus.position import Position
 from streamer.errors import BusError
 from streamer.subscribers.web.client_queues import ClientQueue, ClientQueues, sse
@@ -117,14 +117,13 @@ class EventStream:
         for _ in range(PAGES):
             try:
                 reply = await self._ask("events", after=seq, session=session, limit=PAGE)
-                messages = [parse(item) for item in reply["events"]]
-            except (BusError, ValueError, KeyError, TypeError):
+                page = parse_events(reply)
+            except (BusError, ValueError):
                 return found, False
-            for message in messages:
-                if isinstance(message, EventMessage):
-                    found[message.id] = record_of(message)
-                    seq, session = message.seq, message.session
-            if not reply.get("more") or not messages or self._feed.memory.reaches(seq):
+            for message in page.events:
+                found[message.id] = record_of(message)
+                seq, session = message.seq, message.session
+            if not page.more or not page.events or self._feed.memory.reaches(seq):
                 return found, True
         return found, False
 
