@@ -28,8 +28,8 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 MARKER = VENV / "streamer-setup"  # written last: what is installed, and for which files
 CONSTRAINTS = ROOT / "configs" / "constraints.txt"
 # what each distribution of pyproject.toml is imported as
-MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic", "msgspec"]
-MODULES += ["ruamel.yaml", "packaging", "platformdirs"]
+MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic"]
+MODULES += ["msgspec", "ruamel.yaml", "packaging", "platformdirs"]
 TEST_MODULES = ["av", "skimage", "pytest", "pytest_cov", "pytest_timeout", "hypothesis", "jsonschema"]
 TEST_MODULES += [
     "xdist",
