@@ -191,6 +191,23 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneResult:
+    """What one model says of one camera: after a window, or when events end without one.
+
+    `stable`, `smoothed` and `open_events` are as they stand after `changes`.
+    """
+
+    camera: str
+    model: str
+    prediction: Prediction | None = None  # None: the video broke off, or nothing came for long
+    top: int = 0  # how many of the prediction's labels messages tell
+    stable: LabelScore | None = None  # the label that is believed now; None = unknown
+    smoothed: Mapping[str, float] = field(default_factory=dict)  # label or group -> smoothed score
+    open_events: tuple[Event, ...] = ()  # whose end has not been published, oldest first
+    changes: tuple[Event, ...] = ()  # phases of events that come of it, ends first
+
+
+@dataclass(frozen=True, slots=True)
 class CameraStatus:
     """A camera as people and subscribers see it."""
 

@@ -14,7 +14,7 @@ from streamer.bus.sinks import Sink, SinkThread
 from streamer.config import BusConfig, JournalConfig
 from streamer.errors import BusError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import CameraStatus, Event, LabelScore, Prediction, PublisherState
+from streamer.types import CameraStatus, Event, LabelScore, LaneResult, Prediction, PublisherState
 
 if TYPE_CHECKING:
     from streamer.bus.bus_loop import BusThread
@@ -92,6 +92,13 @@ class Publisher:
             self._on_problem(f"the bus did not end within {CLOSE_TIMEOUT:g} s and was left behind")
 
     # ---- what is published
+
+    def result(self, result: LaneResult) -> None:
+        """Publish a window's scores and what became of events."""
+        if result.prediction is not None:
+            self.prediction(result.prediction, result.stable, result.top)
+        for event in result.changes:
+            self.event(event)
 
     def prediction(self, prediction: Prediction, stable: LabelScore | None, top: int) -> None:
         """Publish the `top` best labels of a window, with what is believed after smoothing (None =

@@ -137,6 +137,17 @@ class EventTracker:
         self._usual = 0.0
         return changes
 
+    def end_silent(self, seconds: float) -> list[Event]:
+        """End every open event if `seconds` without a prediction are too long; may be called again."""
+        if self._now is None or seconds <= self._longest_silence:
+            return []
+        changes = [self._break(i, self._now, SILENT) for i in sorted(self._open)]
+        self._candidates.clear()
+        self._average = (
+            None  # but it is remembered when the last prediction was: of a slow model for the next
+        )
+        return changes
+
     def change_labels(
         self, labels: Sequence[str], config: EventsConfig, at: Moment | None, reason: str
     ) -> list[Event]:
@@ -234,6 +245,8 @@ class EventTracker:
             if opened is None:
                 return [*changes, self._start(i, candidate, score, now)]
             opened.seen, opened.below, opened.closed = _not_before(now, opened.seen), None, False
+            peak = max(opened.event.peak, candidate.peak)
+            opened.event = replace(opened.event, score=score, peak=peak)
         if opened is not None:
             changes += self._maybe_update(opened, now)
         return changes
@@ -255,9 +268,9 @@ class EventTracker:
 
     def _follow(self, opened: _Open, rule: Rule, score: float, now: Moment) -> None:
         """Whether an open event goes on, fades, or is closed."""
-        opened.event = replace(opened.event, score=score, peak=max(opened.event.peak, score))
         if opened.closed:
-            return
+            return  # the scores are those of a neighbour now, if of anything
+        opened.event = replace(opened.event, score=score, peak=max(opened.event.peak, score))
         if score >= rule.exit:
             opened.seen, opened.below = _not_before(now, opened.seen), None
             return

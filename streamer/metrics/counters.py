@@ -24,6 +24,7 @@ from streamer.types import (
     Histogram,
     InferenceStats,
     LabelScore,
+    LaneResult,
     ModelSpec,
     ModelStats,
     Phase,
@@ -132,6 +133,28 @@ class Counters:
         """A model's inference thread, and the windows of its cameras, which are asked for their counts."""
         with self._lock:
             self._lanes.append((model, windows))
+
+    def result(self, result: LaneResult) -> None:
+        """A window was recognised, events changed, or both."""
+        prediction = result.prediction
+        if prediction is not None:
+            waited = self._clock.monotonic() - prediction.window.frames[-1].captured
+            spent = {
+                "capture_to_publish": waited,
+                "preprocess": prediction.preprocess_s,
+                "inference": prediction.inference_s,
+            }
+            self.prediction(prediction, result.stable, result.smoothed, result.top, spent)
+        elif result.changes:
+            self._believed(result)
+        for event in result.changes:
+            self.event(event)
+
+    def _believed(self, result: LaneResult) -> None:
+        with self._lock:
+            model = self._camera(result.camera).models.get(result.model)
+            if model is not None:
+                model.stable = result.stable
 
     def prediction(
         self,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK = 0.5  # seconds; only a safety net, changes are signalled
+IDLE_WAIT = 0.5  # seconds; only a safety net, changes are signalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class LabelChanges:
     Args:
         lanes_of: camera -> its lanes.
         changed: called on a lane's thread: camera, and what the status message says of the change.
-        note: gets one line for people.
+        warn: gets one line for people.
         wall: Unix seconds.
     """
 
@@ -49,12 +49,12 @@ class LabelChanges:
         self,
         lanes_of: Mapping[str, tuple[Lane, ...]],
         changed: Callable[[str, dict[str, Any]], None],
-        note: Callable[[str], None],
+        warn: Callable[[str], None],
         wall: Callable[[], float],
     ) -> None:
         self._lanes_of = lanes_of
         self._changed = changed
-        self._note = note
+        self._warn = warn
         self._wall = wall
         self._lock = threading.Lock()
         self._wanted: dict[tuple[str, int], _Wanted] = {}  # by camera and lane
@@ -117,7 +117,7 @@ class LabelChanges:
         `only`: of this lane alone.
 
         Raises:
-            ConfigError: a prompt is too long, or no model here reads words.
+            ConfigError: a prompt is too long, a label is a group's name too, or no model here reads words.
         """
         names = [camera] if camera is not None else list(self._lanes_of)
         found = [
@@ -131,9 +131,8 @@ class LabelChanges:
                 f"{'camera ' + camera if camera is not None else 'every camera'} runs models with labels of "
                 "their own; words need a model such as openai/clip-vit-base-patch32"
             )
-        for lane in {id(lane): lane for _, lane in found}.values():
-            if lane.words is not None:
-                lane.words.check(words)
+        for name, lane in found:
+            lane.check_words(name, words)
         with self._lock:
             self._number += 1
             number = self._number
@@ -145,7 +144,7 @@ class LabelChanges:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wake.wait(LOOK)
+            self._wake.wait(IDLE_WAIT)
             self._wake.clear()
             with self._lock:
                 wanted, self._wanted = self._wanted, {}
@@ -154,11 +153,8 @@ class LabelChanges:
                     return
                 try:
                     self._change(camera, one)
-                except StreamerError as error:
-                    self._note(f"{camera}: the labels stay as they are: {error}")
-                except Exception as error:  # the thread's top
-                    log.exception("changing labels failed")
-                    self._note(f"{camera}: the labels stay as they are: {type(error).__name__}: {error}")
+                except Exception as error:  # noqa: BLE001 - the thread's top: reported there
+                    self._report_failure(camera, error)
 
     def _change(self, camera: str, wanted: _Wanted) -> None:
         if wanted.lane.words is None:
@@ -170,8 +166,19 @@ class LabelChanges:
             "labels": list(embeddings.labels),
         }
         wanted.lane.change_labels(
-            camera, embeddings, lambda: self._changed(camera, {"at": round(self._wall(), 3), **told})
+            camera,
+            embeddings,
+            lambda: self._changed(camera, {"at": round(self._wall(), 3), **told}),
+            lambda error: self._report_failure(camera, error),
         )
+
+    def _report_failure(self, camera: str, error: Exception) -> None:
+        """What was asked for cannot be done after all; the run goes on."""
+        reason = str(error)
+        if not isinstance(error, StreamerError):
+            log.error("changing labels failed", exc_info=error)
+            reason = f"{type(error).__name__}: {error}"
+        self._warn(f"{camera}: the labels stay as they are: {reason}")
 
 
 class LabelEdits:
@@ -200,7 +207,7 @@ class LabelEdits:
         self,
         lanes_of: Mapping[str, tuple[Lane, ...]],
         changes: LabelChanges,
-        note: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
         """Notice an edit and have it taken over; costs a few `stat`s."""
         if not self._watch.changed():
@@ -210,7 +217,7 @@ class LabelEdits:
             words = self._words(edited)
             self._take(edited, words, lanes_of, changes)
         except StreamerError as error:
-            note(f"the edited configuration is not used, the labels stay as they are: {error}")
+            warn(f"the edited configuration is not used, the labels stay as they are: {error}")
             return
         self._watch.files(self._files(edited))
         self._read = words
@@ -242,12 +249,12 @@ class LabelEdits:
         """All that is new is checked before any of it is asked for."""
         new = []
         for camera in config.cameras:
-            models = config.models_of(camera)
-            for model, lane in zip(models, lanes_of.get(camera.name, ()), strict=False):
-                wanted = words.get((camera.name, model.id))
-                if wanted is None or lane.words is None or wanted == self._read.get((camera.name, model.id)):
+            for lane in lanes_of.get(camera.name, ()):  # models that are new to the file are not running
+                key = camera.name, lane.model_id
+                wanted = words.get(key)
+                if wanted is None or lane.words is None or wanted == self._read.get(key):
                     continue
-                lane.words.check(wanted)
+                lane.check_words(camera.name, wanted)
                 new.append((camera.name, lane, wanted))
         for name, lane, wanted in new:
             changes.ask(wanted, name, lane)

@@ -1,32 +1,41 @@
 """A lane: one model, its inference thread, and the windows and events of the cameras it watches.
 
-A camera's frames come in on its capture thread (`deliver`), windows are computed on the lane's thread, and
-predictions and events leave through the outlet.
+A camera's frames come in on its capture thread, windows are computed on the lane's thread. That thread owns
+the trackers of events too: what other threads have to say (the video broke off, other words are asked for)
+waits its turn there. So what leaves is a frozen `LaneResult`, in order, from one thread, without a lock.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import CameraConfig, EventsConfig, ModelConfig
 from streamer.events.event_settings import events_for
+from streamer.events.rules import EventLabels
 from streamer.events.tracker import EventTracker
 from streamer.labels.label_set import LabelSet
 from streamer.labels.model_labels import ModelLabels
 from streamer.recognition.inference_thread import InferenceThread
 from streamer.recognition.recognizer import Recognizer
-from streamer.types import Event, Frame, Moment, Prediction
+from streamer.system.clock import SYSTEM_CLOCK, Clock
+from streamer.types import Event, Frame, LaneResult, Moment, Prediction
 from streamer.windows.windows import Windows
 
 if TYPE_CHECKING:
+    from streamer.recognition.words.prompts import WordSet
     from streamer.recognition.words.text_embeddings import TextEmbeddings
     from streamer.recognition.words.word_recognizers import CameraWords
+
+log = logging.getLogger(__name__)
 
 NO_NAMES = LabelSet()
 FRAMES_PER_INTERVAL = 8  # kept: the frame nearest to a wanted time is then at most interval/16 away
@@ -34,14 +43,6 @@ LEAST_RATE = 10.0  # frames/s kept at least, so that the newest frame is fresh
 HOPS_PER_SPAN, SHORTEST_HOP, LONGEST_HOP = 7, 0.1, 0.5  # the default hop; seconds
 TINY = 1e-12  # the smallest score that a temperature works on
 GPU_BATCH = 8  # windows in one forward where that is nearly free
-
-
-class Outlet(Protocol):
-    """Where a lane's results go; called on the lane's thread, must not block."""
-
-    def prediction(self, prediction: Prediction, tracker: EventTracker, top: int) -> None: ...
-
-    def event(self, event: Event) -> None: ...
 
 
 def default_hop(span: float) -> float:
@@ -66,25 +67,51 @@ def outcomes_of(recognizer: Recognizer, camera: str) -> ModelLabels:
     return words.of(camera).outcomes
 
 
+@dataclass(slots=True)
+class _Watched:
+    """What a lane knows of one camera; on its thread, but for `windows` and `lost_at`."""
+
+    windows: Windows
+    tracker: EventTracker
+    events: EventsConfig
+    names: LabelSet
+    newest: Moment | None = None  # of its newest window
+    heard_at: float = math.inf  # monotonic: when that was recognised
+    lost_at: float = -math.inf  # monotonic: when its video broke off; set by any thread
+    draining: bool = False
+    drained: bool = False
+
+
 class Lane:
     """One recognizer and its cameras.
 
     Args:
-        complete: nothing is skipped (files played fast): a full lane makes `deliver` wait.
+        publish: gets what leaves, in order; called on the lane's thread, at the end on the one that stops it.
+            While files are played fast it may make the lane wait.
+        complete: nothing is skipped (files played fast): a full lane makes a camera wait.
     """
 
-    def __init__(self, recognizer: Recognizer, model: ModelConfig, outlet: Outlet, *, complete: bool) -> None:
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        model: ModelConfig,
+        publish: Callable[[LaneResult], None],
+        *,
+        complete: bool,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         self.recognizer = recognizer
+        self.model_id = model.id
         self.hop = model.hop or default_hop(recognizer.spec.span)
-        self.top = model.top
+        self._top = model.top
         self._temperature = model.temperature
-        self._outlet = outlet
+        self._publish = publish
         self._complete = complete
-        self._lock = threading.Lock()  # guards the trackers: scores and losses come on different threads
-        self._trackers: dict[str, EventTracker] = {}
-        self._events: dict[str, tuple[EventsConfig, LabelSet]] = {}
+        self._clock = clock
+        self._watched: dict[str, _Watched] = {}
         self._labels: dict[str, tuple[str, ...]] = {}  # camera -> its words; changed on the lane's thread
-        self._last: dict[str, Moment] = {}
+        self._taking_over = threading.Lock()  # guards `_over`: a thread that hangs at the stop may come back
+        self._over = False
         self.windows: dict[str, Windows] = {}
         batch = GPU_BATCH if recognizer.spec.device.startswith("cuda") else 1
         self.thread = InferenceThread(
@@ -94,6 +121,7 @@ class Lane:
             batch=batch,
             motion_gate=model.motion_gate,
             labels=self._labels,
+            between=self._end_silent_events,
         )
 
     @property
@@ -120,13 +148,7 @@ class Lane:
 
         words = read_words(labels)
         if self.words is not None and self.words.of(camera).words != words:
-            self.ask(camera, self.words.prepare(words))
-
-    def ask(self, camera: str, embeddings: TextEmbeddings) -> None:
-        """Use other words for a camera; before `add`, or on the lane's thread."""
-        if self.words is not None:
-            self.words.use(camera, embeddings)
-            self._labels[camera] = embeddings.labels
+            self._use(camera, self.words.prepare(words))
 
     def add(
         self,
@@ -143,8 +165,7 @@ class Lane:
             ConfigError: a label that the config names is nobody's.
         """
         spec, own = self.recognizer.spec, self.outcomes(camera.name)
-        self._events[camera.name] = events, names
-        self._trackers[camera.name] = EventTracker(
+        tracker = EventTracker(
             camera.name,
             spec.name,
             own.labels,
@@ -155,68 +176,149 @@ class Lane:
         windows = Windows(camera.name, spec.frames, spec.interval, self.hop, self._complete)
         windows.on_ready = self.thread.notify
         self.windows[camera.name] = windows
+        self._watched[camera.name] = _Watched(windows, tracker, events, names)
         return windows.add
 
-    def change_labels(self, camera: str, embeddings: TextEmbeddings, done: Callable[[], None]) -> None:
-        """Ask for other words from the next window on; any thread. `done` is called on the lane's thread.
+    # --- from other threads ---
+
+    def check_words(self, camera: str, words: WordSet) -> None:
+        """Whether a camera may be asked for these words: the model can read them, the settings fit them.
+
+        Raises:
+            ConfigError: a prompt is too long, or a label is a group's name too.
+        """
+        if self.words is not None:
+            self.words.check(words)
+            EventLabels(
+                self.recognizer.spec.name, words.labels, self._settings_for(camera, words.model_labels)
+            )
+
+    def change_labels(
+        self,
+        camera: str,
+        embeddings: TextEmbeddings,
+        done: Callable[[], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Ask for other words from the next window on; any thread. `done` or `failed` is called on the
+        lane's thread.
 
         Events of words that are gone end, the others go on; no window is dropped.
         """
 
         def change() -> None:
-            self.ask(camera, embeddings)
+            watched = self._watched[camera]
+            try:
+                settings = self._settings_for(camera, embeddings.outcomes)
+                changes = watched.tracker.change_labels(
+                    embeddings.labels, settings, watched.newest, "labels changed"
+                )
+            except Exception as error:  # noqa: BLE001 - what somebody asked for may not end the run
+                failed(error)
+                return
+            self._use(camera, embeddings)
             self.thread.forget_scores(camera)
-            own = self.outcomes(camera)
-            events, names = self._events[camera]
-            # what the settings say of words that are not asked for now is of no interest
-            config = events_for(events, own, names, elsewhere=None)
-            with self._lock:
-                at = self._last.get(camera)
-                self._publish(self._trackers[camera].change_labels(own.labels, config, at, "labels changed"))
+            self._hand_on(camera, changes)
             done()
 
         self.thread.call(change)
 
     def lost(self, camera: str, reason: str) -> None:
-        """A camera's video broke off: its open events end now."""
-        with self._lock:
-            if (at := self._last.get(camera)) is not None:
-                self._publish(self._trackers[camera].end_all(at, reason))
+        """A camera's video broke off, or its picture is none: its open events end, and windows that were
+        captured before come too late. Any thread; returns at once.
+        """
+        self._watched[camera].lost_at = self._clock.monotonic()
+        self.thread.call(partial(self._end, camera, reason))
 
     def drain(self, camera: str) -> bool:
-        """Its video has ended: True once its last window is computed; its events have then ended too."""
-        self.windows[camera].close()
-        if not self.windows[camera].finished or self.thread.busy_with(camera):
-            return False
-        self.lost(camera, "video ended")
-        return True
+        """Its video has ended: True once its last window is computed and its events have ended."""
+        watched = self._watched[camera]
+        watched.windows.close()
+        if watched.windows.finished and not self.thread.busy_with(camera) and not watched.draining:
+            watched.draining = True
+            self.thread.call(partial(self._end, camera, "video ended"))
+        return watched.drained
 
-    def stop(self, deadline: float, reason: str) -> bool:
-        """End the thread and every open event; False if a forward still runs after `deadline` seconds."""
+    def ask_to_stop(self) -> None:
+        """No more windows; returns at once. Frees a capture thread that waits for room."""
         for windows in self.windows.values():
             windows.close()
         self.thread.stop()
+
+    def stop(self, until: float, reason: str) -> bool:
+        """End the thread and every open event; False if a forward still runs at `until` (monotonic)."""
+        self.ask_to_stop()
         if self.thread.ident is not None:
-            self.thread.join(deadline)
-        for camera in self.windows:
-            self.lost(camera, reason)
+            self.thread.join(max(0.0, until - self._clock.monotonic()))
+        with self._taking_over:
+            self._over = True
+        for camera in self._watched:
+            self._end(camera, reason)
         ended = not self.thread.is_alive()
         if ended:
             self.recognizer.close()
         return ended
 
+    # --- on the lane's thread ---
+
     def _predicted(self, prediction: Prediction) -> None:
-        newest = prediction.window.frames[-1]
+        watched, newest = self._watched[prediction.camera], prediction.window.frames[-1]
+        if newest.captured <= watched.lost_at:
+            return  # from before the video broke off: its events have ended
         if self._temperature != 1.0:
             scores = tempered(prediction.scores, self._temperature, self.recognizer.spec.independent)
             prediction = replace(prediction, scores=scores)
-        with self._lock:
-            tracker = self._trackers[prediction.camera]
-            changes = tracker.update(prediction)
-            self._last[prediction.camera] = Moment(newest.time, newest.wall, newest.media_time)
-            self._outlet.prediction(prediction, tracker, self.top)
-            self._publish(changes)
+        with self._taking_over:
+            if self._over:
+                return
+            changes = watched.tracker.update(prediction)
+        watched.newest = Moment(newest.time, newest.wall, newest.media_time)
+        watched.heard_at = self._clock.monotonic()
+        self._hand_on(prediction.camera, changes, prediction)
 
-    def _publish(self, changes: list[Event]) -> None:
-        for event in changes:
-            self._outlet.event(event)
+    def _end(self, camera: str, reason: str) -> None:
+        """End a camera's open events."""
+        watched = self._watched[camera]
+        if watched.newest is not None:
+            self._hand_on(camera, watched.tracker.end_all(watched.newest, reason))
+        watched.drained = watched.draining
+
+    def _end_silent_events(self) -> None:
+        """Nothing has been recognised for long, though nobody said why: events do not stay open for ever."""
+        if self._complete:  # time there is the file's
+            return
+        now = self._clock.monotonic()
+        for camera, watched in self._watched.items():
+            if now > watched.heard_at:
+                self._hand_on(camera, watched.tracker.end_silent(now - watched.heard_at))
+
+    def _use(self, camera: str, embeddings: TextEmbeddings) -> None:
+        """Use other words for a camera; before `add`, or on the lane's thread."""
+        if self.words is not None:
+            self.words.use(camera, embeddings)
+            self._labels[camera] = embeddings.labels
+
+    def _settings_for(self, camera: str, outcomes: ModelLabels) -> EventsConfig:
+        """A camera's settings for words that it is asked for while running: what they say of others is of no
+        interest then.
+        """
+        watched = self._watched[camera]
+        return events_for(watched.events, outcomes, watched.names, elsewhere=None)
+
+    def _hand_on(self, camera: str, changes: Sequence[Event], prediction: Prediction | None = None) -> None:
+        """Let a result leave, if there is anything to say."""
+        if prediction is None and not changes:
+            return
+        tracker = self._watched[camera].tracker
+        self._publish(
+            LaneResult(
+                camera,
+                self.recognizer.spec.name,
+                prediction,
+                self._top,
+                tracker.stable,
+                tracker.smoothed,
+                tracker.open,
+                tuple(changes),
+            )
+        )

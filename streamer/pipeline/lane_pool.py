@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from streamer.config import CameraConfig, Config, ModelConfig, Pace
 from streamer.labels.label_set import LabelSet
+from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
     from streamer.pipeline.fan_out import FanOut
-    from streamer.pipeline.lane import Lane, Outlet
+    from streamer.pipeline.lane import Lane
     from streamer.recognition.recognizer import Recognizer
+    from streamer.types import LaneResult
+
+STOP_CHECK_EVERY = 0.2  # seconds
 
 
 class Lanes:
@@ -20,6 +25,7 @@ class Lanes:
     Args:
         config: which camera runs what.
         names: other names of labels in the events' settings.
+        publish: gets what leaves the lanes.
         given: used instead of loading anything.
         loaded: called with each model when it is ready.
     """
@@ -28,13 +34,15 @@ class Lanes:
         self,
         config: Config,
         names: LabelSet,
-        outlet: Outlet,
+        publish: Callable[[LaneResult], None],
         given: Recognizer | None,
         loaded: Callable[[Recognizer], None],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._config = config
         self._names = names
-        self._outlet = outlet
+        self._publish = publish
+        self._clock = clock
         self._given = given
         self._loaded = loaded
         self._lanes: dict[ModelConfig, Lane] = {}
@@ -44,9 +52,48 @@ class Lanes:
         """Every lane once."""
         return list(self._lanes.values())
 
-    def clear(self) -> None:
-        """Let go of every model; the lanes are stopped already."""
+    def ask_to_stop(self) -> None:
+        """No more windows, and an end after the forwards in progress; returns at once."""
+        for lane in self.all():
+            lane.ask_to_stop()
+
+    def stop(self, until: float, reason: str) -> bool:
+        """End every thread and every open event, and let go of the models; False where a forward still runs
+        at `until`, monotonic seconds.
+        """
+        self.ask_to_stop()
+        ended = [lane.stop(until, reason) for lane in self.all()]
         self._lanes.clear()
+        return all(ended)  # every lane got its stop
+
+    def lost(self, camera: str, reason: str) -> None:
+        """A camera's video broke off, or its picture is none; any thread, returns at once."""
+        for lane in self.of.get(camera, ()):
+            lane.lost(camera, reason)
+
+    def load_all(self, cameras: Sequence[CameraConfig], stop: threading.Event) -> bool:
+        """Load and warm up each model on a thread that can be left behind; False when stopped meanwhile.
+
+        Raises what `load` raises.
+        """
+        failure: list[Exception] = []
+        done = threading.Event()
+
+        def load() -> None:
+            try:
+                for camera in cameras:
+                    self.load(camera)
+            except Exception as error:  # noqa: BLE001 - raised again below, where it was called
+                failure.append(error)
+            done.set()
+
+        threading.Thread(target=load, name="model-loading", daemon=True).start()
+        while not done.wait(STOP_CHECK_EVERY):
+            if stop.is_set():
+                return False
+        if failure:
+            raise failure[0]
+        return True
 
     def load(self, camera: CameraConfig) -> tuple[Lane, ...]:
         """The camera's lanes; what is not loaded yet takes its time.
@@ -91,7 +138,7 @@ class Lanes:
             recognizer.warm_up()
             self._loaded(recognizer)
             complete = self._config.pace is Pace.FAST
-            self._lanes[key] = Lane(recognizer, model, self._outlet, complete=complete)
+            self._lanes[key] = Lane(recognizer, model, self._publish, complete=complete, clock=self._clock)
         lane = self._lanes[key]
         if model.labels:
             lane.prepare(camera, model.labels)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +22,17 @@ from streamer.labels.label_set import LabelSet
 from streamer.metrics.counters import Counters
 from streamer.pipeline.label_changes import LabelChanges, LabelEdits
 from streamer.pipeline.lane_pool import Lanes
-from streamer.pipeline.results import Ending, RunResult
+from streamer.pipeline.results import Ending, Feed, RunResult
+from streamer.pipeline.statuses import CameraStatuses
 from streamer.recording.event_pictures import EventPictures
 from streamer.system import memory, threads
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import CameraState, CameraStatus, Event, Prediction, Stats
+from streamer.types import CameraState, CameraStatus, LaneResult, Stats
 
 if TYPE_CHECKING:
     from streamer.bus import Publisher, Sink
     from streamer.bus.requests import Peer
     from streamer.capture import Camera
-    from streamer.events.tracker import EventTracker
     from streamer.recognition.recognizer import Recognizer
     from streamer.recording.uncertain import UncertainWindows
 
@@ -42,7 +41,6 @@ log = logging.getLogger(__name__)
 TICK = 0.2  # seconds between looks at what has changed or ended
 JOIN = 0.8  # seconds given to each kind of thread; a native call that hangs is left behind
 FINAL = (CameraState.ENDED, CameraState.FAILED)
-BROKEN = (CameraState.STALLED, CameraState.RECONNECTING)
 UNMENDABLE = ("auth_failed", "not_found", "codec", "permission")
 
 
@@ -77,21 +75,21 @@ class Pipeline:
         self._sinks = sinks
         self._clock = clock
         self._cameras: dict[str, Camera] = {}
-        self._lanes = Lanes(config, self._names, self, recognizer, self._loaded)
-        self._labels_changed: dict[str, dict[str, Any]] = {}
-        self._telling = threading.Lock()  # keeps statuses in order
+        self._results: Feed[LaneResult] = Feed()
+        self._status_feed: Feed[CameraStatus] = Feed()
+        self._lanes = Lanes(config, self._names, self._results.publish, recognizer, self._loaded, clock)
+        self._statuses = CameraStatuses(self._status_feed, self._lanes.lost)
         self._edits = LabelEdits(config, config_file, reload)
-        self._statuses: dict[str, CameraStatus] = {}
         self._abandoned = False
         self._ready_since: float | None = None
         self._last_loop = clock.monotonic()
         self._counters = Counters(clock=clock)
-        self._changes = LabelChanges(self._lanes.of, self._words_changed, self.note, clock.wall)
+        self._changes = LabelChanges(self._lanes.of, self._words_changed, self.warn, clock.wall)
         self._uncertain: UncertainWindows | None = None
         if config.uncertain.folder:
             from streamer.recording.uncertain import UncertainWindows
 
-            self._uncertain = UncertainWindows(config.uncertain, note=self.note, clock=clock)
+            self._uncertain = UncertainWindows(config.uncertain, note=self.warn, clock=clock)
 
     def __enter__(self) -> Pipeline:
         from streamer.bus import Publisher
@@ -99,19 +97,26 @@ class Pipeline:
         memory.prepare()
         threads.prepare()
         self._pictures = EventPictures(
-            self._config, name=self._names.display, note=self.note, clock=self._clock
+            self._config, name=self._names.display, note=self.warn, clock=self._clock
         )
         self._publisher: Publisher = Publisher(
             self._config.bus,
             self._config.journal,
             sinks=self._sinks,
             clock=self._clock,
-            on_problem=self.note,
+            on_problem=self.warn,
             complete=self._config.pace is Pace.FAST,
             handlers={"labels": self._changes.answer, "mark": self._mark},
             display=self._names.display if self._names != LabelSet() else None,
         )
         self._publisher.__enter__()
+        if self._uncertain is not None:
+            self._results.subscribe(self._uncertain.result)
+        self._results.subscribe(self._pictures.result)  # before the publisher, which may make a lane wait
+        self._results.subscribe(self._publisher.result)
+        self._results.subscribe(self._counters.result)
+        self._status_feed.subscribe(self._publisher.status)
+        self._status_feed.subscribe(self._counters.camera_status)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -128,7 +133,7 @@ class Pipeline:
         """True when a hanging native call was left behind: the process should leave by `os._exit`."""
         return self._abandoned
 
-    def note(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         """Something the user should know: on the screen and in the log."""
         log.warning("%s", text)
         self._counters.note(text)
@@ -169,18 +174,21 @@ class Pipeline:
             waiting = CameraStatus(
                 camera.name, CameraState.CONNECTING, self._clock.wall(), "waiting for the model"
             )
-            self._camera_changed(waiting)
+            self._statuses.changed(waiting)
         ending, error = Ending.STOPPED, None
         try:
             if self._config.capture.give_up and not self._any_can_be_had(cameras):
                 ending = Ending.COMPLETE
-            elif self._load(cameras, stop):
+            elif self._lanes.load_all(cameras, stop):
                 self._start(cameras)
                 ending = self._watch(stop)
+            else:
+                self._abandoned = True  # the model goes on loading
         except ModelError as failure:
             ending, error = Ending.FAILED, failure
         finally:
-            seen = {**self._statuses, **{name: camera.status for name, camera in self._cameras.items()}}
+            seen = {status.camera: status for status in self._statuses.all()}
+            seen.update((name, camera.status) for name, camera in self._cameras.items())
             self._stop_stages("stopped")
             self._publisher.close(None if ending is Ending.STOPPED else stop)
         return RunResult(ending, tuple(seen.values()), error, self._publisher.state().lost)
@@ -201,37 +209,15 @@ class Pipeline:
             return True
         for name, reason in failed:
             detail = str(reason).removeprefix(f"camera {name}: ")
-            self._camera_changed(
+            self._statuses.changed(
                 CameraStatus(name, CameraState.FAILED, self._clock.wall(), detail, reason.code)
             )
         return False
 
-    def _load(self, cameras: Sequence[CameraConfig], stop: threading.Event) -> bool:
-        """Load and warm up each model on a thread that can be left; False when stopped meanwhile."""
-        failure: list[Exception] = []
-        done = threading.Event()
-
-        def load() -> None:
-            try:
-                for camera in cameras:
-                    self._lanes.load(camera)
-            except Exception as error:  # noqa: BLE001 - raised again below, on the main thread
-                failure.append(error)
-            done.set()
-
-        threading.Thread(target=load, name="model-loading", daemon=True).start()
-        while not done.wait(TICK):
-            if stop.is_set():
-                self._abandoned = True
-                return False
-        if failure:
-            raise failure[0]
-        return not stop.is_set()
-
     def _loaded(self, recognizer: Recognizer) -> None:
         self._counters.model(recognizer.spec)
         for note in recognizer.spec.notes:
-            self.note(note)
+            self.warn(note)
 
     def _start(self, cameras: Sequence[CameraConfig]) -> None:
         from streamer.capture import Camera
@@ -251,7 +237,7 @@ class Pipeline:
                 capture=self._config.capture,
                 pace=self._config.pace,
                 loop=self._config.loop,
-                on_status=self._camera_changed,
+                on_status=self._statuses.changed,
                 rate=fan.rate,
                 clock=self._clock,
                 tap=self._pictures.tap(camera.name),
@@ -284,7 +270,7 @@ class Pipeline:
             if self._clock.monotonic() - trimmed >= memory.TRIM_EVERY:
                 memory.trim()
                 trimmed = self._clock.monotonic()
-            self._edits.observe(self._lanes.of, self._changes, self.note)
+            self._edits.observe(self._lanes.of, self._changes, self.warn)
             for lane in self._lanes.all():
                 if lane.thread.error is not None:
                     raise lane.thread.error
@@ -297,8 +283,7 @@ class Pipeline:
     def _refresh(self) -> None:
         """Bring the numbers that change all the time up to date."""
         for camera in self._cameras.values():
-            self._tell(camera.status)
-            self._counters.camera_status(camera.status)
+            self._statuses.refresh(camera)
 
     def _all_done(self) -> bool:
         """True when nothing can come any more: files played to their end, sources that cannot be had."""
@@ -310,32 +295,7 @@ class Pipeline:
         ]
         return all(done)  # every camera that has ended got its look
 
-    # --- results (the outlet of the lanes) ---
-
-    def prediction(self, prediction: Prediction, tracker: EventTracker, top: int) -> None:
-        """Send a window's scores on; the lane's thread."""
-        newest = prediction.window.frames[-1]
-        if self._uncertain is not None:
-            self._uncertain.observe(prediction, tracker)
-        self._pictures.scored(prediction, tracker)
-        self._publisher.prediction(prediction, tracker.stable, top)
-        self._counters.prediction(
-            prediction,
-            tracker.stable,
-            tracker.smoothed,
-            top,
-            {
-                "capture_to_publish": self._clock.monotonic() - newest.captured,
-                "preprocess": prediction.preprocess_s,
-                "inference": prediction.inference_s,
-            },
-        )
-
-    def event(self, event: Event) -> None:
-        """Send an event's phase on; any thread."""
-        self._publisher.event(event)
-        self._pictures.event(event)
-        self._counters.event(event)
+    # --- requests and changes ---
 
     def _mark(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         """`op: mark`; the bus thread."""
@@ -343,29 +303,11 @@ class Pipeline:
 
         return answer(self._uncertain, request, peer)
 
-    def _camera_changed(self, status: CameraStatus) -> None:
-        before = self._statuses.get(status.camera)
-        self._statuses[status.camera] = status
-        self._tell(status)
-        self._counters.camera_status(status)
-        broke = status.state in BROKEN and (before is None or before.state not in BROKEN)
-        for lane in self._lanes.of.get(status.camera, ()) if broke else ():
-            lane.lost(status.camera, f"camera {status.state}")
-
-    def _tell(self, status: CameraStatus) -> None:
-        """Publish a status with the last change of labels, which no later message may take back."""
-        with self._telling:
-            changed = self._labels_changed.get(status.camera)
-            self._publisher.status(replace(status, labels_changed=changed) if changed else status)
-
-    def _words_changed(self, camera: str, told: dict[str, Any]) -> None:
-        """A camera is asked other words now; the lane's thread."""
-        self._show(told["labels"])
-        with self._telling:
-            self._labels_changed[camera] = told
-        if (status := self._statuses.get(camera)) is not None:
-            self._tell(status)
-        log.info("%s: labels are now %s", camera, ", ".join(told["labels"]))
+    def _words_changed(self, camera: str, change: dict[str, Any]) -> None:
+        """A camera is asked for other words now; the lane's thread."""
+        self._show(change["labels"])
+        self._statuses.labels_changed(camera, change)
+        log.info("%s: labels are now %s", camera, ", ".join(change["labels"]))
 
     # --- stop ---
 
@@ -374,15 +316,12 @@ class Pipeline:
         self._changes.stop(JOIN / 4)  # texts that are being computed are of no use to anybody now
         for camera in self._cameras.values():
             camera.stop()
-        for lane in self._lanes.all():
-            for windows in lane.windows.values():
-                windows.close()  # frees a capture thread that waits for room
+        self._lanes.ask_to_stop()
+        until = self._clock.monotonic() + JOIN  # one deadline: all were asked at once
         for camera in self._cameras.values():
-            self._abandoned |= not camera.join(JOIN / max(1, len(self._cameras)))
+            self._abandoned |= not camera.join(until - self._clock.monotonic())
         self._cameras.clear()
-        for lane in self._lanes.all():
-            self._abandoned |= not lane.stop(JOIN, reason)
-        self._lanes.clear()
+        self._abandoned |= not self._lanes.stop(until, reason)
         self._abandoned |= not self._pictures.stop()
         if self._uncertain is not None:
             self._uncertain.stop(JOIN / 2)

@@ -1,12 +1,35 @@
-"""How a run ended."""
+"""What leaves a run: values that whoever subscribed gets while it goes on, and how it ended."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 from streamer.errors import StreamerError
 from streamer.types import CameraState, CameraStatus
+
+Value = TypeVar("Value")
+
+
+class Feed(Generic[Value]):
+    """Hands frozen values to all who have subscribed, in the order of subscribing, on the giver's thread.
+
+    Givers hold no lock meanwhile. A subscriber that must not hold up the giver has a queue of its own; while
+    files are played fast the publisher's makes the giver wait.
+    """
+
+    def __init__(self) -> None:
+        self._subscribers: list[Callable[[Value], None]] = []
+
+    def subscribe(self, take: Callable[[Value], None]) -> None:
+        """Before the first value."""
+        self._subscribers.append(take)
+
+    def publish(self, value: Value) -> None:
+        for take in self._subscribers:
+            take(value)
 
 
 class Ending(StrEnum):

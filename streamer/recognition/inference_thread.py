@@ -24,7 +24,7 @@ from streamer.windows.windows import Windows
 log = logging.getLogger(__name__)
 
 FAILURES_ALLOWED = 5  # windows in a row; one bad window is skipped, a broken model ends the program
-IDLE_WAIT = 0.25  # seconds; only a safety net, readiness is signalled
+IDLE_WAIT = 0.25  # seconds between two looks; readiness is signalled
 
 
 class InferenceThread(threading.Thread):
@@ -37,6 +37,7 @@ class InferenceThread(threading.Thread):
         batch: most windows in one forward. More than 1 pays on a GPU only.
         motion_gate: hold a camera's last scores while its picture does not change.
         labels: camera -> its labels, where they are not the model's; changed on this thread only (`call`).
+        between: called on this thread between two batches, every `IDLE_WAIT` seconds where there is none.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class InferenceThread(threading.Thread):
         batch: int = 1,
         motion_gate: bool = False,
         labels: Mapping[str, tuple[str, ...]] | None = None,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name=f"inference-{recognizer.spec.name}", daemon=True)
         self._recognizer = recognizer
@@ -60,6 +62,7 @@ class InferenceThread(threading.Thread):
         self._stop_asked = threading.Event()
         self._taking = threading.Lock()  # guards `_current`
         self._current: frozenset[str] = frozenset()  # cameras whose windows are being computed
+        self._between = between
         self._labels = labels if labels is not None else {}
         self._calls: deque[Callable[[], None]] = deque()
         self._failures = 0
@@ -96,6 +99,7 @@ class InferenceThread(threading.Thread):
                 self._ready.clear()  # before looking, so that no signal is lost
                 while self._calls:
                     self._calls.popleft()()
+                self._between()
                 with self._taking:
                     batch = self._take()
                     self._current = frozenset(window.camera for window in batch)
@@ -139,6 +143,7 @@ class InferenceThread(threading.Thread):
             found = self._recognizer.predict(batch)
         except ModelError as error:
             if len(batch) == 1:
+                self._forget_gate(batch[0].camera)
                 self._count_failure(batch[0], error)
                 return
             for window in batch:  # find the bad one; the others keep their prediction
@@ -160,6 +165,11 @@ class InferenceThread(threading.Thread):
                     inference_s=max(0.0, elapsed - found.preprocess_s),
                 )
             )
+
+    def _forget_gate(self, camera: str) -> None:
+        """A window of it was not computed: nothing may be held in its place."""
+        if self._gates is not None:
+            self._gates[camera].forget_computed()
 
     def _count_failure(self, window: Window, error: ModelError) -> None:
         self._failures += 1

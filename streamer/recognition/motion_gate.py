@@ -74,6 +74,10 @@ class MotionGate:
         self._still = (window.epoch, stack[-1]) if still else None
         return False
 
+    def forget_computed(self) -> None:
+        """The window that was called not quiet has no scores after all: the next one is computed."""
+        self._still = None
+
     def _of(self, frame: Frame) -> Means:
         """A frame's means, computed once while windows share it."""
         key = frame.epoch, frame.index

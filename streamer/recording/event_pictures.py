@@ -13,10 +13,9 @@ from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.private_files import folder_exposure
 
 if TYPE_CHECKING:
-    from streamer.events.tracker import EventTracker
     from streamer.recording.preview import NewestPicture, Previews, Publish
     from streamer.recording.recorder import Recorder, Tap
-    from streamer.types import Event, Prediction
+    from streamer.types import LaneResult
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +64,13 @@ class EventPictures:
             self._previews = Previews(self._config.preview, tuple(cameras), newest, publish, self._clock)
             self._previews.start()
 
-    def scored(self, prediction: Prediction, tracker: EventTracker) -> None:
-        """A window's scores; before the events that come of it. Does not block."""
-        if self._recorder is not None:
-            self._recorder.scored(prediction, tracker)
-
-    def event(self, event: Event) -> None:
-        """One phase of an event. Does not block."""
-        if self._recorder is not None:
+    def result(self, result: LaneResult) -> None:
+        """A window was recognised, events changed, or both. Does not block."""
+        if self._recorder is None:
+            return
+        if result.prediction is not None:
+            self._recorder.scored(result.prediction, result.smoothed, result.open_events)
+        for event in result.changes:
             self._recorder.event(event)
 
     def stop_previews(self) -> bool:

@@ -14,7 +14,7 @@ import math
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,6 @@ from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import Event, Phase
 
 if TYPE_CHECKING:
-    from streamer.events.tracker import EventTracker
     from streamer.types import Prediction
 
 log = logging.getLogger(__name__)
@@ -129,15 +128,17 @@ class Recorder:
             self._peaks.pop(event.id, None)
             self._enqueue_call(event.camera, lambda: camera_recorder.end(event, now))
 
-    def scored(self, prediction: Prediction, tracker: EventTracker) -> None:
+    def scored(
+        self, prediction: Prediction, smoothed: Mapping[str, float], open_events: Sequence[Event]
+    ) -> None:
         """A window's scores, before the events that come of it."""
         camera_recorder = self._camera_recorders.get(prediction.camera)
         if camera_recorder is None or not self._config.snapshots:
             return
         time = prediction.window.frames[-1].time
         past = self._scores.setdefault((prediction.camera, prediction.model), deque(maxlen=REMEMBERED))
-        past.append((time, tracker.smoothed))
-        for event in tracker.open:
+        past.append((time, smoothed))
+        for event in open_events:
             if event.peak > self._peaks.get(event.id, math.inf):
                 self._peaks[event.id] = event.peak
                 self._enqueue_call(prediction.camera, partial(camera_recorder.peak, event.id, time))

@@ -14,7 +14,7 @@ import logging
 import queue
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from heapq import nlargest
@@ -25,11 +25,10 @@ from streamer.config import UncertainConfig
 from streamer.errors import DatasetError
 from streamer.recording.uncertain_files import MARKED, SelectedWindow, UncertainFolder
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import LabelScore, Prediction, UncertainStats
+from streamer.types import Event, LabelScore, LaneResult, Prediction, UncertainStats
 
 if TYPE_CHECKING:
     from streamer.bus.requests import Peer
-    from streamer.events.tracker import EventTracker
 
 log = logging.getLogger(__name__)
 
@@ -104,13 +103,14 @@ class UncertainWindows:
 
     # --- what is worth it ---
 
-    def observe(self, prediction: Prediction, tracker: EventTracker) -> None:
-        """One window was recognised, and the tracker has seen it."""
-        selected = self._select(prediction, tracker.smoothed)
-        if selected is None:
+    def result(self, result: LaneResult) -> None:
+        """A window was recognised, perhaps."""
+        prediction = result.prediction
+        selected = None if prediction is None else self._select(prediction, result.smoothed)
+        if prediction is None or selected is None:
             return
         with self._lock:
-            self._remember_peaks(selected, tracker)
+            self._remember_peaks(selected, result.open_events)
             if self._is_worth_it(selected, prediction):
                 self._put(selected)
 
@@ -125,12 +125,12 @@ class UncertainWindows:
         second = top[1] if len(top) > 1 else None
         return SelectedWindow(prediction.window, prediction.model, top[0], second)
 
-    def _remember_peaks(self, selected: SelectedWindow, tracker: EventTracker) -> None:
+    def _remember_peaks(self, selected: SelectedWindow, open_events: Sequence[Event]) -> None:
         """Hold the best window of each open event; the oldest events are forgotten."""
         if not self._config.events:
             return
         peaks = self._peaks.setdefault(selected.window.camera, OrderedDict())
-        for event in tracker.open:
+        for event in open_events:
             held = peaks.get(event.id)
             if held is None or event.score >= event.peak:
                 believed = LabelScore(event.label, event.score)

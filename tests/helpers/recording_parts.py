@@ -127,7 +127,7 @@ class Shoot:
         scores = np.array([1.0 - busy, busy], np.float32)
         prediction = Prediction(self.camera, "model", Window(self.camera, 1, (frame,), 0.1), LABELS, scores)
         changes = self.tracker.update(prediction)
-        self.recorder.scored(prediction, self.tracker)
+        self.recorder.scored(prediction, self.tracker.smoothed, self.tracker.open)
         for event in changes:
             self.events.append(event)
             self.recorder.event(event)

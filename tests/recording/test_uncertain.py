@@ -28,7 +28,7 @@ from streamer.recording.uncertain_files import UncertainFolder, write_window
 from streamer.testing import FakeClock, FakeRecognizer
 from streamer.training.dataset_layout import read_layout
 from streamer.training.video_frames import read_frames, scan
-from streamer.types import Frame, Prediction, Window
+from streamer.types import Frame, LaneResult, Prediction, Window
 from tests.helpers import checkpoints
 from tests.helpers.bus_parts import FREE, until
 from tests.helpers.media import write_clip
@@ -81,7 +81,8 @@ class Rig:
             made = Prediction(name, "m", window(name, self.count, self.clock, size), LABELS,
                               np.asarray(scores, np.float32))  # fmt: skip
             tracker.update(made)
-            self.uncertain.observe(made, tracker)
+            told = {"smoothed": tracker.smoothed, "open_events": tracker.open}
+            self.uncertain.result(LaneResult(name, "m", made, **told))
             if self.patient:
                 until(lambda: self.uncertain.stats.waiting == 0, "the writer keeps up")
 
