@@ -1,9 +1,10 @@
-"""When the program counts as ill: a pure function of its `Stats`.
+"""When the program counts as unhealthy: a pure function of its `Stats`.
 
-Ill (`/healthz` answers 503) is what people must look at: nothing is recognised although there is work, no
-camera is left, events do not reach the disk or the bus. One of several cameras that is away is none of these:
-it is tried again all the time, and the others work. `mends` marks what a restart of the program can mend; the
-watchdog of systemd acts on these alone, because a restart brings back neither a camera nor a disk.
+Unhealthy (`/healthz` answers 503) is what people must look at: nothing is recognised although windows wait,
+no camera is left, events do not reach the disk or the bus. One of several cameras that is away is none of
+these: it is tried again all the time, and the others work. `restart_helps` marks what a restart of the
+program can mend; the watchdog of systemd acts on these alone, because a restart brings back neither a camera
+nor a disk.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from streamer.types import CameraState, CameraStats, Stats
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why it is ill. `code` is for programs, `detail` one line for people, without secrets."""
+    """Why it is unhealthy. `code` is for programs, `detail` one line for people, without secrets."""
 
     code: str  # inference_stuck, program_stuck, cameras_lost, camera_lost, bus_failed, journal_failed
     detail: str
-    mends: bool = False  # a restart can mend it
+    restart_helps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Verdict:
     """What `judge` found. `ready`: the model is loaded, cameras are being read, and nothing is wrong."""
 
     problems: tuple[Problem, ...]
-    degraded: tuple[str, ...]  # what is not as it should be, and is no reason to be ill
+    degraded: tuple[str, ...]  # what is not as it should be, and does not make it unhealthy
     loaded: bool
 
     @property
@@ -44,7 +45,7 @@ class Verdict:
     @property
     def alive(self) -> bool:
         """Nothing that a restart could mend."""
-        return not any(problem.mends for problem in self.problems)
+        return not any(problem.restart_helps for problem in self.problems)
 
     def report(self, stats: Stats) -> dict[str, Any]:
         """As /healthz and /readyz say it."""
@@ -60,21 +61,21 @@ class Verdict:
 
 
 def judge(stats: Stats, config: MetricsConfig) -> Verdict:
-    """Look at everything once."""
+    """What is wrong with the program in this picture of it."""
     problems = [*_stuck(stats, config), *_bus(stats, config)]
     degraded: list[str] = []
     if stats.ready_since is not None:
         going = [c for c in stats.cameras if c.status.state is not CameraState.ENDED]
         lost = [camera for camera in going if _lost(camera, stats, config)]
         problems += _cameras(lost, len(going), config)
-        degraded = [_words(camera) for camera in stats.cameras if _ill(camera)]
+        degraded = [_description(camera) for camera in stats.cameras if _is_degraded(camera)]
     else:
         degraded = ["the model is being loaded"]
     return Verdict(tuple(problems), tuple(degraded), stats.ready_since is not None)
 
 
 def _stuck(stats: Stats, config: MetricsConfig) -> Iterator[Problem]:
-    """Before everything is ready nothing is asked of anybody: a download may take an hour."""
+    """Nothing counts as stuck before the models are loaded: a download may take an hour."""
     now, limit, ready_since = stats.time, config.stuck_after, stats.ready_since
     if ready_since is None:
         return
@@ -100,12 +101,12 @@ def _bus(stats: Stats, config: MetricsConfig) -> Iterator[Problem]:
 
 def _cameras(lost: list[CameraStats], total: int, config: MetricsConfig) -> Iterator[Problem]:
     if lost and len(lost) == total:
-        reasons = "; ".join(_words(camera) for camera in lost[:3]) + ("; ..." if total > 3 else "")
+        reasons = "; ".join(_description(camera) for camera in lost[:3]) + ("; ..." if total > 3 else "")
         which = "the only camera is" if total == 1 else f"all {total} cameras are"
         yield Problem("cameras_lost", f"{which} away: {reasons}")
     elif config.every_camera:
         for camera in lost:
-            yield Problem("camera_lost", f"away: {_words(camera)}")
+            yield Problem("camera_lost", f"away: {_description(camera)}")
 
 
 def _lost(camera: CameraStats, stats: Stats, config: MetricsConfig) -> bool:
@@ -116,12 +117,12 @@ def _lost(camera: CameraStats, stats: Stats, config: MetricsConfig) -> bool:
     return stats.time - since > config.lost_after
 
 
-def _ill(camera: CameraStats) -> bool:
+def _is_degraded(camera: CameraStats) -> bool:
     status = camera.status
     return status.state not in (CameraState.RUNNING, CameraState.ENDED) or status.picture != "ok"
 
 
-def _words(camera: CameraStats) -> str:
+def _description(camera: CameraStats) -> str:
     status = camera.status
     what = str(status.state) if status.picture == "ok" else f"{status.picture} picture"
     return f"{status.camera} {what}" + (f" ({status.detail})" if status.detail else "")

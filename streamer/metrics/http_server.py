@@ -1,7 +1,7 @@
 """Three paths over HTTP: /metrics, /healthz and /readyz. The standard library's server, and what it lacks.
 
 Only GET is answered, one request a connection. What is added here is what strangers make necessary: a head
-must come within `DEADLINE` seconds and be no larger than `MAX_HEAD`; when `MOST` connections are open the
+must come within `DEADLINE` seconds and be no larger than `MAX_HEAD`; when `MOST_CONNECTIONS` are open the
 oldest whose head has not come gives way to a new one; and an address that this machine alone can reach
 answers to its own names only, because a web page could read it under a name of its own (DNS rebinding).
 """
@@ -24,15 +24,16 @@ from typing import Any, BinaryIO, NamedTuple
 from streamer.errors import ConfigError
 from streamer.system.addresses import is_loopback, join_host_port, split_host_port
 from streamer.system.log_limit import LogLimit
+from streamer.system.terminal_text import printable_json
 
 log = logging.getLogger(__name__)
 
 MAX_HEAD = 8 * 1024  # bytes
 DEADLINE = 5.0  # seconds for a request's head, and as long for its answer
-HEAR_OUT = 0.5  # seconds for which a refused client is listened to ...
-MOST_HEARD = 1 << 20  # ... and bytes
-MOST = 32  # connections at once
-CLOSING = 1.0  # seconds for the server's thread to end
+LINGER = 0.5  # seconds for which what a refused client sends is read ...
+LINGER_BYTES = 1 << 20  # ... and how much of it
+MOST_CONNECTIONS = 32
+JOIN = 1.0  # seconds for the server's thread to end
 TICK = 0.2  # seconds between two looks at the deadlines
 
 
@@ -48,7 +49,9 @@ Page = Callable[[str], Reply]  # the request's Accept -> its answer
 
 
 def json_reply(status: int, value: dict[str, Any]) -> Reply:
-    return Reply(status, "application/json", json.dumps(value, ensure_ascii=False).encode() + b"\n")
+    """`value` as JSON, in which nothing can steer the terminal of whoever asks with curl."""
+    text = printable_json(json.dumps(value, ensure_ascii=False))
+    return Reply(status, "application/json", f"{text}\n".encode())
 
 
 def address_of(text: str) -> tuple[str, int]:
@@ -96,11 +99,11 @@ class Server:
         return join_host_port(host.decode() if isinstance(host, bytes) else str(host), port)
 
     def close(self) -> None:
-        """No more answers; who has not asked yet is let go."""
+        """No more answers; idle connections are closed."""
         self._server.shutdown()
-        self._thread.join(CLOSING)
+        self._thread.join(JOIN)
         self._server.server_close()
-        self._server.let_go(age=0.0)
+        self._server.close_idle(age=0.0)
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -113,7 +116,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.address_family = family
         self.pages = pages
         self.private = is_loopback(address[0])
-        self.say_failure = LogLimit(log.exception)  # scrapes come every few seconds
+        self.log_failure = LogLimit(log.exception)  # scrapes come every few seconds
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._idle: dict[
@@ -124,7 +127,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """One thread a connection; where all are taken the oldest idle one gives way."""
         with self._lock:
-            full = len(self._open) >= MOST
+            full = len(self._open) >= MOST_CONNECTIONS
             if full and self._idle:
                 self._hang_up(next(iter(self._idle)))
                 full = False
@@ -148,18 +151,18 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        self.let_go(DEADLINE)
+        self.close_idle(DEADLINE)
 
-    def is_busy(self, request: socket.socket, busy: bool) -> None:
-        """Its head has come, and it is answered now; or it was refused, and is only heard out."""
+    def set_busy(self, request: socket.socket, busy: bool) -> None:
+        """Busy: its head has come, and it is answered now. Not busy: it was refused, and may go."""
         with self._lock:
             if busy:
                 self._idle.pop(request, None)
             elif request in self._open:
                 self._idle[request] = time.monotonic()
 
-    def let_go(self, age: float) -> None:
-        """Close connections that have been idle for `age` seconds."""
+    def close_idle(self, age: float) -> None:
+        """Close connections that have been idle for `age` seconds: no head has come, or they were refused."""
         now = time.monotonic()
         with self._lock:
             for request in [one for one, since in self._idle.items() if now - since >= age]:
@@ -211,7 +214,7 @@ class _Connection(BaseHTTPRequestHandler):
         """True where the request is to be answered; what is wrong with it is answered here."""
         if not super().parse_request():
             return False
-        self.server.is_busy(self.request, True)
+        self.server.set_busy(self.request, True)
         if len(self.requestline.split()) != 3:
             self.send_error(400)
         elif self.command != "GET":
@@ -236,7 +239,7 @@ class _Connection(BaseHTTPRequestHandler):
         try:
             reply = page(self.headers.get("Accept", ""))
         except Exception as error:  # noqa: BLE001 - a page's edge: the server lives on, and says it
-            self.server.say_failure(path, f"{path} could not be answered")
+            self.server.log_failure(path, f"{path} could not be answered")
             self.send_error(500, explain=f"this page failed: {type(error).__name__}")
             return
         self._send(reply)
@@ -247,7 +250,7 @@ class _Connection(BaseHTTPRequestHandler):
         words = explain or self.responses[code][1] or self.responses[code][0]
         self._send(Reply(code, "text/plain; charset=utf-8", f"{words}\n".encode()))
         if 400 <= code < 500:
-            self._hear_out()
+            self._linger()
 
     def _send(self, reply: Reply) -> None:
         self.close_connection = True
@@ -262,11 +265,11 @@ class _Connection(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(reply.body)
 
-    def _hear_out(self) -> None:
+    def _linger(self) -> None:
         """Read on for a moment: closing before the client has sent all would take our answer from it."""
-        self.server.is_busy(self.request, False)
+        self.server.set_busy(self.request, False)
         self.connection.shutdown(socket.SHUT_WR)
-        until, left = time.monotonic() + HEAR_OUT, MOST_HEARD
+        until, left = time.monotonic() + LINGER, LINGER_BYTES
         while left > 0 and (wait := until - time.monotonic()) > 0:
             self.connection.settimeout(wait)
             part = self.connection.recv(4096)

@@ -52,14 +52,14 @@ class Monitoring:
         self._server: Server | None = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        self._told, self._ready = "", False  # what systemd knows
+        self._last_status, self._ready = "", False  # what systemd knows
 
     def __enter__(self) -> Self:
         if self._config.listen:
             pages = {"/metrics": self._metrics(), "/healthz": self._healthz, "/readyz": self._readyz}
             self._server = Server(self._config.listen, pages)
         if self._notifier.wanted:
-            self._thread = threading.Thread(target=self._tell_systemd, name="systemd", daemon=True)
+            self._thread = threading.Thread(target=self._watch_for_systemd, name="systemd", daemon=True)
             self._thread.start()
         return self
 
@@ -109,18 +109,18 @@ class Monitoring:
 
     # --- systemd ---
 
-    def _tell_systemd(self) -> None:
-        """READY once the models are loaded, then life signs while nothing is wrong that a restart mends."""
+    def _watch_for_systemd(self) -> None:
+        """READY once the models are loaded, then WATCHDOG while a restart would not help."""
         interval = self._notifier.interval
         wait = CHECK_EVERY if interval is None else min(CHECK_EVERY, interval / 3)
         try:
             while not self._over.is_set():
-                self._tell()
+                self._notify_systemd()
                 self._clock.wait(self._over, wait)
-        except Exception:  # a thread's top: the watchdog hears no more, which is what it is for
-            log.exception("health could not be judged; systemd hears no more of it")
+        except Exception:  # a thread's top: the watchdog then acts, which is what it is for
+            log.exception("health could not be judged; systemd is told nothing more")
 
-    def _tell(self) -> None:
+    def _notify_systemd(self) -> None:
         stats, verdict = self._judged()
         if not verdict.loaded:
             self._notifier.send(EXTEND_TIMEOUT_USEC=LOADING * 1_000_000)
@@ -129,8 +129,8 @@ class Monitoring:
         if self._notifier.interval is not None and verdict.alive:
             self._notifier.send(WATCHDOG=1)
         status = status_line(stats, verdict)
-        if status != self._told and self._notifier.send(STATUS=status):
-            self._told = status
+        if status != self._last_status and self._notifier.send(STATUS=status):
+            self._last_status = status
 
 
 def status_line(stats: Stats, verdict: Verdict) -> str:

@@ -1,7 +1,7 @@
-"""Telling systemd how a service is (sd_notify): one datagram to the socket that systemd names.
+"""Telling systemd how the service does (sd_notify): one datagram to the socket that systemd names.
 
 The protocol: sd_notify(3) of systemd. Nothing happens where no socket is named, so the same program runs in a
-terminal. A message that cannot be sent is nobody's problem: systemd then acts as if it had not come.
+terminal. A message that cannot be sent is dropped: systemd then acts as if it had not come.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping
+
+from streamer.system.terminal_text import printable
 
 LONGEST = 200  # characters of a status line
 
@@ -30,16 +32,21 @@ class Notifier:
         """Whether anybody listens."""
         return bool(self._address)
 
-    def send(self, **facts: str | int) -> bool:
+    def send(self, **fields: str | int) -> bool:
         """`send(READY=1, STATUS="...")`; False where it could not be sent."""
         if not self._address:
             return False
-        lines = (f"{key}={' '.join(str(value).split())[:LONGEST]}" for key, value in facts.items())
+        lines = (f"{key}={_one_line(value)}" for key, value in fields.items())
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
             out.settimeout(0.5)
             out.sendto("\n".join(lines).encode(), self._address)
             return True
         return False
+
+
+def _one_line(value: str | int) -> str:
+    """What `systemctl status` shows on a terminal: cameras' own words may be in it."""
+    return " ".join(printable(str(value)).split())[:LONGEST]
 
 
 def _interval(environment: Mapping[str, str]) -> float | None:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from streamer.errors import ConfigError
 from streamer.metrics import http_server
 from streamer.metrics.counters import BOUNDS, LABELS, OTHER, Counters
 from streamer.metrics.health import judge
-from streamer.metrics.http_server import Reply, Server, address_of
+from streamer.metrics.http_server import Reply, Server, address_of, json_reply
 from streamer.metrics.monitoring import Monitoring, status_line
 from streamer.metrics.prometheus import buckets, registry
 from streamer.metrics.systemd import Notifier
@@ -65,7 +65,7 @@ LIMITS = MetricsConfig()
 unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs unix sockets")
 
 
-# --- what counts as ill ---
+# --- what counts as unhealthy ---
 
 
 def camera(
@@ -149,7 +149,7 @@ def test_a_frozen_picture_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "wanted", "mends"),
+    ("state", "wanted", "restart_helps"),
     [
         (bus(None), ["bus_failed"], True),
         (bus(31), ["bus_failed"], True),
@@ -157,9 +157,9 @@ def test_a_frozen_picture_is_said() -> None:
         (bus(durable=False, wants_durable=False), [], False),
     ],
 )
-def test_bus_and_history(state: PublisherState, wanted: list[str], mends: bool) -> None:
+def test_bus_and_history(state: PublisherState, wanted: list[str], restart_helps: bool) -> None:
     assert codes(stats(publisher=state)) == wanted
-    assert judge(stats(publisher=state), LIMITS).alive is not mends
+    assert judge(stats(publisher=state), LIMITS).alive is not restart_helps
 
 
 def test_loading_takes_its_time_and_is_not_ready() -> None:
@@ -268,6 +268,30 @@ def test_prometheus_client_missing_is_one_line(
     )
 
 
+# --- foreign words ---
+
+EVIL = "gate\x1b]0;x\x07\x9b31m\ud800\nall is well"
+
+
+def test_a_cameras_own_words_do_not_steer_the_terminal_of_who_asks() -> None:
+    """curl prints /healthz, systemctl the status; half a surrogate pair cannot even be sent."""
+    seen = stats(camera(EVIL, CameraState.RECONNECTING, age=90.0, detail=EVIL))
+    reply = json_reply(503, judge(seen, LIMITS).report(seen))
+    text = reply.body.decode()
+    assert text.rstrip("\n").isprintable()
+    assert json.loads(text)["cameras"] == {EVIL: "reconnecting"}
+
+
+@unix
+def test_a_status_for_systemd_is_one_printable_line(tmp_path: Path) -> None:
+    path = str(tmp_path / "notify")
+    with notify_socket(path) as listening:
+        assert Notifier({"NOTIFY_SOCKET": path}).send(STATUS=EVIL)
+        said = listening.recv(4096).decode()
+    assert said.isprintable()
+    assert said.startswith("STATUS=gate")
+
+
 # --- the server ---
 
 
@@ -366,16 +390,16 @@ def test_a_page_that_fails_is_500_without_details(caplog: pytest.LogCaptureFixtu
 
 def test_sockets_that_say_nothing_keep_nobody_out() -> None:
     with serving() as address, ExitStack() as held:
-        for _ in range(3 * http_server.MOST):
+        for _ in range(3 * http_server.MOST_CONNECTIONS):
             held.enter_context(socket.create_connection(address, timeout=10))
             assert send(address, b"GET /healthz HTTP/1.1\r\n\r\n").endswith(b"well\n")
 
 
 def test_refused_clients_that_stay_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "HEAR_OUT", PATIENCE)
+    monkeypatch.setattr(http_server, "LINGER", PATIENCE)
     monkeypatch.setattr(http_server, "DEADLINE", PATIENCE)
     with serving() as address, ExitStack() as held:
-        for _ in range(2 * http_server.MOST):
+        for _ in range(2 * http_server.MOST_CONNECTIONS):
             refused = held.enter_context(socket.create_connection(address, timeout=10))
             refused.sendall(b"POST /healthz HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
             assert refused.recv(4096).startswith(b"HTTP/1.1 405 ")
@@ -428,7 +452,7 @@ def test_a_port_in_use_is_one_line_and_leaves_nothing_running(capsys: pytest.Cap
     assert line.endswith("give another address with --metrics")
 
 
-# --- a pipeline that falls ill ---
+# --- a pipeline that becomes unhealthy ---
 
 
 def health(address: str) -> tuple[int, dict[str, Any]]:
@@ -610,18 +634,66 @@ def patient(condition: Callable[[], bool], what: str) -> None:
         waiting.wait(0.1)
 
 
+class Systemd:
+    """What a service manager hears, on a socket of its own."""
+
+    def __init__(self, path: str) -> None:
+        self.said: list[str] = []
+        self._path = path
+        self._over = threading.Event()
+        self._reader = threading.Thread(target=self._listen)
+
+    def __enter__(self) -> dict[str, str]:
+        if not hasattr(socket, "AF_UNIX"):
+            return {}
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self._path)
+        self._socket.settimeout(0.1)  # how late it sees that it is over; nothing is decided by it
+        self._reader.start()
+        return {"NOTIFY_SOCKET": self._path, "WATCHDOG_USEC": "900000"}
+
+    def __exit__(self, *_: object) -> None:
+        if self._reader.ident is not None:
+            self._over.set()
+            self._reader.join(PATIENCE)
+            self._socket.close()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                self.said.append(self._socket.recv(4096).decode())
+            except TimeoutError:
+                if self._over.is_set():
+                    return
+
+
+@dataclass
+class DemoRun:
+    """The demo, run once as a service, scraped twice."""
+
+    demo: Demo
+    scrapes: list[tuple[float, dict[Any, float], float]]  # before, what was found, after
+    text: str  # the last scrape
+    said: list[str]  # to systemd
+
+
 @pytest.fixture(scope="module")
-def demo_run() -> tuple[Demo, list[tuple[float, dict[Any, float], float]], str]:
-    """The demo, scraped twice, and its last scrape as text."""
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     scrapes = []
-    with Demo() as demo:
+    systemd = Systemd(str(tmp_path_factory.mktemp("systemd") / "notify"))
+    with systemd as environment, Demo("--hop", "0.1", **environment) as demo:
         patient(lambda: get(demo.address, "/readyz")[0] == 200, "ready")
         for least in (5, 25):
             patient(lambda: given(scrape(demo.address)) >= least, f"{least} windows")  # noqa: B023
+            patient(lambda: starts(demo, time.time()) != [], "an event")
             scrapes.append((time.time(), scrape(demo.address), time.time()))
         text = get(demo.address, "/metrics")[1]
+        if environment:
+            patient(lambda: any("1 of 1 cameras running" in word for word in systemd.said), "a status")
+        demo.stop()
+        demo.process.wait(PATIENCE)
     assert demo.process.returncode == 0
-    return demo, scrapes, text
+    return DemoRun(demo, scrapes, text, systemd.said)
 
 
 def given(found: dict[Any, float]) -> float:
@@ -629,8 +701,8 @@ def given(found: dict[Any, float]) -> float:
 
 
 @pytest.mark.realtime
-def test_counters_grow_and_agree_with_the_messages(demo_run: Any) -> None:
-    demo, ((_, first, _), (before, second, after)), _ = demo_run
+def test_counters_grow_and_agree_with_the_messages(demo_run: DemoRun) -> None:
+    demo, ((_, first, _), (before, second, after)) = demo_run.demo, demo_run.scrapes
     for name in ("frames_captured_total", "frames_stored_total"):
         assert value(second, name, camera="demo") > value(first, name, camera="demo") > 0
     assert given(second) > given(first)
@@ -654,8 +726,9 @@ def starts(demo: Demo, before: float) -> list[str]:
     return [m["event"]["label"] for m in demo.of("event", before) if m["event"]["phase"] == "start"]
 
 
-def test_latencies_agree_with_the_messages(demo_run: Any) -> None:
-    demo, (_, (before, second, after)), _ = demo_run
+@pytest.mark.realtime
+def test_latencies_agree_with_the_messages(demo_run: DemoRun) -> None:
+    demo, (before, second, after) = demo_run.demo, demo_run.scrapes[1]
     earlier, later = len(demo.of("prediction", before)), len(demo.of("prediction", after))
     latencies = [m["latency_ms"] for m in demo.of("prediction", after)]
     for stage in ("preprocess", "inference", "capture_to_publish"):
@@ -669,8 +742,9 @@ def test_latencies_agree_with_the_messages(demo_run: Any) -> None:
         assert value(second, f"{stage}_seconds_bucket", model="demo", le="+Inf") == count
 
 
-def test_what_the_process_costs_is_told(demo_run: Any) -> None:
-    _, (_, (_, second, _)), _ = demo_run
+@pytest.mark.realtime
+def test_what_the_process_costs_is_told(demo_run: DemoRun) -> None:
+    second = demo_run.scrapes[1][1]
     assert second["process_resident_memory_bytes", ()] > 50e6
     assert second["process_open_fds", ()] > 3
     assert value(second, "process_threads") >= 4
@@ -682,9 +756,10 @@ def _label(found: dict[Any, float], key: str) -> str:
     return next(dict(labels)[key] for name, labels in found if name == "streamer_model_info")
 
 
-def test_names_and_units_follow_the_conventions(demo_run: Any) -> None:
+@pytest.mark.realtime
+def test_names_and_units_follow_the_conventions(demo_run: DemoRun) -> None:
     """What `promtool check metrics` asks for, and promtool itself where it is installed."""
-    *_, text = demo_run
+    text = demo_run.text
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     helped = set(re.findall(r"^# HELP (\S+) \S", text, re.MULTILINE))
     ours = {name for name in kinds if name.startswith("streamer_")}
@@ -755,24 +830,19 @@ def test_nothing_happens_where_no_socket_is_named(path: str) -> None:
 
 @pytest.mark.realtime
 @unix
-def test_a_service_says_when_it_is_ready_lives_and_stops(tmp_path: Path) -> None:
-    path = str(tmp_path / "notify")
-    said: list[str] = []
-    with notify_socket(path) as listening, Demo(NOTIFY_SOCKET=path, WATCHDOG_USEC="900000") as demo:
+def test_a_service_says_when_it_is_ready_lives_and_stops(demo_run: DemoRun) -> None:
+    said = demo_run.said
 
-        def hear(wanted: str) -> None:
-            while not said or wanted not in said[-1]:
-                said.append(listening.recv(4096).decode())
+    def first(word: str) -> int:
+        return next(index for index, line in enumerate(said) if word in line)
 
-        hear("READY=1")
-        before = [word for word in said if "WATCHDOG=1" in word or "EXTEND_TIMEOUT_USEC" in word]
-        assert before, "it says that it is alive while the model is loaded"
-        assert get(demo.address, "/readyz")[0] == 200
-        hear("WATCHDOG=1")
-        hear("1 of 1 cameras running")
-        demo.stop()
-        hear("STOPPING=1")
-    assert demo.process.returncode == 0
+    ready = first("READY=1")
+    before = [line for line in said[:ready] if "WATCHDOG=1" in line or "EXTEND_TIMEOUT_USEC" in line]
+    assert before, "it says that it is alive while the model is loaded"
+    assert any("WATCHDOG=1" in line for line in said[ready:])
+    assert first("1 of 1 cameras running") >= ready
+    assert said[-1].startswith("STOPPING=1")
+    assert sum("READY=1" in line for line in said) == 1
 
 
 @unix
