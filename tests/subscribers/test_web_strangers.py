@@ -7,6 +7,7 @@ import logging
 import re
 import select
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from streamer.subscribers.web import page_connection
+from streamer.subscribers.publisher_address import PublisherAddress
+from streamer.subscribers.web import page_connection, web_server
+from streamer.subscribers.web.app import Settings
 from streamer.subscribers.web.client_queues import ClientQueue
-from tests.helpers.bus_parts import DEADLINE, event, until
+from streamer.subscribers.web.page_state import PageState
+from tests.helpers.bus_parts import DEADLINE, event, status, until
 from tests.helpers.web_parts import listening, live, published, served
 
 TOKEN = "a-token-of-more-than-sixteen"
@@ -211,3 +215,13 @@ def test_a_wait_that_is_cancelled_while_it_ends_is_cancelled(ticks: int) -> None
         assert task.cancelled() or not cancelled
 
     asyncio.run(scenario())
+
+
+def test_a_fault_that_ends_the_news_ends_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Else the page looks alive, and hears nothing for ever."""
+    monkeypatch.setattr(PageState, "status", lambda *_: 1 / 0)
+    stop, listening = threading.Event(), web_server.listen("127.0.0.1", 0)
+    with published(tmp_path / "e.db") as bus:
+        bus.status(status())
+        with pytest.raises(ZeroDivisionError):
+            web_server.serve(Settings(PublisherAddress(bus.endpoint)), listening, stop)

@@ -14,6 +14,8 @@ from streamer.system.clock import Clock
 GONE_AFTER = 60.0  # seconds without a place in the publisher's heartbeats after which a camera was removed
 STATUS_EVERY = 30.0  # seconds between two statuses in which only numbers changed
 STATE_EVERY = 5.0  # seconds between two states in which only the score changed
+MOST_CAMERAS = 500  # each is retained on the broker; a publisher that names more gets no more
+MOST_OPEN = 500  # events of one camera
 
 
 @dataclass(slots=True)
@@ -59,8 +61,9 @@ class Cameras:
         for camera in self._cameras.values():
             camera.open.clear()
         for name, told in snapshot.cameras.items():
-            camera = self._camera(name)
-            camera.open = {event.id: event for event in told.events}
+            if (known := self._camera(name)) is None:
+                continue
+            known.open = {event.id: event for event in told.events[-MOST_OPEN:]}
             if told.status is not None:
                 self.status(told.status)
         for name in self._cameras:
@@ -81,18 +84,22 @@ class Cameras:
             message.session != self._known_to[0] or message.seq <= self._known_to[1]
         ):
             return
-        camera = self._camera(message.camera)
+        if (camera := self._camera(message.camera)) is None:
+            return
         if message.phase == "end":
             camera.open.pop(message.id, None)
         else:
             new = message.id not in camera.open
             camera.open[message.id] = message
+            if len(camera.open) > MOST_OPEN:
+                del camera.open[next(iter(camera.open))]
             if not new and self._clock.monotonic() - camera.state_at < STATE_EVERY:
                 return
         self._put_state(message.camera)
 
     def status(self, message: StatusMessage) -> None:
-        camera = self._camera(message.camera)
+        if (camera := self._camera(message.camera)) is None:
+            return
         before, camera.status, camera.state = camera.status, message, message.state
         now = self._clock.monotonic()
         if before is None or _gist(before) != _gist(message) or now - camera.status_at >= STATUS_EVERY:
@@ -104,7 +111,8 @@ class Cameras:
         """Which cameras there are; returns those that were removed."""
         now, removed = self._clock.monotonic(), []
         for name, state in message.cameras.items():
-            camera = self._camera(name)
+            if (camera := self._camera(name)) is None:
+                continue
             camera.state, camera.missing_since = state, None
             self._put_availability(name)
         for name in self.names:
@@ -128,7 +136,10 @@ class Cameras:
 
     # ---- to the broker
 
-    def _camera(self, name: str) -> _Camera:
+    def _camera(self, name: str) -> _Camera | None:
+        """None where there are too many."""
+        if name not in self._cameras and len(self._cameras) >= MOST_CAMERAS:
+            return None
         camera = self._cameras.setdefault(name, _Camera())
         config = self._layout.config(name)
         if config is not None and not self.retained.get(config):

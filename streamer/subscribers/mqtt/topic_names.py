@@ -8,19 +8,22 @@ import re
 from streamer.errors import ConfigError
 
 LONGEST_ID = 64  # of a camera's part of an id; longer ones are cut and told apart by a digest
+LONGEST_LEVEL = 1000  # likewise of a topic; MQTT allows 65,535 bytes in all
 
 
 def topic_level(name: str) -> str:
     """One level of a topic: "%", "/", "+", "#" and what cannot be printed are percent-encoded.
 
-    `urllib.parse.unquote` turns it back, so two cameras never share a topic.
+    `urllib.parse.unquote` turns it back, so two cameras never share a topic. A name of more than a thousand
+    characters is cut, and ends in its digest.
     """
     if not name:
         return "%"
-    return "".join(
+    made = "".join(
         c if (c.isprintable() and c not in "%/+#") else "".join(f"%{byte:02X}" for byte in _bytes(c))
-        for c in name
+        for c in name[:LONGEST_LEVEL]
     )
+    return made if len(name) <= LONGEST_LEVEL else f"{made}-{_digest(name)}"
 
 
 def identifier(name: str) -> str:
@@ -32,7 +35,7 @@ def identifier(name: str) -> str:
         c if re.fullmatch(r"[A-Za-z0-9-]", c) else "".join(f"_{byte:02x}" for byte in _bytes(c)) for c in name
     )
     if len(made) > LONGEST_ID:
-        made = f"{made[: LONGEST_ID - 17].rstrip('_')}-{hashlib.sha256(made.encode()).hexdigest()[:16]}"
+        made = f"{made[: LONGEST_ID - 17].rstrip('_')}-{_digest(made)}"
     return made or "_empty"  # no name gives that: "em" is no byte
 
 
@@ -45,6 +48,10 @@ def check_prefix(option: str, prefix: str) -> str:
             " and with no / at either end"
         )
     return prefix
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(_bytes(text)).hexdigest()[:16]
 
 
 def _bytes(text: str) -> bytes:

@@ -25,6 +25,7 @@ from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 SILENCE = 5.0  # seconds without a word from the publisher after which that is said
 MOST_REMEMBERED = 2000  # sentences, open events
+MOST_CAMERAS = 500  # whose states are told
 _LOST = frozenset({"stalled", "reconnecting", "failed"})
 
 
@@ -190,6 +191,8 @@ class Policy:
 
     def _status(self, status: StatusMessage) -> list[Utterance]:
         state = "lost" if status.state in _LOST else status.state if status.state == "ended" else "there"
+        if status.camera not in self._cameras and len(self._cameras) >= MOST_CAMERAS:
+            return []
         camera = self._cameras.setdefault(status.camera, _Camera())
         if status.state == "connecting":
             return []  # neither there nor lost yet

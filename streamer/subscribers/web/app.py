@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -67,9 +67,13 @@ class Page:
         self.feed = PublisherFeed(settings.publisher, self.queues, self._ask, clock)
         self._pictures = Pictures(settings.publisher, self.queues, clock)
         self._files = dict(_files())
+        self._on_fault: Callable[[BaseException], None] = lambda _: None
 
-    def app(self) -> ASGIApp:
-        """The application, with its guard around it."""
+    def app(self, on_fault: Callable[[BaseException], None]) -> ASGIApp:
+        """The application, with the access control around it. `on_fault` hears of an error after which no
+        more news would come.
+        """
+        self._on_fault = on_fault
         routes = [
             Route("/", self._static),
             *(Route(f"/{name}", self._static) for name in self._files if name != "index.html"),
@@ -89,12 +93,19 @@ class Page:
             for asker in (self._ask, self._search):
                 stack.callback(asker.close)
             tasks = [asyncio.create_task(self.feed.run()), asyncio.create_task(self._pictures.run())]
+            for task in tasks:
+                task.add_done_callback(self._ended)
             try:
                 yield
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._on_fault(error)
 
     # ---- what is asked for
 

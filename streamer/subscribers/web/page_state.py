@@ -15,6 +15,7 @@ Json: TypeAlias = dict[str, Any]
 WINDOW = 900.0  # seconds of events that are kept here; what is older is in the history
 MOST_EVENTS = 2000
 MOST_CAMERAS = 500
+MOST_MODELS = 32  # of one camera
 MOST_LABELS = 2000
 TOP = 3  # labels of a prediction that the page gets
 
@@ -94,11 +95,14 @@ class PageState:
         return True
 
     def prediction(self, message: PredictionMessage) -> bool:
-        models = self.predictions.setdefault(message.camera, {})
+        models = self.predictions.get(message.camera, {})
         known = models.get(message.model)
-        if len(self.predictions) > MOST_CAMERAS or (known and known["sent_at"] > message.sent_at):
+        if not models and len(self.predictions) >= MOST_CAMERAS:
+            return False
+        if len(models) >= MOST_MODELS if known is None else known["sent_at"] > message.sent_at:
             return False
         told = models[message.model] = prediction_of(message)
+        self.predictions[message.camera] = models
         for item in told["top"]:
             self._label(item["label"], item["display"])
         return True
@@ -111,6 +115,8 @@ class PageState:
         self.events.pop(message.id, None)  # so that the newest news comes last
         self.events[message.id] = told
         self._label(told["label"], told["display"])
+        if len(self.events) > MOST_EVENTS:
+            self._forget_event(next(iter(self.events)))
         return told
 
     def snapshot(self, snapshot: Snapshot) -> None:
@@ -131,12 +137,15 @@ class PageState:
         return bool(gone)
 
     def forget(self, now: float) -> None:
-        """Drop events of which nothing was heard for long, and the oldest where they are too many."""
+        """Drop events of which nothing was heard for long."""
         for name, told in list(self.events.items()):
-            if told["sent_at"] >= now - WINDOW and len(self.events) <= MOST_EVENTS:
+            if told["sent_at"] >= now - WINDOW:
                 break  # what follows is newer
-            del self.events[name]
-            self._floor = max(self._floor or 0, told["seq"])
+            self._forget_event(name)
+
+    def _forget_event(self, name: str) -> None:
+        told = self.events.pop(name)
+        self._floor = max(self._floor or 0, told["seq"])
 
     def synced(self, seq: int) -> None:
         """Everything up to number `seq` was offered."""

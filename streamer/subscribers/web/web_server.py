@@ -93,6 +93,7 @@ def serve(
 
     Raises:
         ConfigError: the certificate cannot be used.
+        Exception: a fault of the program, after which no more news would have come.
     """
     logging.getLogger("uvicorn.error").addFilter(_worth_saying)
     with contextlib.closing(listening), asyncio.Runner(loop_factory=_EventLoop) as runner:
@@ -107,8 +108,14 @@ async def _serve(
     on_ready: Callable[[], None],
 ) -> None:
     page = Page(settings)
+    faults: list[BaseException] = []
+
+    def fail(error: BaseException) -> None:  # better no page than one that looks alive and hears nothing
+        faults.append(error)
+        stop.set()
+
     config = uvicorn.Config(
-        page.app(), loop="none", http=PageConnection, ws="none", lifespan="on", log_config=None,
+        page.app(fail), loop="none", http=PageConnection, ws="none", lifespan="on", log_config=None,
         access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE,
         timeout_keep_alive=KEEP_ALIVE, backlog=BACKLOG,
         limit_concurrency=settings.pages + CONNECTIONS, h11_max_incomplete_event_size=LARGEST_HEAD,
@@ -137,6 +144,8 @@ async def _serve(
         await server.serve(sockets=[listening])
     finally:
         stop.set()  # ends the thread
+    if faults:
+        raise faults[0]
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import ssl
 import threading
 from collections.abc import Callable
@@ -18,7 +16,7 @@ from streamer.bus.messages import EventMessage, Gap
 from streamer.subscribers import bridge
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.state_file import StateFile
-from streamer.subscribers.webhook import signing
+from streamer.subscribers.webhook import dead_letters, signing
 from streamer.subscribers.webhook.http_client import Answer, Poster, PostError, Target
 from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
@@ -167,10 +165,7 @@ class WebhookBridge:
         }  # fmt: skip
         path = self._settings.dead_letters
         try:
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
-                file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            dropped = dead_letters.append(path, line)
         except OSError as error:
             self._tell(f"cannot write {path}: {error}; event {message.seq} is tried on")
             return False
@@ -178,6 +173,8 @@ class WebhookBridge:
             f"event {message.seq} ({message.label} {message.phase}) was refused {attempts} times, the last"
             f" with {answer.status} {answer.reason}{_hint(answer)}: put into {path}, going on"
         )
+        if dropped:
+            self._tell(f"{path} was full: it is {dropped.name} now, and what had that name is gone")
         return True
 
 
