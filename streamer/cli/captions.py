@@ -9,14 +9,13 @@ import threading
 from pathlib import Path
 
 from streamer.bus.messages import Message
-from streamer.bus.pipes import quiet_end
 from streamer.bus.subscriber import Subscriber
 from streamer.cli import subscriber_options
 from streamer.errors import ConfigError
 from streamer.subscribers.captions.lines import LEAST_WIDTH, LineWriter
 from streamer.subscribers.narration.narrate import TOPICS, narrate, print_line
 from streamer.subscribers.narration.policy import Policy, Utterance
-from streamer.system.signals import INTERRUPTED, Stopper
+from streamer.system.signals import Stopper
 
 HOLD = 3.0  # seconds that a caption stands at least
 
@@ -48,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
     since = subscriber_options.since_of(args)
     with (
         Stopper() as stopper,
-        quiet_end() as ended,
         subscriber_options.publisher_of(args).subscriber(TOPICS, since) as subscriber,
     ):
         if lines:
@@ -56,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             _lines(args, subscriber, policy, stopper.stop)
         else:
             _screen(args, subscriber, policy, stopper.stop)
-    return INTERRUPTED if stopper.interrupted else ended.code
+    return stopper.exit_code
 
 
 def _check(args: argparse.Namespace) -> None:

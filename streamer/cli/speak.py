@@ -13,7 +13,7 @@ from streamer.subscribers.narration.narrate import TOPICS, narrate, print_line
 from streamer.subscribers.narration.policy import Policy
 from streamer.subscribers.speech import voices
 from streamer.subscribers.speech.speech_session import INDEX, SpeechSession
-from streamer.system.signals import INTERRUPTED, Stopper
+from streamer.system.signals import Stopper
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     with Stopper() as stopper:
         if args.say is not None:
             _say_once(voice, args, stopper.stop)
-            return INTERRUPTED if stopper.interrupted else 0
+            return stopper.exit_code
         session = SpeechSession(
             voice, Policy(settings, names), settings, folder=args.to_file, log=args.log, state=args.state,
             since=subscriber_options.since_of(args),
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             where = "aloud" if args.to_file is None else f"into {args.to_file}"
             print_line(f"listening to {args.endpoint}, speaking {where} ({voice.name})")
             narrate(subscriber, session.policy, session.heard, stopper.stop, args.duration)
-        return INTERRUPTED if stopper.interrupted else 0
+        return stopper.exit_code
 
 
 def _say_once(voice: voices.Voice, args: argparse.Namespace, stop: threading.Event) -> None:

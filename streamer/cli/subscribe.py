@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -21,12 +22,12 @@ from streamer.bus.messages import (
     PreviewMessage,
     StatusMessage,
 )
-from streamer.bus.pipes import quiet_end
 from streamer.bus.position import Position
 from streamer.bus.subscriber import Subscriber
 from streamer.errors import BusError
 from streamer.subscribers.state_file import StateFile
 from streamer.system.log_limit import LogLimit
+from streamer.system.signals import Stopper
 from streamer.system.terminal_text import printable
 
 NOTHING_HEARD = 3  # exit code: --timeout passed, and the publisher was never heard
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             raise BusError(f"{name} {value:g}: must be more than 0")
     since = None if args.since is None else Position.parse(args.since, time.time())
     with contextlib.ExitStack() as stack:
-        ended = stack.enter_context(quiet_end())
+        stopper = stack.enter_context(Stopper())
         state = None
         if args.state is not None:
             start = since or Position.at(time.time())
@@ -75,15 +76,16 @@ def run(args: argparse.Namespace) -> int:
         subscriber = stack.enter_context(
             Subscriber(args.endpoint, topics=args.topic, since=since, requests=args.requests, keys=args.keys)
         )
-        ended.code = _follow(subscriber, state, args)
-    return ended.code
+        return _follow(subscriber, state, args, stopper.stop) or stopper.exit_code
 
 
-def _follow(subscriber: Subscriber, state: StateFile | None, args: argparse.Namespace) -> int:
+def _follow(
+    subscriber: Subscriber, state: StateFile | None, args: argparse.Namespace, stop: threading.Event
+) -> int:
     heard, said_lost, shown, invalid = False, False, 0, 0
     limit = LogLimit(_tell)
     quiet_since = time.monotonic()
-    while args.count is None or shown < args.count:
+    while not stop.is_set() and (args.count is None or shown < args.count):
         message = subscriber.receive(_LOOK if args.timeout is None else min(_LOOK, args.timeout))
         now = time.monotonic()
         heard = heard or subscriber.connected

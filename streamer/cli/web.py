@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if missing:
         raise ConfigError(f"{' and '.join(missing)} is missing; the page needs: pip install 'streamer[web]'")
     from streamer.subscribers.web.web_server import listen, serve
-    from streamer.system.signals import INTERRUPTED, Stopper
+    from streamer.system.signals import Stopper
 
     host, port = parse_bind(args.bind)
     token = read_token(args.token_file, args.token_env, os.environ)
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             _print_line(f"it shows what {args.endpoint} publishes; Ctrl+C ends it")
 
         serve(settings, listening, stopper.stop, tls=tls, on_ready=ready)
-        code = INTERRUPTED if stopper.interrupted else 0
+        code = stopper.exit_code
         if stopper.signalled:  # without the interpreter's own end, which can take seconds on a busy machine
             sys.stderr.flush()
             os._exit(code)

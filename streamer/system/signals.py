@@ -1,4 +1,5 @@
-"""Ctrl+C and SIGTERM: the first finishes cleanly, the second leaves at once.
+"""Ctrl+C and SIGTERM, for every command that goes on until it is told: the first finishes cleanly, the second
+leaves at once.
 
 Python runs signal handlers on the main thread between two of its instructions, which may be never while that
 thread is inside a native call, and a `threading.Event` set in a handler can deadlock with the `wait` that it
@@ -35,6 +36,11 @@ class Stopper:
         self._grace = grace
         self._before: dict[int, Any] = {}
         self._terminal = _Terminal()
+
+    @property
+    def exit_code(self) -> int:
+        """Of a command that did what it was to do: 130 after Ctrl+C, else 0."""
+        return INTERRUPTED if self.interrupted else 0
 
     def __enter__(self) -> Stopper:
         if threading.current_thread() is not threading.main_thread():

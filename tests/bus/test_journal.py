@@ -473,12 +473,8 @@ def test_events_can_be_listed_while_the_program_writes(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_leaves_is_no_error(told: Path) -> None:
-    code = (
-        "import argparse, sys\nfrom streamer.bus import history\np = argparse.ArgumentParser()\n"
-        "history.add_arguments(p)\nsys.exit(history.run(p.parse_args()))"
-    )
     with subprocess.Popen(
-        [sys.executable, "-c", code, "--journal", str(told), "--format", "json"],
+        [sys.executable, "-m", "streamer", "events", "--journal", str(told), "--format", "json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as child:  # fmt: skip
         assert child.stdout is not None

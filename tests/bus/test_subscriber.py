@@ -437,16 +437,9 @@ def test_mistakes_are_one_line(words: tuple[str, ...]) -> None:
     assert "\n" not in str(caught.value)
 
 
-COMMAND = (  # where the tests run in the background, SIGINT is ignored, and children inherit that
-    "import argparse, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from streamer.cli import subscribe\np = argparse.ArgumentParser()\n"
-    "subscribe.add_arguments(p)\nsys.exit(subscribe.run(p.parse_args()))"
-)
-
-
 @contextmanager
 def start_command(*words: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", COMMAND, *words]
+    command = [sys.executable, "-m", "streamer", "subscribe", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
             yield child
@@ -465,6 +458,13 @@ def test_subscribe_ends_well_on_ctrl_c_and_when_its_reader_leaves() -> None:
             os.kill(child.pid, signal.SIGINT)
             child.stdout.read()
             assert (child.wait(10), child.stderr.read()) == (130, "")
+        with start_command(bus.endpoint, "--json") as child:
+            assert child.stdout is not None
+            assert child.stderr is not None
+            assert child.stdout.readline()
+            child.terminate()
+            child.stdout.read()
+            assert (child.wait(10), child.stderr.read()) == (0, "")
         with start_command(bus.endpoint, "--json") as child:
             assert child.stdout is not None
             assert child.stderr is not None
