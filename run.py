@@ -33,6 +33,7 @@ MODULES += ["msgspec", "ruamel.yaml", "packaging", "platformdirs"]
 TEST_MODULES = ["av", "skimage", "pytest", "pytest_cov", "pytest_timeout", "hypothesis", "jsonschema"]
 TEST_MODULES += [
     "xdist",
+    "shtab",
     "filelock",
     "importlinter",
     "psutil",

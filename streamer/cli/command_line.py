@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
-from streamer import __version__
 from streamer.errors import (
     BusError,
     ConfigError,
@@ -90,7 +89,14 @@ def _dispatch(words: list[str]) -> int:
         print(_overview())
         return 0
     if first == "--version":
-        print(f"streamer {__version__}")
+        from streamer.system.program_version import described
+
+        print(f"streamer {described()}")
+        return 0
+    if first == "--print-completion":
+        from streamer.cli.completion import script
+
+        print(script(" ".join(words[1:]), {name: (c.module, c.help) for name, c in COMMANDS.items()}))
         return 0
     if not first or first.startswith("-"):  # no command: the demo
         return _run("run", ["--demo-if-none", *words])
@@ -138,6 +144,8 @@ def _overview() -> str:
             "  streamer run 0                 your webcam",
             "  streamer run rtsp://HOST/PATH  a network camera",
             "  streamer COMMAND --help        the options of a command (those of the demo: run --help)",
+            "  streamer --version             which version this is, with its commit where known",
+            "  streamer --print-completion S  completes commands and options; S: bash, zsh or tcsh",
         ]
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,10 +18,12 @@ from typing import Any
 
 import pytest
 
+import streamer
 from streamer import errors
 from streamer.cli import command_line
 from streamer.cli.run import cameras_of, configuration
 from streamer.config import Config, Pace, Ui
+from streamer.system import program_version
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = ["--bind", "tcp://127.0.0.1:0", "--requests", "", "--set", "journal.path="]
@@ -58,7 +61,44 @@ def test_every_command_has_help(name: str, capsys: Captured) -> None:
 
 def test_version(capsys: Captured) -> None:
     assert command_line.main(["--version"]) == 0
-    assert capsys.readouterr().out.split()[0] == "streamer"
+    assert re.fullmatch(r"streamer \d+\.\d+\.\d+( \([0-9a-f]{7,}\))?\n", capsys.readouterr().out)
+
+
+def test_the_version_names_the_commit_of_a_checkout_and_of_a_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_version, "_PACKAGE", tmp_path / "streamer")
+    monkeypatch.setattr(program_version, "_BAKED", tmp_path / "commit.txt")
+    assert program_version.described() == streamer.__version__
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    assert program_version.described() == streamer.__version__, "no commit yet"
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    commit = subprocess.run(
+        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    assert program_version.described() == f"{streamer.__version__} ({commit})"
+    (tmp_path / "commit.txt").write_text("1a2b3c4\n")
+    assert program_version.described() == f"{streamer.__version__} (1a2b3c4)"
+
+
+def test_completion_knows_commands_and_options(capsys: Captured) -> None:
+    assert command_line.main(["--print-completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert all(name in script for name in command_line.COMMANDS)
+    assert "--pace" in script
+    done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_completion_is_for_some_shells_and_needs_its_library(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command_line.main(["--print-completion", "fish"]) == 2
+    assert capsys.readouterr().err == ("streamer: --print-completion 'fish': expected bash, zsh or tcsh\n")
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert command_line.main(["--print-completion", "zsh"]) == 2
+    assert 'pip install "streamer[completion]"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
