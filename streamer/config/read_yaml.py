@@ -18,9 +18,12 @@ from streamer.config.schema import schema_of
 from streamer.config.yaml_reader import DEEPEST, Document, KeyPath, read_document
 from streamer.errors import ConfigError
 from streamer.system.redaction import redact
+from streamer.system.terminal_text import printable
 
 M = TypeVar("M", bound=BaseModel)
 MOST_ERRORS = 50  # told at once
+LONGEST_LINE = 1000  # characters
+LONGEST_PART = 60  # of these, of one value or key
 
 
 def read_yaml(path: Path, model: type[M]) -> M:
@@ -48,7 +51,7 @@ def validated(document: Document, model: type[M], filled: Any = None) -> M:
     except ValidationError as error:
         errors += _explained(error, document, model)
     if errors or found is None:
-        lines = sorted(dict.fromkeys(errors), key=_line)
+        lines = [printable(line, LONGEST_LINE) for line in sorted(dict.fromkeys(errors), key=_line)]
         more = len(lines) - MOST_ERRORS
         raise ConfigError("\n".join(lines[:MOST_ERRORS] + [f"... and {more} more"] * (more > 0)))
     return found
@@ -92,7 +95,7 @@ def dotted(path: KeyPath) -> str:
     """`cameras[1].name`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{_short(part)}" if text else _short(part)
+        text += f"[{part}]" if isinstance(part, int) else "." * bool(text) + printable(part, LONGEST_PART)
     return text
 
 
@@ -122,14 +125,10 @@ def _shown(value: Any, path: KeyPath, model: type[BaseModel]) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):
-        return repr(_short(redact(value)))
+        return repr(printable(redact(value), LONGEST_PART))
     if isinstance(value, int) and value.bit_length() > 200:
         return "a huge number"
-    return _short(str(value))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
+    return printable(str(value), LONGEST_PART)
 
 
 def _known_part(loc: tuple[str | int, ...], kind: str, model: type[BaseModel]) -> KeyPath:

@@ -13,9 +13,14 @@ from streamer.system.addresses import split_host_port
 from streamer.system.redaction import redact
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
-Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-
+# no number is so large or small that a timer, a counter or a division chokes on it
+Seconds = Annotated[float, Field(ge=0.0, le=1e9)]
+Positive = Annotated[float, Field(gt=0.0, le=1e9)]
+Deadline = Annotated[float, Field(ge=0.001, le=86_400.0)]  # seconds, at most a day
+Spacing = Annotated[float, Field(ge=0.001, le=3600.0)]  # seconds between frames or windows
+Temperature = Annotated[float, Field(ge=0.01, le=100.0)]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Pixels = Annotated[int, Field(ge=1, le=65_536)]
 
 # what a text means, for paths that are relative to the file they stand in
 PathText = Annotated[str, Field(json_schema_extra={"format": "path"})]
@@ -25,6 +30,9 @@ CheckpointText = Annotated[str, Field(json_schema_extra={"format": "checkpoint"}
 
 
 DEMO = "demo"  # the bundled checkpoint, where nobody says another
+
+
+MOST_WEBCAMS = 9999
 
 
 class Section(BaseModel):
@@ -97,13 +105,13 @@ class ModelConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"
     calibration: PathText | None = None  # int8 is calibrated and checked on it; None = the bundled clip
-    interval: Positive | None = None  # seconds; None = the checkpoint's own
+    interval: Spacing | None = None  # seconds; None = the checkpoint's own
     labels: tuple[WordsText, ...] | None = None  # models that read words: what to look for, or one .yaml file
     frames: Annotated[int, Field(ge=1, le=1000)] | None = None  # of a window; frame families only
     aggregate: Literal["mean", "max", "recent"] = "mean"  # how a frame family's window joins its frames
-    hop: Positive | None = None  # seconds; None = 0.5, or less for short spans
+    hop: Spacing | None = None  # seconds; None = 0.5, or less for short spans
     top: Annotated[int, Field(ge=1, le=1000)] = 5
-    temperature: Positive = 1.0  # logits are divided by it; `streamer calibrate` fits it
+    temperature: Temperature = 1.0  # logits are divided by it; `streamer calibrate` fits it
     motion_gate: bool = False  # no inference while a camera's picture does not change
 
     @field_validator("labels", mode="before")
@@ -122,9 +130,9 @@ class CameraConfig(Section):
     password: SecretStr | None = None
     password_file: PathText | None = None
     region: tuple[tuple[Score, Score], ...] | None = None  # two corners (box) or a polygon, parts of 1
-    width: Annotated[int, Field(ge=1)] | None = None  # pixels, asked of a webcam
-    height: Annotated[int, Field(ge=1)] | None = None
-    fps: Positive | None = None  # asked of a webcam
+    width: Pixels | None = None  # pixels, asked of a webcam
+    height: Pixels | None = None
+    fps: Annotated[float, Field(gt=0.0, le=1000.0)] | None = None  # asked of a webcam
     events: EventsConfig | None = None  # what differs from the common one
     model: ModelConfig | None = None  # what differs from the common one
     models: tuple[ModelConfig, ...] = ()  # several at once, instead of model
@@ -143,7 +151,7 @@ class CameraConfig(Section):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> CameraConfig:
-        if self.source == "" or (isinstance(self.source, int) and self.source < 0):
+        if self.source == "" or (isinstance(self.source, int) and not 0 <= self.source <= MOST_WEBCAMS):
             raise wrong(("source",), "give an index from 0, a device, a URL, a file or demo")
         if self.password is not None and self.password_file is not None:
             raise wrong(("password_file",), "password is given too; keep one of the two")
@@ -164,12 +172,12 @@ def _has_area(region: tuple[tuple[float, float], ...]) -> bool:
 class CaptureConfig(Section):
     """Deadlines of opening and reading (seconds)."""
 
-    open_timeout: Positive = 5.0
-    read_timeout: Positive = 2.0
-    retry_min: Positive = 1.0  # first wait before a reconnect
-    retry_max: Positive = 30.0
-    healthy_after: Positive = 30.0  # running this long resets the back-off
-    frozen_after: Positive = 2.0  # the same picture this long is a frozen one
+    open_timeout: Deadline = 5.0
+    read_timeout: Deadline = 2.0
+    retry_min: Deadline = 1.0  # first wait before a reconnect
+    retry_max: Deadline = 30.0
+    healthy_after: Deadline = 30.0  # running this long resets the back-off
+    frozen_after: Deadline = 2.0  # the same picture this long is a frozen one
     give_up: bool = False  # leave when no camera is left that a retry could mend; on for SOURCEs
 
 
@@ -179,7 +187,7 @@ class BusConfig(Section):
     bind: str = "tcp://127.0.0.1:5555"  # PUB; "" = no bus
     requests: str | None = None  # ROUTER; None = the next port (5556), "" = none
     high_water_mark: Annotated[int, Field(ge=1, le=100_000)] = 50  # messages kept for a slow subscriber
-    heartbeat: Positive = 1.0  # seconds
+    heartbeat: Deadline = 1.0  # seconds
     keys: PathText | None = None  # folder of the CURVE keys; None = no encryption
     insecure_bind: bool = False  # allow other interfaces without encryption
 
@@ -196,8 +204,8 @@ class MetricsConfig(Section):
     """Numbers for Prometheus, and when the program counts as ill (seconds)."""
 
     listen: str = ""  # HOST:PORT of /metrics, /healthz and /readyz; "" = none
-    stuck_after: Positive = 30.0  # nothing computed (or sent) for so long although there is work: ill
-    lost_after: Positive = 30.0  # no camera has given a frame for so long: ill
+    stuck_after: Deadline = 30.0  # nothing computed (or sent) for so long although there is work: ill
+    lost_after: Deadline = 30.0  # no camera has given a frame for so long: ill
     every_camera: bool = False  # ill too when one of several cameras is away
 
     @field_validator("listen")
@@ -221,7 +229,7 @@ class UncertainConfig(Section):
     least: Score = 0.25  # of the second best: two labels must compete, not all of them
     scores: Literal["smoothed", "raw"] = "smoothed"  # which scores are compared
     every: Seconds = 60.0  # least seconds between two of one camera
-    per_day: Annotated[int, Field(ge=0)] = 100  # of all cameras, in a UTC day; marked ones do not count
+    per_day: Count = 100  # of all cameras, in a UTC day; marked ones do not count
     max_mb: Positive = 500.0  # of the folder; then nothing more is saved
     events: Annotated[int, Field(ge=0, le=200)] = 20  # of each camera, whose peak can be marked as wrong
 

@@ -172,8 +172,8 @@ MISTAKES = [
     ("\nevents:\n  enter: 1.5", "office.yaml:3: events.enter = 1.5: expected a number from 0 to 1"),
     ("events: {enter: yes}", "office.yaml:1: events.enter = 'yes': expected a number from 0 to 1"),
     ("events: {enter: true}", "office.yaml:1: events.enter = true: expected a number from 0 to 1"),
-    ("events: {half_life: .nan}", "office.yaml:1: events.half_life = nan: expected a number of at least 0"),
-    ("duration: 0", "office.yaml:1: duration = 0: expected a number above 0"),
+    ("events: {enter: .nan}", "office.yaml:1: events.enter = nan: expected a number from 0 to 1"),
+    ("duration: 0", "office.yaml:1: duration = 0: expected a number above 0, at most 1,000,000,000"),
     ("model: {top: 2.5}", "office.yaml:1: model.top = 2.5: expected a whole number from 1 to 1000"),
     ("ui: on", "office.yaml:1: ui = 'on': expected one of auto, rich, plain, json, none"),
     ("loop: 5", "office.yaml:1: loop = 5: expected true or false"),
@@ -257,29 +257,6 @@ def test_wrong_overrides(overrides: Any, line: str) -> None:
 )
 def test_wrong_variables(name: str, line: str) -> None:
     assert errors(None, env={name: "x"}) == [line]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a: [", "a: b: c", "\tx: 1", "a: \x01", "[" * 5000, "a: &x [*x]", "a: *b", "%", "? [a]\n: b", "a: 'x",
-        "l0: &l0 [a,a,a,a,a,a,a,a,a]\n" + "".join(
-            f"l{i}: &l{i} [{','.join([f'*l{i - 1}'] * 9)}]\n" for i in range(1, 9)),
-    ],
-)  # fmt: skip
-def test_text_that_is_not_yaml_is_one_clear_line(write: Write, text: str) -> None:
-    found = errors(write(text))
-    assert all(line.startswith("office.yaml") for line in found)
-    assert len(found) <= 2
-
-
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    assert errors(tmp_path / "none.yaml") == ["none.yaml: no such file; give the path of a config file"]
-    (tmp_path / "latin.yaml").write_bytes("ui: é".encode("latin-1"))
-    assert errors(tmp_path / "latin.yaml") == ["latin.yaml: is not UTF-8 text; save it as UTF-8"]
-    assert "cannot be read" in errors(tmp_path)[0]
-    (tmp_path / "big.yaml").write_text("#" * 1_000_001, encoding="utf-8")
-    assert "too large" in errors(tmp_path / "big.yaml")[0]
 
 
 # --- secrets ---

@@ -185,8 +185,8 @@ def test_messages_carry_label_and_display_name(tmp_path: Path) -> None:
         tmp_path, "labels: {busy: {display: مشغول, aliases: [working]}, calm: Ruhig}\nignore: [calm]"
     )
     config = Config(cameras=(DEMO,), label_set=str(file), **QUIET)
-    code, sink = watch(config, FakeRecognizer(lambda _: (0.1, 0.9)))
-    assert code == 0
+    result, sink = watch(config, FakeRecognizer(lambda _: (0.1, 0.9)))
+    assert result.ok
     top = sink.of("prediction")[-1]["top"]
     assert [(e["label"], e["display"]) for e in top] == [("busy", "مشغول"), ("calm", "Ruhig")]
     assert sink.of("prediction")[-1]["stable"]["display"] == "مشغول"
