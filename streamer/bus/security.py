@@ -17,11 +17,11 @@ from typing import Any
 
 from streamer.errors import BusError
 from streamer.system.clock import Clock
+from streamer.system.log_limit import LogLimit
 from streamer.system.private_files import exposure, read_with_rights
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FIELD = re.compile(r'^\s*(public-key|secret-key)\s*=\s*"([^"\s]{40})"\s*$', re.MULTILINE)
-_SILENCE = 60.0  # seconds before the same refusal is told again
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,6 @@ class ServerKeys:
     def arm(self, socket: Any) -> None:
         socket.curve_server = True
         socket.curve_publickey, socket.curve_secretkey = self._pair.public, self._pair.secret
-        socket.zap_domain = b"streamer"
 
     def name_of(self, public: bytes) -> str | None:
         """The name under which a key is allowed; None = it is not."""
@@ -136,24 +135,33 @@ class ServerKeys:
         self._names, self.damaged = names, damaged
 
 
-class Zap:
-    """Answers ZeroMQ's authentication questions (RFC 27) on the bus thread."""
+class Admission:
+    """Answers ZeroMQ's question whether a connection may come in (ZAP, RFC 27), on the bus thread.
+
+    With keys: only CURVE, and only allowed keys. Without: only NULL. That it is asked at all makes libzmq
+    turn away what does not speak ZMTP 3, such as a browser's POST, which it would else take for ZMTP 1.
+    """
 
     def __init__(
-        self, context: Any, keys: ServerKeys, clock: Clock, on_problem: Callable[[str], None]
+        self, context: Any, keys: ServerKeys | None, clock: Clock, on_problem: Callable[[str], None]
     ) -> None:
         import zmq
 
-        self._keys, self._clock, self._on_problem = keys, clock, on_problem
-        self._told: dict[str, float] = {}
+        self._keys, self._tell = keys, LogLimit(on_problem, clock=clock)
         self.refused = 0
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = 0
         self.socket.bind("inproc://zeromq.zap.01")
-        if not len(keys):
+        if keys is not None and not len(keys):
             on_problem("no client may connect yet: allow one with 'streamer keys allow FILE'")
-        for line in keys.damaged:
+        for line in () if keys is None else keys.damaged:
             on_problem(line)
+
+    def arm(self, socket: Any) -> None:
+        """Have this socket ask; before it is bound."""
+        socket.zap_domain = b"streamer"
+        if self._keys is not None:
+            self._keys.arm(socket)
 
     def handle(self) -> None:
         """Answer what is asked now."""
@@ -173,26 +181,27 @@ class Zap:
         from zmq.utils import z85
 
         address, mechanism = question[3].decode("utf-8", "replace"), question[5]
-        if mechanism != b"CURVE" or len(question) < 7:
-            self._refuse("without encryption", address)
-            return b"400", b"only CURVE is accepted", b""
+        wanted = b"NULL" if self._keys is None else b"CURVE"
+        if mechanism != wanted or (self._keys is not None and len(question) < 7):
+            self._refuse("mechanism", f"its mechanism is not {wanted.decode()}", address)
+            return b"400", b"only " + wanted + b" is accepted", b""
+        if self._keys is None:
+            return b"200", b"OK", b""
         public = z85.encode(question[6])
         name = self._keys.name_of(public)
         if name is None:
-            self._refuse(f"its key {public.decode()} is not allowed here", address)
+            self._refuse("key", f"its key {public.decode()} is not allowed here", address)
             return b"400", b"key not allowed", b""
         return b"200", b"OK", name.encode()
 
-    def not_encrypted(self) -> None:
-        """A peer failed before its key could be asked for."""
-        self._refuse("it does not use encryption, expects another server key, or left at once", "")
+    def no_handshake(self, left: bool) -> None:
+        """A peer failed before anything could be asked about it, or (`left`) was gone before that."""
+        if self._keys is not None:
+            self._refuse("handshake", "it does not use encryption, expects another server key, or left", "")
+        elif not left:  # where there are no keys, whoever only looks whether the port is open is no news
+            self._refuse("handshake", "it expects encryption, or is no ZeroMQ of version 4 or later", "")
 
-    def _refuse(self, why: str, address: str) -> None:
+    def _refuse(self, cause: str, why: str, address: str) -> None:
         self.refused += 1
-        now = self._clock.monotonic()
-        if now - self._told.get(why, -_SILENCE) >= _SILENCE:
-            if len(self._told) > 1000:
-                self._told.clear()
-            self._told[why] = now
-            at = f" from {address}" if address else ""
-            self._on_problem(f"a connection{at} was refused: {why} ({self.refused} refused so far)")
+        at = f" from {address}" if address else ""
+        self._tell(cause, f"a connection{at} was refused: {why}")

@@ -14,7 +14,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from streamer.bus import endpoints
 from streamer.bus.requests import Peer, Requests
-from streamer.bus.security import ServerKeys, Zap
+from streamer.bus.security import Admission, ServerKeys
 from streamer.config import BusConfig
 from streamer.errors import BusError
 from streamer.system.clock import Clock
@@ -50,8 +50,8 @@ class Sockets:
         self._peers: set[int] = set()  # connected subscribers, by file descriptor
         self._pub: zmq.Socket[bytes] | None = None
         self._router: zmq.Socket[bytes] | None = None
-        self._monitor: zmq.Socket[bytes] | None = None
-        self._zap: Zap | None = None
+        self._monitors: list[zmq.Socket[bytes]] = []  # of the PUB socket, then of the ROUTER
+        self._admission: Admission | None = None
         if not config.bind:
             return
         wanted = endpoints.requests_beside(config.bind) if config.requests is None else config.requests
@@ -60,12 +60,11 @@ class Sockets:
             endpoints.check_exposure(
                 endpoint, keys=config.keys is not None, insecure_bind=config.insecure_bind
             )
-        self._keys = None if config.keys is None else ServerKeys.load(config.keys)
-        if self._keys is not None:
-            self._zap = Zap(context, self._keys, clock, on_problem)
-            poller.register(self._zap.socket, zmq.POLLIN)
+        keys = None if config.keys is None else ServerKeys.load(config.keys)
+        self._admission = Admission(context, keys, clock, on_problem)
+        poller.register(self._admission.socket, zmq.POLLIN)
         self._bind(wanted)
-        for socket in (self._pub, self._monitor, self._router if wanted else None):
+        for socket in (self._pub, self._router, *self._monitors):
             if socket is not None:
                 poller.register(socket, zmq.POLLIN)
 
@@ -78,11 +77,12 @@ class Sockets:
         pub.sndhwm = pub.rcvhwm = config.high_water_mark
         pub.sndbuf = 128 * 1024  # else the system keeps megabytes of old news for a reader that stopped
         pub.maxmsgsize = 4096  # subscriptions are short
-        self._monitor = pub.get_monitor_socket(_WATCHED)
+        self._monitors.append(pub.get_monitor_socket(_WATCHED))
         self.endpoint = endpoints.bind(pub, config.bind)
         if not wanted:
             return
         router = self._router = self._socket(zmq.ROUTER)
+        self._monitors.append(router.get_monitor_socket(_FAILED))
         router.rcvhwm, router.sndhwm = 16, 8  # of one peer; an answer may have a megabyte
         if config.requests is None and config.bind.endswith((":0", ":*")):
             self._bind_pair(pub, router)
@@ -109,8 +109,8 @@ class Sockets:
         # and so is who vanished without a goodbye; why not by ZMTP's heartbeats: link.py
         made.tcp_keepalive, made.tcp_keepalive_idle = 1, 10  # seconds
         made.tcp_keepalive_intvl, made.tcp_keepalive_cnt = 5, 3
-        if self._keys is not None:
-            self._keys.arm(made)
+        if self._admission is not None:
+            self._admission.arm(made)
         return made
 
     # ---- at work
@@ -121,7 +121,7 @@ class Sockets:
 
     @property
     def refused(self) -> int:
-        return 0 if self._zap is None else self._zap.refused
+        return 0 if self._admission is None else self._admission.refused
 
     def send(self, topic: str, data: bytes) -> None:
         """Publish; never blocks: for a reader that is behind, XPUB drops."""
@@ -130,10 +130,11 @@ class Sockets:
 
     def serve(self, ready: dict[Any, int], requests: Requests) -> bool:
         """Deal with whatever arrived; True where a newcomer waits for a heartbeat."""
-        if self._zap is not None and self._zap.socket in ready:
-            self._zap.handle()
-        if self._monitor is not None and self._monitor in ready:
-            self._count(self._monitor)
+        if self._admission is not None and self._admission.socket in ready:
+            self._admission.handle()
+        for monitor in self._monitors:
+            if monitor in ready:
+                self._count(monitor)
         if self._router is not None and self._router in ready:
             self._answer(self._router, requests)
         return self._pub is not None and self._pub in ready and self._newcomer(self._pub)
@@ -182,5 +183,6 @@ class Sockets:
                 self._peers.add(told["value"])
             elif told["event"] == zmq.EVENT_DISCONNECTED:
                 self._peers.discard(told["value"])
-            elif self._zap is not None:
-                self._zap.not_encrypted()
+            elif self._admission is not None:
+                left = told["event"] == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+                self._admission.no_handshake(left)

@@ -85,6 +85,22 @@ def test_an_unknown_key_gets_nothing_and_both_sides_say_so(folder: Path, strange
         assert len(lines) == 1, "the same refusal is told once a minute"
 
 
+def test_a_hundred_and_fifty_unlisted_keys_are_one_line(folder: Path) -> None:
+    lines: list[str] = []
+    with secure(folder, on_problem=lines.append) as bus, zmq.Context() as context:
+        server = read_key(folder / "server.key").public
+        for _ in range(150):
+            socket = context.socket(zmq.DEALER)
+            socket.linger = 0
+            socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+            socket.curve_serverkey = server
+            socket.connect(bus.requests_endpoint or "")
+        until(lambda: bus.state().refused >= 150, "all were refused")
+        context.destroy(linger=0)
+    assert len([line for line in lines if "not allowed" in line]) == 1
+    assert len(lines) <= 2, "the other is for those that left before they were asked for a key"
+
+
 def test_requests_need_the_key_too(folder: Path, stranger: Path) -> None:
     with secure(folder) as bus, zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         ClientKeys.load(stranger).arm(socket)
