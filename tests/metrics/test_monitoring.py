@@ -50,7 +50,6 @@ from streamer.types import (
     Stats,
     Window,
 )
-from tests.helpers.bus_parts import until
 from tests.helpers.cameras import QUICK
 from tests.helpers.http_get import get
 from tests.helpers.pipelines import QUIET
@@ -60,9 +59,18 @@ pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0  # seconds for a process of its own, on a crowded machine
+ROUNDED = 1e-5  # seconds by which a latency in a message differs from the measured one
 NOW = 1000.0
 LIMITS = MetricsConfig()
 unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs unix sockets")
+
+
+def until(condition: Callable[[], bool], what: str = "") -> None:
+    """Wait for something that another thread or process does."""
+    end, waiting = time.monotonic() + PATIENCE, threading.Event()
+    while not condition():
+        assert time.monotonic() < end, f"did not happen in time: {what or condition}"
+        waiting.wait(0.02)
 
 
 # --- what counts as unhealthy ---
@@ -490,7 +498,7 @@ def watching(config: Config, recognizer: Any) -> Iterator[str]:
 
 
 def live(*cameras: CameraConfig, **more: Any) -> Config:
-    limits = {"listen": "127.0.0.1:0", "stuck_after": 2.0, "lost_after": 2.0, **more.pop("metrics", {})}
+    limits = {"listen": "127.0.0.1:0", "lost_after": 2.0, **more.pop("metrics", {})}
     settings = {**QUIET, "pace": "realtime", "capture": QUICK.model_copy(update={"give_up": False}), **more}
     return Config(cameras=cameras, metrics=MetricsConfig.model_validate(limits), **settings)
 
@@ -506,7 +514,7 @@ def test_a_model_that_blocks_turns_it_red_and_green_again() -> None:
         go.wait(PATIENCE)
         return 0.9, 0.1
 
-    config = live(CameraConfig(name="demo", source="demo"), loop=True)
+    config = live(CameraConfig(name="demo", source="demo"), loop=True, metrics={"stuck_after": 2.0})
     with watching(config, FakeRecognizer(score)) as address:
         until(lambda: get(address, "/readyz")[0] == 200, "ready")
         until(lambda: value(scrape(address), "windows_given_total", camera="demo", model="scripted") > 0)
@@ -516,7 +524,7 @@ def test_a_model_that_blocks_turns_it_red_and_green_again() -> None:
         until(lambda: health(address)[0] == 503, "red")
         report = health(address)[1]
         assert (report["status"], report["ready"]) == ("failing", False)
-        assert [problem["code"] for problem in report["problems"]] == ["inference_stuck"]
+        assert "inference_stuck" in [problem["code"] for problem in report["problems"]]
         assert get(address, "/readyz")[0] == 503
         assert value(scrape(address), "healthy") == 0
         go.set()
@@ -627,13 +635,6 @@ class Demo:
         return [m for m in self.messages if m["type"] == kind and m["sent_at"] <= before]
 
 
-def patient(condition: Callable[[], bool], what: str) -> None:
-    end, waiting = time.monotonic() + PATIENCE, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, f"did not happen in time: {what}"
-        waiting.wait(0.1)
-
-
 class Systemd:
     """What a service manager hears, on a socket of its own."""
 
@@ -682,14 +683,14 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     scrapes = []
     systemd = Systemd(str(tmp_path_factory.mktemp("systemd") / "notify"))
     with systemd as environment, Demo("--hop", "0.1", **environment) as demo:
-        patient(lambda: get(demo.address, "/readyz")[0] == 200, "ready")
+        until(lambda: get(demo.address, "/readyz")[0] == 200, "ready")
         for least in (5, 25):
-            patient(lambda: given(scrape(demo.address)) >= least, f"{least} windows")  # noqa: B023
-            patient(lambda: starts(demo, time.time()) != [], "an event")
+            until(lambda: given(scrape(demo.address)) >= least, f"{least} windows")  # noqa: B023
+            until(lambda: starts(demo, time.time()) != [], "an event")
             scrapes.append((time.time(), scrape(demo.address), time.time()))
         text = get(demo.address, "/metrics")[1]
         if environment:
-            patient(lambda: any("1 of 1 cameras running" in word for word in systemd.said), "a status")
+            until(lambda: any("1 of 1 cameras running" in word for word in systemd.said), "a status")
         demo.stop()
         demo.process.wait(PATIENCE)
     assert demo.process.returncode == 0
@@ -728,18 +729,20 @@ def starts(demo: Demo, before: float) -> list[str]:
 
 @pytest.mark.realtime
 def test_latencies_agree_with_the_messages(demo_run: DemoRun) -> None:
-    demo, (before, second, after) = demo_run.demo, demo_run.scrapes[1]
-    earlier, later = len(demo.of("prediction", before)), len(demo.of("prediction", after))
-    latencies = [m["latency_ms"] for m in demo.of("prediction", after)]
+    found = demo_run.scrapes[1][1]
+    messages = [m["latency_ms"] for m in demo_run.demo.of("prediction", math.inf)]
     for stage in ("preprocess", "inference", "capture_to_publish"):
-        told = value(second, f"{stage}_seconds_sum", model="demo")
-        count = value(second, f"{stage}_seconds_count", model="demo")
-        assert earlier <= count <= later + 10
-        heard = sum(row[stage] for row in latencies) / 1000
-        # what the bus adds is in its messages alone
-        least = 0.0 if stage == "capture_to_publish" else 0.5
-        assert least <= (told / count) / (heard / len(latencies)) <= 2.0, stage
-        assert value(second, f"{stage}_seconds_bucket", model="demo", le="+Inf") == count
+        told = value(found, f"{stage}_seconds_sum", model="demo")
+        count = int(value(found, f"{stage}_seconds_count", model="demo"))
+        assert count == given(found)
+        counted = messages[:count]  # they are counted in the order in which they are published
+        assert len(counted) == count
+        heard = sum(row[stage] for row in counted) / 1000
+        if stage == "capture_to_publish":  # what the bus adds is in its messages alone
+            assert 0 < told <= heard + ROUNDED * count
+        else:
+            assert told == pytest.approx(heard, abs=ROUNDED * count), stage
+        assert value(found, f"{stage}_seconds_bucket", model="demo", le="+Inf") == count
 
 
 @pytest.mark.realtime
