@@ -198,7 +198,9 @@ class Admission:
         """A peer failed before anything could be asked about it, or (`left`) was gone before that."""
         if self._keys is not None:
             self._refuse("handshake", "it does not use encryption, expects another server key, or left", "")
-        elif not left:  # where there are no keys, whoever only looks whether the port is open is no news
+        elif left:
+            self.refused += 1  # or only looked whether the port is open: no news for people
+        else:
             self._refuse("handshake", "it expects encryption, or is no ZeroMQ of version 4 or later", "")
 
     def _refuse(self, cause: str, why: str, address: str) -> None:
