@@ -29,7 +29,7 @@ MARKER = VENV / "streamer-setup"  # written last: what is installed, and for whi
 CONSTRAINTS = ROOT / "configs" / "constraints.txt"
 # what each distribution of pyproject.toml is imported as
 MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic"]
-MODULES += ["msgspec", "ruamel.yaml", "packaging", "platformdirs"]
+MODULES += ["msgspec", "httpx2", "ruamel.yaml", "packaging", "platformdirs"]
 TEST_MODULES = ["av", "skimage", "pytest", "pytest_cov", "pytest_timeout", "hypothesis", "jsonschema"]
 TEST_MODULES += [
     "xdist",

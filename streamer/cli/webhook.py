@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--phase", default="start,end", metavar="LIST", help="of start,update,end (start,end)"
     )
     parser.add_argument("--timeout", type=float, default=15.0, metavar="S",
-                        help="to connect, and for each whole exchange (15)")  # fmt: skip
+                        help="for each attempt as a whole (15)")  # fmt: skip
     parser.add_argument("--max-wait", type=float, default=60.0, metavar="S",
                         help="longest wait between two attempts (60)")  # fmt: skip
     parser.add_argument(

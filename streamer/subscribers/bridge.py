@@ -54,9 +54,11 @@ def run_bridge(bridge: Bridge) -> int:
         thread.join(PATIENCE)  # a name that is being looked up cannot be interrupted: it is left behind
         if errors:
             raise errors[0]
-        if stopper.interrupted:
-            return INTERRUPTED
-    return codes[0] if codes else 0
+        code = INTERRUPTED if stopper.interrupted else codes[0] if codes else 0
+        if stopper.signalled:  # the interpreter's own end would wait for the name that is being looked up
+            sys.stderr.flush()
+            os._exit(code)
+    return code
 
 
 def print_line(line: str) -> None:

@@ -1,26 +1,31 @@
-"""One HTTP POST after another to one receiver, with an end to every wait.
+"""One HTTP POST after another to one receiver, each with one deadline for all of it.
 
-The standard library's http.client does it: a webhook needs one request at a time, no redirects, no cookies,
-no proxies, and TLS verified by the system's certificates, which is what http.client and ssl do by default;
-another dependency would add only what must then be turned off.
+httpx2 (which the Hub's client brings along) does it, on an event loop of this object's own: a task can be
+cancelled wherever it waits, so that the deadline covers looking the name up, connecting, TLS, and an answer
+that drips in byte by byte, and another thread can end it at any moment.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
-import http.client
-import socket
+import os
 import ssl
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from streamer.errors import ConfigError
+from streamer.system.addresses import bracketed
 from streamer.system.redaction import redact
 
+if TYPE_CHECKING:
+    import httpx2
+
 MOST_READ = 64 * 1024  # bytes of an answer's body; nobody needs it, it only has to be out of the way
+IDLE = 60.0  # seconds for which a connection is kept
 
 
 class PostError(Exception):
@@ -33,8 +38,8 @@ class Target:
 
     tls: bool
     host: str
-    port: int
     path: str = field(repr=False)
+    url: str = field(repr=False)
     authorization: str | None = field(repr=False)
     shown: str
 
@@ -67,134 +72,123 @@ def parse_target(url: str) -> Target:
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + base64.b64encode(user.encode()).decode("ascii")
-    place = f"[{host}]" if ":" in host else host
-    shown = f"{parts.scheme}://{place}{'' if port is None else f':{port}'}{'' if path == '/' else '/...'}"
-    return Target(tls, host, port or (443 if tls else 80), path, authorization, shown)
+    place = bracketed(host) + ("" if port is None else f":{port}")
+    shown = f"{parts.scheme}://{place}{'' if path == '/' else '/...'}"
+    return Target(tls, host, path, f"{parts.scheme}://{place}{path}", authorization, shown)
 
 
-class Poster:
-    """Posts to one target, and keeps the connection while the receiver does; any thread may `abort`.
-
-    `timeout`: seconds to connect, and again for the whole exchange however slowly its bytes drip in.
+class HttpClient:
+    """Posts to one target, and keeps the connection while the receiver does. Used on one thread; any thread
+    may `abort`. `timeout`: seconds for a whole exchange, from looking the name up to the answer's head.
     """
 
     def __init__(self, target: Target, timeout: float, context: ssl.SSLContext | None) -> None:
         self._target, self._timeout, self._context = target, timeout, context
-        self._connection: http.client.HTTPConnection | None = None
-        self._socket: socket.socket | None = None
-        self._lock = threading.Lock()
-        self._cut_off = self._aborted = False
+        self._loop = asyncio.new_event_loop()
+        self._client: httpx2.AsyncClient | None = None
+        self._task: asyncio.Task[Answer] | None = None
+        self._aborted = False
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """The receiver's answer. Raises PostError."""
-        if self._connection is not None:
-            with contextlib.suppress(_StaleError):  # it closed a connection that had been idle: not its fault
-                return self._post(body, headers)
-        try:
-            return self._post(body, headers)
-        except _StaleError as error:
-            raise PostError(f"the receiver closed the connection without an answer ({error})") from error
-
-    def _post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        guard = threading.Timer(self._timeout, self._cut)
-        guard.daemon = True
-        self._cut_off = False
-        try:
-            raw = self._open() if self._connection is None else None
-            guard.start()
-            if raw is not None:
-                self._greet(raw)
-            return self._exchange(body, headers)
-        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
-            # AttributeError: http.client's, where a connection is cut between two of its steps
-            self.close()
-            if self._cut_off:
-                raise PostError(f"no whole answer within {self._timeout:g} s") from error
-            if isinstance(error, (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)):
-                raise _StaleError(_why(error)) from error
-            raise PostError(_why(error)) from error
-        finally:
-            guard.cancel()
-
-    def _open(self) -> socket.socket:
         if self._aborted:
-            raise OSError("stopped")
-        return socket.create_connection((self._target.host, self._target.port), self._timeout)
+            raise PostError("stopped")
+        self._task = self._loop.create_task(self._post(body, headers))
+        try:
+            return self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            raise PostError("stopped") from None
 
-    def _greet(self, raw: socket.socket) -> None:
-        """TLS, where wanted; afterwards `_cut` can end whatever blocks."""
-        target, made = self._target, raw
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection: http.client.HTTPConnection
-        if target.tls:
-            assert self._context is not None
-            made = self._context.wrap_socket(raw, server_hostname=target.host, do_handshake_on_connect=False)
-            connection = http.client.HTTPSConnection(target.host, target.port, context=self._context)
-        else:
-            connection = http.client.HTTPConnection(target.host, target.port)
-        with self._lock:
-            self._socket = connection.sock = made
-        connection.auto_open = 0  # only we connect
-        self._connection = connection
-        if isinstance(made, ssl.SSLSocket):
-            made.do_handshake()
+    async def _post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        import httpx2
 
-    def _exchange(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        connection, own = self._connection, dict(headers)
-        assert connection is not None
+        try:
+            async with asyncio.timeout(self._timeout):
+                kept = self._client is not None
+                try:
+                    return await self._exchange(body, headers)
+                except (httpx2.RemoteProtocolError, httpx2.NetworkError):
+                    await self._drop()
+                    if not kept:  # else it closed a connection that had been idle: not its fault
+                        raise
+                    return await self._exchange(body, headers)
+        except TimeoutError as error:
+            await self._drop()
+            raise PostError(f"no whole answer within {self._timeout:g} s") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            await self._drop()
+            raise PostError(_why(error)) from error
+
+    async def _exchange(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        import httpx2
+
+        if self._client is None:
+            self._client = httpx2.AsyncClient(
+                verify=self._target.tls if self._context is None else self._context,
+                timeout=None, follow_redirects=False, trust_env=False,
+                limits=httpx2.Limits(max_connections=1, keepalive_expiry=IDLE),
+            )  # fmt: skip
+        own = dict(headers)
         if self._target.authorization is not None:
             own["Authorization"] = self._target.authorization
-        connection.request("POST", self._target.path, body, own)
-        response = connection.getresponse()
-        if self._cut_off:  # http.client takes an end among the headers for their end
-            raise TimeoutError
-        answer = Answer(response.status, response.reason[:60], response.getheader("Retry-After"))
-        self._clear(response)
+        request = self._client.build_request("POST", self._target.url, content=body, headers=own)
+        response = await self._client.send(request, stream=True)
+        answer = Answer(
+            response.status_code, response.reason_phrase[:60], response.headers.get("Retry-After")
+        )
+        await self._read_away(response)
         return answer
 
-    def _clear(self, response: http.client.HTTPResponse) -> None:
-        """Read the body away; one that is too long, late or cut costs the connection, not the answer."""
-        try:
-            response.read(MOST_READ)
-            response.read(1)  # the end of a chunked body is known only behind it
-            if not response.isclosed() or response.will_close:
-                self.close()
-        except (OSError, http.client.HTTPException, ValueError):
-            self.close()
+    async def _read_away(self, response: httpx2.Response) -> None:
+        """A body that is too long, late or cut costs the connection, not the answer."""
+        import httpx2
 
-    def _cut(self) -> None:
-        """End a wait from another thread: shut the socket down, and the blocked call returns."""
-        with self._lock:
-            self._cut_off = True
-            if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    # below TLS: SSLSocket.shutdown would take the session away from the thread that reads
-                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        read = 0
+        try:
+            async for chunk in response.aiter_raw():
+                read += len(chunk)
+                if read > MOST_READ:
+                    break
+            else:
+                return
+        except (httpx2.HTTPError, httpx2.StreamError, TimeoutError):
+            pass
+        await self._drop()
+
+    async def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     def abort(self) -> None:
         """From any thread: end the request in progress, and begin none."""
         self._aborted = True
-        self._cut()
+        with contextlib.suppress(RuntimeError):  # closed already
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
     def close(self) -> None:
-        """Close the connection; the next post opens another."""
-        with self._lock:
-            connection, self._connection, self._socket = self._connection, None, None
-        if connection is not None:
-            connection.close()
+        """Close the connection; nothing can be posted any more."""
+        if not self._loop.is_closed():
+            self._loop.run_until_complete(self._drop())
+            self._loop.close()
 
 
-class _StaleError(Exception):
-    """The connection ended before the first byte of an answer."""
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message} (a private authority: --ca FILE)"
-    if isinstance(error, TimeoutError):
-        return "it cannot be reached in time"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, http.client.BadStatusLine):
+def _why(error: BaseException) -> str:
+    chain: list[BaseException] = [error]
+    while (last := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 16:
+        chain.append(last.exceptions[0] if isinstance(last, BaseExceptionGroup) else last)
+    for one in chain:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {one.verify_message} (a private authority: --ca FILE)"
+    if "disconnected without" in str(error):
+        return "the receiver closed the connection without an answer"
+    for one in chain:
+        if isinstance(one, OSError) and one.strerror:
+            return os.strerror(one.errno) if one.errno is not None and one.errno > 0 else one.strerror
+    if type(error).__name__ == "RemoteProtocolError":
         return "it does not speak HTTP"
     return f"{type(error).__name__}: {error}"[:120]

@@ -17,7 +17,7 @@ from streamer.subscribers import bridge
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.state_file import StateFile
 from streamer.subscribers.webhook import dead_letters, signing
-from streamer.subscribers.webhook.http_client import Answer, Poster, PostError, Target
+from streamer.subscribers.webhook.http_client import Answer, HttpClient, PostError, Target
 from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
@@ -69,7 +69,7 @@ class WebhookBridge:
     ) -> None:
         self._settings, self._clock, self._tell = settings, clock, tell
         self._stop = threading.Event()
-        self._poster = Poster(settings.target, settings.timeout, settings.context)
+        self._http = HttpClient(settings.target, settings.timeout, settings.context)
         self._backoff = Backoff(min(1.0, settings.max_wait), settings.max_wait)
         self._delivery = bridge.ProblemReporter(tell, "deliveries work again")
         self._source = bridge.ProblemReporter(tell, f"{settings.publisher.endpoint} is there again")
@@ -77,7 +77,7 @@ class WebhookBridge:
     def stop(self) -> None:
         """End the wait or the request in progress; the event is delivered by the next run."""
         self._stop.set()
-        self._poster.abort()
+        self._http.abort()
 
     def run(self) -> int:
         """Deliver until `stop` (0) or until the receiver is gone for good (GONE). Raises BusError."""
@@ -91,7 +91,7 @@ class WebhookBridge:
             self._tell(str(gone))
             return GONE
         finally:
-            self._poster.close()
+            self._http.close()
             state.close()
         return 0
 
@@ -124,10 +124,11 @@ class WebhookBridge:
         while not self._stop.is_set():
             wait = self._backoff.next()
             try:
-                answer = self._poster.post(body, self._headers(key, body))
+                answer = self._http.post(body, self._headers(key, body))
             except PostError as error:
-                if not self._stop.is_set():
-                    self._delivery.fails(f"{self._settings.target.shown}: {error}; trying again")
+                if self._stop.is_set():
+                    return False
+                self._delivery.fails(f"{self._settings.target.shown}: {error}; trying again")
             else:
                 verdict = judge(answer.status)
                 if verdict == "accepted":
