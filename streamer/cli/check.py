@@ -1,12 +1,18 @@
-"""`streamer check FILE`: is this configuration right, with the environment as it is here?"""
+"""`streamer check FILE`: is this configuration right, with the files it names and the environment here?"""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streamer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamer.config import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +27,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="as in run: any key of the configuration",
     )
+
+
+def check_named_files(config: Config) -> None:
+    """Read the files of words and names that a configuration names.
+
+    Raises:
+        ConfigError: what is wrong in any of them, one line each.
+    """
+    from streamer.labels.label_files import load_labels
+    from streamer.recognition.words.prompts import read_words
+
+    models = [model for camera in config.cameras for model in config.models_of(camera)]
+    words = dict.fromkeys(model.labels for model in models or [config.model] if model.labels)
+    checks: list[Callable[[], object]] = [partial(read_words, labels) for labels in words]
+    checks.append(partial(load_labels, config.language, config.label_set))
+    errors: list[str] = []
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            errors.append(str(error))
+    if errors:
+        raise ConfigError("\n".join(dict.fromkeys(errors)))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from streamer.config import load_config
 
     config = load_config(Path(args.file), args.set)
+    check_named_files(config)
     watched = [camera.name for camera in config.cameras if camera.enabled]
     off = [camera.name for camera in config.cameras if not camera.enabled]
     text = f"{args.file}: ok, {len(watched)} camera{'s' * (len(watched) != 1)}"

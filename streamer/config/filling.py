@@ -35,7 +35,8 @@ def filled(document: Document, model: type[BaseModel], env: Mapping[str, str]) -
             return value
         if path[:1] == (EXPANDED,):
             value = expand(value, path)
-        return resolved_path(value, schema.format_at(path), document.origin(path).folder)
+        kind = schema.format_at(path) or schema.format_at((*path, 0))  # a text may stand for a list of one
+        return resolved_path(value, kind, document.origin(path).folder)
 
     def expand(text: str, path: KeyPath) -> str:
         def replace(match: re.Match[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Literal
+from unicodedata import category
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -120,6 +121,9 @@ class ModelConfig(Section):
         return (labels,) if isinstance(labels, str) else labels or None
 
 
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's: control characters, half ones, ends of lines
+
+
 class CameraConfig(Section):
     """One camera."""
 
@@ -140,7 +144,7 @@ class CameraConfig(Section):
     @field_validator("name")
     @classmethod
     def _name_fits_a_topic(cls, name: str) -> str:
-        if "/" in name or not name.strip() or any(ord(c) < 32 or ord(c) == 127 for c in name):
+        if "/" in name or not name.strip() or any(category(char) in _UNPRINTABLE for char in name):
             raise wrong((), "a name may not be blank nor hold / or control characters (it is part of topics)")
         return name
 

@@ -215,6 +215,23 @@ def test_check_tells_every_mistake(tmp_path: Path, capsys: Captured) -> None:
     assert second.startswith(f"streamer: {file}:2: loop = 'x'")
 
 
+def test_check_reads_the_files_that_a_configuration_names(tmp_path: Path, capsys: Captured) -> None:
+    file, words = tmp_path / "office.yaml", tmp_path / "words.yaml"
+    model = "{id: openai/clip, labels: words.yaml}"
+    file.write_text(f"label_set: names.yaml\ncameras: [{{name: a, source: 0, model: {model}}}]\n", "utf-8")
+    words.write_text("labels:\n  a dog: {treshold: 1}\n  a cat: {threshold: 2}\n", "utf-8")
+    (tmp_path / "names.yaml").write_text("ignore: {a: b}\n", "utf-8")
+    assert command_line.main(["check", str(file)]) == 2
+    assert capsys.readouterr().err.replace(f"{tmp_path}/", "").splitlines() == [
+        "streamer: words.yaml:2: labels.a dog.treshold: unknown key; did you mean threshold?",
+        "streamer: words.yaml:3: labels.a cat.threshold = 2: expected a number from 0 to 1",
+        "streamer: names.yaml:1: ignore = {...}: expected a list, each item text of 1 to 300 characters",
+    ]
+    words.write_text("labels: [a dog]", "utf-8")
+    (tmp_path / "names.yaml").write_text("ignore: [a]", "utf-8")
+    assert command_line.main(["check", str(file)]) == 0
+
+
 def test_check_prints_the_schema(capsys: Captured) -> None:
     assert command_line.main(["check", "--schema"]) == 0
     assert "cameras" in json.loads(capsys.readouterr().out)["properties"]

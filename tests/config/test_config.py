@@ -345,3 +345,16 @@ def test_the_schema_for_editors_accepts_what_ships() -> None:
     jsonschema.validate(read_document(ROOT / "configs" / "cameras.yaml").data, schema_of(Config).json)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"ui": "plane"}, schema_of(Config).json)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31m", "a\x9b31m", "a\nb", "a\u2028b", "a\ud800", "a/b", " ", "\x7f"])
+def test_a_camera_cannot_be_called_so(name: str) -> None:
+    """Not by the environment either, whose texts no YAML reader has seen."""
+    with pytest.raises(ConfigError, match=r"cameras\[0\]\.name") as caught:
+        load_config(overrides={"cameras": [{"name": "${NAME}", "source": 0}]}, env={"NAME": name})
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["front-door", "باب‌خانه", "Küche 1", "玄関", "🚪"])
+def test_a_camera_may_be_called_so(name: str) -> None:
+    assert load_config(overrides={"cameras": [{"name": name, "source": 0}]}, env={}).cameras[0].name == name
