@@ -33,6 +33,7 @@ class Outbox:
 
     def __init__(self, *, complete: bool = False) -> None:
         self._complete = complete
+        self._patient = complete
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._numbers = 0
@@ -50,12 +51,12 @@ class Outbox:
 
     def put_prediction(self, body: Body, captured: float) -> None:
         with self._lock:
-            while self._complete and len(self._predictions) >= MAX_PREDICTIONS and not self._closed:
+            while self._patient and len(self._predictions) >= MAX_PREDICTIONS and not self._closed:
                 self._room.wait(0.5)
             if self._closed:
                 self.late += 1
                 return
-            if len(self._predictions) >= MAX_PREDICTIONS:
+            if not self._complete and len(self._predictions) >= MAX_PREDICTIONS:
                 self._predictions.popleft()
                 self.dropped += 1
             self._predictions.append(Item(self._next(), body, captured))
@@ -121,6 +122,12 @@ class Outbox:
             if self._woken:
                 self._woken = False
                 self.wake.recv(1)
+
+    def stop_waiting(self) -> None:
+        """The end is near: nobody waits for room from now on; the little that still comes is taken."""
+        with self._lock:
+            self._patient = False
+            self._room.notify_all()
 
     def close(self) -> None:
         """Nothing more is accepted; whoever waits for room goes on; the bell rings."""

@@ -81,6 +81,10 @@ class Publisher:
     ) -> None:
         self.close()
 
+    def stop_waiting(self) -> None:
+        """The end is near: `prediction` does not wait for room from now on, with `complete` neither."""
+        self._need().stop_waiting()
+
     def close(self, stop: threading.Event | None = None) -> None:
         """Send what waits, end the bus thread and close all sockets: within a second, or 2.5 s if it is
         stuck. May be called again.

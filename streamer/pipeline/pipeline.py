@@ -312,6 +312,7 @@ class Pipeline:
     # --- stop ---
 
     def _stop_stages(self, reason: str) -> None:
+        self._publisher.stop_waiting()  # a lane that waits for a slow reader could not end
         self._abandoned |= not self._pictures.stop_previews()
         self._changes.stop(JOIN / 4)  # texts that are being computed are of no use to anybody now
         for camera in self._cameras.values():

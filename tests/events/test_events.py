@@ -72,6 +72,36 @@ def box(*spans: tuple[float, float]) -> Signal:
 # ---- the state machine, without smoothing
 
 
+@pytest.mark.parametrize(
+    "rise", [{5.0: 0.95}, {3.0: 0.95, 3.5: 0.1, 5.0: 0.1}], ids=["too late", "too short"]
+)
+def test_an_end_that_is_held_back_keeps_its_own_score_and_peak(rise: dict[float, float]) -> None:
+    """What comes after an event, while a neighbour might still join it, is not the event's."""
+    config = RAW.model_copy(update={"merge_gap": 3.0, "min_off": 0.5, "min_on": 1.0})
+    waving = {0.0: 0.6, 0.5: 0.6, 1.0: 0.6, 1.5: 0.5, 2.0: 0.1, 2.5: 0.1, **rise, 6.0: 0.1}
+    (end,) = [event for event in run(config, waving) if event.phase is Phase.END]
+    assert (end.peak, end.score) == pytest.approx((0.6, 0.1))
+
+
+def test_a_neighbour_that_joins_brings_its_peak() -> None:
+    config = RAW.model_copy(update={"merge_gap": 3.0, "min_off": 0.5, "min_on": 0.5})
+    waving = {0.0: 0.6, 0.5: 0.6, 1.0: 0.1, 1.5: 0.1, 2.0: 0.95, 2.5: 0.7, 3.0: 0.7}
+    (end,) = [event for event in run(config, waving) if event.phase is Phase.END]
+    assert (end.peak, end.score) == pytest.approx((0.95, 0.7))
+
+
+def test_silence_by_the_clock_waits_for_a_slow_model() -> None:
+    one = tracker(RAW)
+    one.update(prediction(0.0, [0.0, 0.9, 0.0]))
+    one.update(prediction(4.0, [0.0, 0.9, 0.0]))
+    assert one.end_silent(11.0) == [], "its usual hop is 4 s"
+    (end,) = one.end_silent(13.0)
+    assert (end.phase, end.reason, end.ended.time) == (Phase.END, SILENT, 4.0)
+    assert one.end_silent(14.0) == []
+    assert [event.phase for event in one.update(prediction(20.0, [0.0, 0.9, 0.0]))] == [Phase.START]
+    assert one.end_silent(40.0) == [], "the longer hop is its usual one now"
+
+
 def test_an_event_has_its_start_its_decision_and_its_end() -> None:
     config = EventsConfig(half_life=0.0, min_on=0.4, min_off=0.6, merge_gap=0.0)
     start, *_, end = run(config, sample(box((2.0, 2.9)), 0.1, 5.0), end=False)

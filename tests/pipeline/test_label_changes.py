@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ import zmq
 
 from streamer.bus.requests import Peer, RequestError
 from streamer.config import BusConfig, Config, load_config
+from streamer.pipeline.label_changes import LabelEdits
+from streamer.pipeline.lane import Lane
 from streamer.pipeline.pipeline import Pipeline
-from streamer.recognition.words.prompts import NOTHING
+from streamer.recognition.words.prompts import NOTHING, WordSet
 from streamer.system.file_watch import FileWatch
 from tests.helpers import checkpoints
 from tests.helpers.pipelines import LONGEST, QUIET, running
@@ -176,6 +179,73 @@ def test_a_thousand_changes_leak_nothing_and_drop_no_window(clip_model: Path) ->
     assert len(ids) > 20
     assert ids == list(range(1, 1 + len(ids))), "no window is lost"
     assert all(labels_of(m) - {NOTHING} in [set(labels) for labels in sets] for m in predictions)
+
+
+# --- what does not fit ---
+
+GROUPS = {"groups": {"moving": ["walking", "running"]}, "enter": 0.01, "exit": 0.005, "min_on": 0.0}
+COLLIDING = ["moving", "walking", "running"]
+
+
+def test_words_that_are_a_group_s_name_are_refused_and_nothing_changes(clip_model: Path) -> None:
+    config = config_of(clip_model, "walking", "running", events=GROUPS)
+    with running(config) as (pipeline, sink):
+        sink.wait(shows("walking", "running"))
+        with pytest.raises(RequestError) as refused:
+            ask(pipeline, labels=COLLIDING)
+        assert refused.value.code == "bad_labels"
+        assert "'moving' is a label" in str(refused.value)
+        sink.wait(shows("walking", "running"), len(sink.messages))
+        assert ask(pipeline, labels=["walking", "running", "standing"])["change"] == 1
+        sink.wait(shows("walking", "running", "standing"))
+
+
+def test_an_edit_that_does_not_fit_the_groups_is_refused_too(clip_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "words.yaml"
+    write(file, "labels: {walking: walking, running: running}")
+    with running(config_of(clip_model, str(file), events=GROUPS)) as (pipeline, sink):
+        sink.wait(shows("walking", "running"))
+        write(file, "labels: {moving: a person moving, walking: walking, running: running}")
+        wait_for(lambda: any("'moving' is a label" in note for note in pipeline.stats().notes))
+        sink.wait(shows("walking", "running"), len(sink.messages))
+
+
+def test_a_change_that_fails_after_all_ends_no_run(clip_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lane, "check_words", lambda *_: None)  # it was found to fit
+    with running(config_of(clip_model, "walking", "running", events=GROUPS)) as (pipeline, sink):
+        sink.wait(shows("walking", "running"))
+        ask(pipeline, labels=COLLIDING)
+        wait_for(lambda: any("the labels stay as they are" in note for note in pipeline.stats().notes))
+        sink.wait(shows("walking", "running"), len(sink.messages))
+
+
+def test_a_model_that_is_new_in_the_file_takes_no_other_s_words(tmp_path: Path) -> None:
+    """Models are told apart by their ids, not by their places."""
+
+    class Reader:
+        model_id, words = "a/reader", object()
+
+        def check_words(self, camera: str, words: WordSet) -> None:
+            assert words.labels[0] == "a cat"
+
+    def config(*models: dict[str, Any]) -> Config:
+        cameras = [{"name": "one", "source": "demo", "models": list(models)}]
+        return Config.model_validate({**QUIET, "cameras": cameras})
+
+    file = tmp_path / "cameras.yaml"
+    write(file, "1")
+    before = config({"id": "a/reader", "labels": ["a dog"]})
+    after = config({"id": "b/new", "labels": ["a tree"]}, {"id": "a/reader", "labels": ["a cat"]})
+    edits = LabelEdits(before, file, lambda: after)
+    asked: list[Any] = []
+    changes: Any = SimpleNamespace(
+        ask=lambda words, camera, lane: asked.append((words.labels[0], camera, lane))
+    )
+    lane: Any = Reader()
+    write(file, "22")
+    for _ in range(3):  # an edit is taken when the file has settled
+        edits.observe({"one": (lane,)}, changes, pytest.fail)
+    assert asked == [("a cat", "one", lane)]
 
 
 # --- files ---

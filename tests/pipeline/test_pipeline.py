@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.config import CameraConfig, Config, ModelConfig
+from streamer.config import CameraConfig, CaptureConfig, Config, ModelConfig, Pace
 from streamer.demo.assets import truth
 from streamer.errors import ConfigError, ModelError
 from streamer.pipeline.pipeline import Pipeline
-from streamer.testing import FakeRecognizer
+from streamer.testing import FakeCamera, FakeRecognizer
 from streamer.types import Window
 from tests.helpers.media import write_clip
-from tests.helpers.pipelines import DEMO, QUIET, Collect, watch
+from tests.helpers.pipelines import DEMO, QUIET, Collect, running, watch
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -232,3 +232,29 @@ def test_a_raising_sink_is_isolated() -> None:
         assert pipeline.run(threading.Event()).ok
         assert any("no such printer" in note for note in pipeline.stats().notes)
     assert len(sink.of("prediction")) > 100
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("level", [0, 128], ids=["black", "grey"])
+def test_events_end_when_there_is_no_picture_any_more(level: int) -> None:
+    """The camera goes on sending, but there is nothing to see."""
+    rng = np.random.default_rng(1)
+
+    def noise(_: int) -> Any:
+        return rng.integers(0, 256, (120, 160, 3), np.uint8)
+
+    def of(phase: str) -> Any:
+        return lambda m: m["type"] == "event" and m["event"]["phase"] == phase
+
+    with FakeCamera(noise) as camera:
+        config = Config(
+            cameras=(CameraConfig(name="one", source=camera.url),),
+            **{**QUIET, "pace": Pace.REALTIME, "capture": CaptureConfig()},
+        )
+        with running(config, recognizer=FakeRecognizer(lambda _: (0.1, 0.9))) as (_, sink):
+            sink.wait(of("start"))
+            camera.draw = lambda _: np.full((120, 160, 3), level, np.uint8)
+            end = sink.wait(of("end"))
+            assert end["event"]["reason"] == f"picture {'grey' if level else 'black'}"
+            camera.draw = noise
+            sink.wait(of("start"), sink.messages.index(end))

@@ -80,6 +80,32 @@ def test_a_stop_that_was_asked_for_does_not_and_says_what_was_lost() -> None:
     assert exit_code(result) == 0
 
 
+def test_a_lane_that_waits_for_a_slow_reader_ends_all_the_same() -> None:
+    sink, stop = Held(), threading.Event()
+    seen: list[int] = []
+
+    def score(window: Window) -> tuple[float, float]:
+        seen.append(window.id)
+        return 0.1, 0.9
+
+    model = FakeRecognizer(score)
+    with Pipeline(Config(cameras=(DEMO,), loop=True, **QUIET), recognizer=model, sinks=[sink]) as pipeline:
+
+        def stop_when_full() -> None:
+            count = -1
+            while count != len(seen) or not seen:  # nothing moves any more
+                count = len(seen)
+                threading.Event().wait(0.5)
+            stop.set()
+
+        threading.Thread(target=stop_when_full).start()
+        result = pipeline.run(stop)
+        assert not pipeline.abandoned, "nothing hung"
+    sink.let.set()
+    assert model.closed
+    assert (result.ending, result.lost > 100) == (Ending.STOPPED, True)
+
+
 def test_what_a_failed_sink_missed_is_counted() -> None:
     class Raising:
         def send(self, topic: str, message: Mapping[str, Any]) -> None:

@@ -176,6 +176,34 @@ def test_each_model_gets_frames_at_its_own_rate() -> None:
     assert len(taken["slow"]) == before + 1, "the first frame after a break is always wanted"
 
 
+def test_all_models_are_asked_to_stop_before_one_is_waited_for(fakes: dict[str, Fake]) -> None:
+    """Each forward here ends only when every lane has been asked: one after the other none would."""
+    stop = threading.Event()
+    names = [f"m{number}" for number in range(4)]
+    for name in names:
+        fakes[name] = Fake(name, threading.Event())
+    with Pipeline(config_of(*names, pace="realtime", loop=True), sinks=[sink := Collect()]) as pipeline:
+
+        def let_go() -> None:
+            waiting = threading.Event()
+            lanes = pipeline._lanes.all
+            while len(lanes()) < 4 or not all(lane.thread.busy_with("one") for lane in lanes()):
+                waiting.wait(0.01)
+            threads = [lane.thread for lane in lanes()]
+            stop.set()
+            while not all(thread._stop_asked.is_set() for thread in threads):
+                waiting.wait(0.01)
+            for fake in fakes.values():
+                fake.gate.set()  # type: ignore[union-attr]
+
+        helper = threading.Thread(target=let_go)
+        helper.start()
+        pipeline.run(stop)
+        helper.join(20)
+        assert not pipeline.abandoned
+    assert len(sink.of("prediction")) == 4
+
+
 def test_settings_may_name_labels_of_either_model(fakes: dict[str, Fake]) -> None:
     fakes["one"], fakes["two"] = Fake("one"), Fake("two")
     fakes["two"].spec = ModelSpec("two", "fake", ("a dog", "a cat"), 4, 0.2, (32, 32))
