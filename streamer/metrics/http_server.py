@@ -1,9 +1,9 @@
 """Three paths over HTTP: /metrics, /healthz and /readyz. The standard library's server, and what it lacks.
 
 Only GET is answered, one request a connection. What is added here is what strangers make necessary: a head
-must come within `DEADLINE` seconds and be no larger than `MAX_HEAD`; when `MOST_CONNECTIONS` are open the
-oldest whose head has not come gives way to a new one; and an address that this machine alone can reach
-answers to its own names only, because a web page could read it under a name of its own (DNS rebinding).
+must come within `DEADLINE` seconds and be no larger than `MAX_HEAD`; when `MOST_CONNECTIONS` are open, the
+one that has waited longest for its client gives way to a new one; and an address that this machine alone can
+reach answers to its own names only, because a web page could read it under a name of its own (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -99,11 +99,11 @@ class Server:
         return join_host_port(host.decode() if isinstance(host, bytes) else str(host), port)
 
     def close(self) -> None:
-        """No more answers; idle connections are closed."""
+        """No more answers; connections that wait for their client are closed."""
         self._server.shutdown()
         self._thread.join(JOIN)
         self._server.server_close()
-        self._server.close_idle(age=0.0)
+        self._server.close_late(age=0.0)
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -119,21 +119,19 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.log_failure = LogLimit(log.exception)  # scrapes come every few seconds
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
-        self._idle: dict[
-            socket.socket, float
-        ] = {}  # nothing is being done for them -> since when; oldest first
+        self._waiting: dict[socket.socket, float] = {}  # for their client -> since when; the oldest first
         super().__init__(address, _Connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """One thread a connection; where all are taken the oldest idle one gives way."""
+        """One thread a connection. Where all are taken, one that only waits for its client goes."""
         with self._lock:
             full = len(self._open) >= MOST_CONNECTIONS
-            if full and self._idle:
-                self._hang_up(next(iter(self._idle)))
+            if full and self._waiting:
+                self._hang_up(next(iter(self._waiting)))
                 full = False
             if not full:
                 self._open.add(request)
-                self._idle[request] = time.monotonic()
+                self._waiting[request] = time.monotonic()
         if full:
             self.shutdown_request(request)
         else:
@@ -147,30 +145,30 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Closed, and first forgotten: nobody may shut down a socket whose number is another's already."""
         with self._lock:
             self._open.discard(request)
-            self._idle.pop(request, None)
+            self._waiting.pop(request, None)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        self.close_idle(DEADLINE)
+        self.close_late(DEADLINE)
 
-    def set_busy(self, request: socket.socket, busy: bool) -> None:
-        """Busy: its head has come, and it is answered now. Not busy: it was refused, and may go."""
+    def set_waiting(self, request: socket.socket, waiting: bool) -> None:
+        """Whether it waits for its client (to ask, or to take the answer) or for us."""
         with self._lock:
-            if busy:
-                self._idle.pop(request, None)
+            if not waiting:
+                self._waiting.pop(request, None)
             elif request in self._open:
-                self._idle[request] = time.monotonic()
+                self._waiting[request] = time.monotonic()
 
-    def close_idle(self, age: float) -> None:
-        """Close connections that have been idle for `age` seconds: no head has come, or they were refused."""
+    def close_late(self, age: float) -> None:
+        """Close connections that have waited for their client for `age` seconds."""
         now = time.monotonic()
         with self._lock:
-            for request in [one for one, since in self._idle.items() if now - since >= age]:
+            for request in [one for one, since in self._waiting.items() if now - since >= age]:
                 self._hang_up(request)
 
     def _hang_up(self, request: socket.socket) -> None:
         """Its thread wakes up, finds nothing to read and ends. With the lock."""
-        self._idle.pop(request, None)
+        self._waiting.pop(request, None)
         self._open.discard(request)
         with contextlib.suppress(OSError):
             request.shutdown(socket.SHUT_RDWR)
@@ -214,7 +212,7 @@ class _Connection(BaseHTTPRequestHandler):
         """True where the request is to be answered; what is wrong with it is answered here."""
         if not super().parse_request():
             return False
-        self.server.set_busy(self.request, True)
+        self.server.set_waiting(self.request, False)
         if len(self.requestline.split()) != 3:
             self.send_error(400)
         elif self.command != "GET":
@@ -254,6 +252,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _send(self, reply: Reply) -> None:
         self.close_connection = True
+        self.server.set_waiting(self.request, True)  # who does not take the answer may be hung up on
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.kind)
         self.send_header("Content-Length", str(len(reply.body)))
@@ -267,7 +266,6 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _linger(self) -> None:
         """Read on for a moment: closing before the client has sent all would take our answer from it."""
-        self.server.set_busy(self.request, False)
         self.connection.shutdown(socket.SHUT_WR)
         until, left = time.monotonic() + LINGER, LINGER_BYTES
         while left > 0 and (wait := until - time.monotonic()) > 0:

@@ -414,6 +414,18 @@ def test_refused_clients_that_stay_keep_nobody_out(monkeypatch: pytest.MonkeyPat
             assert send(address, b"GET /healthz HTTP/1.1\r\n\r\n").endswith(b"well\n")
 
 
+def test_clients_that_do_not_take_their_answer_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "DEADLINE", PATIENCE)
+    large = Reply(200, "text/plain", bytes(16 << 20))  # more than the sockets' buffers hold
+    pages = {"/metrics": lambda accept: large, "/healthz": lambda accept: Reply(200, "text/plain", b"well\n")}
+    with serving(pages) as address, ExitStack() as held:
+        for _ in range(2 * http_server.MOST_CONNECTIONS):
+            greedy = held.enter_context(socket.create_connection(address, timeout=10))
+            greedy.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            assert greedy.recv(16), "its answer has begun"
+            assert send(address, b"GET /healthz HTTP/1.1\r\n\r\n").endswith(b"well\n")
+
+
 def test_a_head_that_comes_byte_by_byte_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "DEADLINE", 0.5)
     with serving() as address, socket.create_connection(address, timeout=10) as dripping:
