@@ -17,6 +17,7 @@ import zmq.auth
 from streamer.bus import Publisher, Subscriber, keys
 from streamer.bus.requests import Peer
 from streamer.bus.security import ClientKeys, KeyPair, ServerKeys, read_key
+from streamer.cli import keys as keys_command
 from streamer.config import BusConfig
 from streamer.errors import BusError
 from tests.helpers.bus_parts import FREE, collect, connect, event, events_of, no_leaks, publisher, until
@@ -271,8 +272,8 @@ def test_a_publisher_without_its_keys_does_not_start_open(tmp_path: Path) -> Non
 
 def command(*words: str) -> int:
     parser = argparse.ArgumentParser()
-    keys.add_arguments(parser)
-    return keys.run(parser.parse_args(words))
+    keys_command.add_arguments(parser)
+    return keys_command.run(parser.parse_args(words))
 
 
 def test_new_allow_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

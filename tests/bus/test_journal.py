@@ -22,6 +22,7 @@ from streamer.bus import journal as journal_module
 from streamer.bus.journal import Journal
 from streamer.bus.position import Position, parse_time
 from streamer.bus.store import default_path
+from streamer.cli import events as events_command
 from streamer.config import JournalConfig
 from streamer.errors import BusError
 from streamer.testing import FakeClock
@@ -131,6 +132,7 @@ WRITER = """
 import sys
 from streamer.bus import wire
 from streamer.bus.journal import Journal
+from streamer.cli import events as events_command
 from streamer.config import JournalConfig
 from streamer.types import Event, Moment, Phase
 journal = Journal(JournalConfig(path=sys.argv[1]), "child",
@@ -254,6 +256,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 from streamer.bus import wire
 from streamer.bus.journal import Journal
+from streamer.cli import events as events_command
 from streamer.config import JournalConfig
 from streamer.types import Event, Moment, Phase
 journal = Journal(JournalConfig(path=sys.argv[1]), "child", on_problem=lambda line: print("problem", line))
@@ -445,8 +448,8 @@ def test_filters(told: Path) -> None:
 
 def command(*words: str) -> int:
     parser = argparse.ArgumentParser()
-    history.add_arguments(parser)
-    return history.run(parser.parse_args(words))
+    events_command.add_arguments(parser)
+    return events_command.run(parser.parse_args(words))
 
 
 def test_the_three_formats(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
