@@ -34,11 +34,12 @@ class FileWatch:
         self._seen = {path: self._seen.get(path, self._taken[path]) for path in wanted}
 
     def changed(self) -> bool:
-        """True once for each edit."""
+        """True once for each edit. A file that is not there now is waited for; the others count meanwhile."""
         found = {path: signature(path) for path in self._taken}
         settled = found == self._seen
         self._seen = found
-        if not settled or found == self._taken or None in found.values():
+        edited = {path: now for path, now in found.items() if now is not None and now != self._taken[path]}
+        if not settled or not edited:
             return False
-        self._taken = found
+        self._taken.update(edited)
         return True
