@@ -43,7 +43,7 @@ _OPTIONS = (
         "realtime|fast",
         "files: at their own speed, or as fast as possible with nothing skipped",
     ),
-    ("--duration", "duration", "S", "stop after so many seconds"),
+    ("--duration", "duration", "S", "stop after so many seconds, or when all files have ended"),
 )
 
 
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loop",
         action=argparse.BooleanOptionalAction,
-        help="play files again from the start (the demo does, unless --pace fast)",
+        help="play files again from the start (the demo without a command does, and with --duration)",
     )
     parser.add_argument(
         "--insecure-bind", action="store_true", help="let other machines read without encryption"
@@ -115,15 +115,20 @@ def configuration(args: argparse.Namespace) -> Config:
 
     options = _options(args)
     config = load_config(args.config, options)
-    if config.cameras:
+    demo: list[Any] = []
+    if not config.cameras:
+        if not args.demo_if_none:
+            hint = (
+                "name a SOURCE (0 is the first webcam, demo needs none), or list cameras: in a --config FILE"
+            )
+            raise ConfigError(f"nothing to watch: {hint}")
+        demo.append(Option("cameras", cameras_of(["demo"]), "demo"))
+    elif config.duration is None or any(camera.source != "demo" for camera in config.cameras):
         return config
-    if not args.demo_if_none:
-        hint = "name a SOURCE (0 is the first webcam, demo needs none), or list cameras: in a --config FILE"
-        raise ConfigError(f"nothing to watch: {hint}")
-    demo: list[Any] = [Option("cameras", cameras_of(["demo"]), "demo")]
-    if args.loop is None and config.pace is Pace.REALTIME:
+    # The clip alone: again and again, for as long as was asked for, unless somebody said otherwise.
+    if "loop" not in config.model_fields_set and config.pace is Pace.REALTIME:
         demo.append(Option("loop", True, "demo"))
-    return load_config(args.config, [*demo, *options])
+    return load_config(args.config, [*demo, *options]) if demo else config
 
 
 def cameras_of(sources: list[str]) -> list[dict[str, str]]:

@@ -218,7 +218,7 @@ class Lane:
                 return
             self._use(camera, embeddings)
             self.thread.forget_scores(camera)
-            self._hand_on(camera, changes)
+            self._publish_result(camera, changes)
             done()
 
         self.thread.call(change)
@@ -274,13 +274,13 @@ class Lane:
             changes = watched.tracker.update(prediction)
         watched.newest = Moment(newest.time, newest.wall, newest.media_time)
         watched.heard_at = self._clock.monotonic()
-        self._hand_on(prediction.camera, changes, prediction)
+        self._publish_result(prediction.camera, changes, prediction)
 
     def _end(self, camera: str, reason: str) -> None:
         """End a camera's open events."""
         watched = self._watched[camera]
         if watched.newest is not None:
-            self._hand_on(camera, watched.tracker.end_all(watched.newest, reason))
+            self._publish_result(camera, watched.tracker.end_all(watched.newest, reason))
         watched.drained = watched.draining
 
     def _end_silent_events(self) -> None:
@@ -290,7 +290,7 @@ class Lane:
         now = self._clock.monotonic()
         for camera, watched in self._watched.items():
             if now > watched.heard_at:
-                self._hand_on(camera, watched.tracker.end_silent(now - watched.heard_at))
+                self._publish_result(camera, watched.tracker.end_silent(now - watched.heard_at))
 
     def _use(self, camera: str, embeddings: TextEmbeddings) -> None:
         """Use other words for a camera; before `add`, or on the lane's thread."""
@@ -305,7 +305,9 @@ class Lane:
         watched = self._watched[camera]
         return events_for(watched.events, outcomes, watched.names, elsewhere=None)
 
-    def _hand_on(self, camera: str, changes: Sequence[Event], prediction: Prediction | None = None) -> None:
+    def _publish_result(
+        self, camera: str, changes: Sequence[Event], prediction: Prediction | None = None
+    ) -> None:
         """Let a result leave, if there is anything to say."""
         if prediction is None and not changes:
             return

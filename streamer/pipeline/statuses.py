@@ -32,7 +32,7 @@ class CameraStatuses:
         self._last: dict[str, CameraStatus] = {}
         self._labels_changed: dict[str, Mapping[str, Any]] = {}
         self._waiting: deque[CameraStatus] = deque()
-        self._telling = threading.Lock()  # held by the one thread that tells what waits
+        self._delivering = threading.Lock()  # held by the one thread that tells what waits
 
     def all(self) -> tuple[CameraStatus, ...]:
         """The last status of each camera, in the order of their first."""
@@ -46,7 +46,7 @@ class CameraStatuses:
             if before is not None and _same(before, status) and status.captured < before.captured:
                 return  # only its numbers are new, and there are newer ones
             self._take(status)
-        self._tell()
+        self._deliver()
         reason = _why_lost(before, status)
         if reason is not None:
             self._lost(status.camera, reason)
@@ -59,7 +59,7 @@ class CameraStatuses:
             if before is None or not _same(before, status):
                 return
             self._take(status)
-        self._tell()
+        self._deliver()
 
     def labels_changed(self, camera: str, change: Mapping[str, Any]) -> None:
         """A camera is asked for other words now; every status tells of it from here on."""
@@ -67,20 +67,20 @@ class CameraStatuses:
             self._labels_changed[camera] = change
             if (status := self._last.get(camera)) is not None:
                 self._take(status)
-        self._tell()
+        self._deliver()
 
     def _take(self, status: CameraStatus) -> None:
         change = self._labels_changed.get(status.camera)
         self._last[status.camera] = told = replace(status, labels_changed=change) if change else status
         self._waiting.append(told)
 
-    def _tell(self) -> None:
-        while self._waiting and self._telling.acquire(blocking=False):
+    def _deliver(self) -> None:
+        while self._waiting and self._delivering.acquire(blocking=False):
             try:
                 while self._waiting:
                     self._feed.publish(self._waiting.popleft())
             finally:
-                self._telling.release()
+                self._delivering.release()
 
 
 def _same(one: CameraStatus, other: CameraStatus) -> bool:

@@ -111,10 +111,10 @@ class Windows:
             if stored and self._complete:
                 self._decide()
             elif stored:
-                self._look(frame)
+                self._check_hop(frame)
             ready = waited is None and self._pending is not None
         if ready:
-            self._tell()
+            self._notify_ready()
         return stored
 
     def ready_since(self) -> float | None:
@@ -140,10 +140,10 @@ class Windows:
             if self._complete:
                 self._decide()
                 self._changed.notify_all()
-            told = self._pending is not None or self._closed
+            ready = self._pending is not None or self._closed
             window = self._window(frames) if frames else None
-        if told:
-            self._tell()
+        if ready:
+            self._notify_ready()
         return window
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class Windows:
                 if self._complete:
                     self._decide()
             self._changed.notify_all()
-        self._tell()
+        self._notify_ready()
 
     @property
     def finished(self) -> bool:
@@ -189,7 +189,7 @@ class Windows:
         with self._changed:
             return dict(self._skipped)
 
-    # Below, only `_stale`, `_wait_for_room` and `_tell` are called without the lock.
+    # Below, only `_stale`, `_wait_for_room` and `_notify_ready` are called without the lock.
 
     @property
     def _next(self) -> float:
@@ -217,7 +217,7 @@ class Windows:
         self._flowing = self._over = False
         self._made_end = -math.inf
 
-    def _look(self, frame: Frame) -> None:
+    def _check_hop(self, frame: Frame) -> None:
         """Live: see whether a hop is due at this frame."""
         late = frame.time - self._next + HAIR
         if late < 0.0:
@@ -305,7 +305,7 @@ class Windows:
                 self._decide()
             ready = waited is None and self._pending is not None
         if ready:
-            self._tell()
+            self._notify_ready()
         with self._changed:
             while not self._closed and self._pending is not None:
                 if not self._over and frame.time <= self._next + AHEAD:
@@ -313,6 +313,6 @@ class Windows:
                 self._changed.wait(_DEADLINE)
             return not self._closed
 
-    def _tell(self) -> None:
+    def _notify_ready(self) -> None:
         if (on_ready := self.on_ready) is not None:
             on_ready()

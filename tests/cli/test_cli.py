@@ -183,6 +183,16 @@ def test_without_a_command_it_is_the_demo_and_loops() -> None:
     assert not options("demo").loop
 
 
+def test_the_demo_plays_for_as_long_as_was_asked_for() -> None:
+    """The clip has 60 s; a run of 80 s ended when it did."""
+    assert options("demo", "--duration", "80").loop
+    assert options("demo", "demo", "--duration", "80").loop
+    assert not options("demo", "--duration", "80", "--no-loop").loop
+    assert not options("demo", "--duration", "80", "--set", "loop=false").loop
+    assert not options("demo", "--duration", "80", "--pace", "fast").loop
+    assert not options("demo", "x.mp4", "--duration", "80").loop
+
+
 def test_the_demo_gives_way_to_a_files_cameras_and_they_to_sources(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("cameras: [{name: mine, source: 1}]\nevents: {enter: 0.6}\n", encoding="utf-8")
