@@ -176,18 +176,27 @@ class Counters:
         now = self._clock.monotonic()
         with self._lock:
             models = self._camera(prediction.camera).models
-            model = models.setdefault(prediction.model, _Model())
+            model = models.get(prediction.model)
+            if model is None:
+                model = models[prediction.model] = _Model()
             model.top, model.smoothed, model.stable = best, kept, stable
             model.windows += 1
             model.held += prediction.held
             model.newest = now
             model.rate.add(now)
+            is_main = model is next(iter(models.values()))
             for stage, seconds in latency_s.items():
                 # a window that was held was neither prepared nor computed
                 if stage == "capture_to_publish" or not prediction.held:
-                    self._durations.setdefault((stage, prediction.model), _Durations()).add(seconds)
-                if model is next(iter(models.values())):
-                    self._latency.setdefault(stage, deque(maxlen=LATENCY_WINDOWS)).append(seconds)
+                    durations = self._durations.get((stage, prediction.model))
+                    if durations is None:
+                        durations = self._durations[stage, prediction.model] = _Durations()
+                    durations.add(seconds)
+                if is_main:
+                    recent = self._latency.get(stage)
+                    if recent is None:
+                        recent = self._latency[stage] = deque(maxlen=LATENCY_WINDOWS)
+                    recent.append(seconds)
 
     def event(self, event: Event) -> None:
         """An event started, goes on, or ended. The recent ones are kept as they stand now, one entry each."""
