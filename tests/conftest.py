@@ -16,6 +16,8 @@ import pytest
 
 from tests.helpers import made_once
 
+pytest_plugins = ["tests.helpers.time_limits"]
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported anywhere
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share two cores with the program they start
 
