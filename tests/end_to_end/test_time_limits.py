@@ -1,4 +1,4 @@
-"""A test that hangs in native code is named, ends in time, and takes neither the report nor others with it."""
+"""A test that hangs in native code is named and ends in time, and takes neither report nor others with it."""
 
 from __future__ import annotations
 
