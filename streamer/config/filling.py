@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,8 +19,11 @@ _VARIABLE = re.compile(r"\$(\$)?\{([^}]*)\}")
 EXPANDED = "cameras"  # the section whose texts may name variables
 
 
-def filled(document: Document, model: type[BaseModel], env: Mapping[str, str]) -> Any:
-    """The document's values as they are meant; a variable that is not there is told in its `errors`."""
+def filled(document: Document, model: type[BaseModel], env: Mapping[str, str] | None) -> Any:
+    """The document's values as they are meant; a variable that is not there is told in its `errors`.
+
+    `env`: None: ${NAME} means nothing.
+    """
     schema = schema_of(model)
 
     def fill(value: Any, path: KeyPath) -> Any:
@@ -33,12 +37,12 @@ def filled(document: Document, model: type[BaseModel], env: Mapping[str, str]) -
             return {} if kinds == {"object"} else [] if kinds == {"array"} else None
         if not isinstance(value, str):
             return value
-        if path[:1] == (EXPANDED,):
-            value = expand(value, path)
+        if env is not None and path[:1] == (EXPANDED,):
+            value = expand(value, path, env)
         kind = schema.format_at(path) or schema.format_at((*path, 0))  # a text may stand for a list of one
         return resolved_path(value, kind, document.origin(path).folder)
 
-    def expand(text: str, path: KeyPath) -> str:
+    def expand(text: str, path: KeyPath, env: Mapping[str, str]) -> str:
         def replace(match: re.Match[str]) -> str:
             escaped, name = match.groups()
             if escaped:
@@ -60,11 +64,11 @@ def resolved_path(text: str, kind: str | None, folder: Path | None) -> str:
     elif kind == "words":
         is_path = text.lower().endswith((".yaml", ".yml"))
     elif kind == "checkpoint":
-        is_path = text.startswith((".", "~")) or (folder is not None and (folder / text).is_dir())
+        is_path = text.startswith((".", "~")) or (folder is not None and os.path.isdir(folder / text))
     else:
         is_path = kind == "path"
     if not is_path or not text:
         return text
-    with suppress(RuntimeError):  # no such user: the name is a plain one
+    with suppress(RuntimeError, ValueError):  # no such user: the name is a plain one
         text = str(Path(text).expanduser())
     return text if folder is None else str(folder / text)

@@ -108,8 +108,8 @@ class Layers(Generic[M]):
         origins[path] = origin
         self._set.add(path)
 
-    def validated(self, env: Mapping[str, str]) -> M:
-        """All of it. Raises ConfigError with all that is wrong."""
+    def validated(self, env: Mapping[str, str] | None = None) -> M:
+        """All of it, with the variables that values name. Raises ConfigError with all that is wrong."""
         return validated(self.document, self._model, filled(self.document, self._model, env))
 
     def _path(self, keys: Sequence[str], origin: Origin) -> KeyPath | None:

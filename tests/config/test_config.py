@@ -149,6 +149,13 @@ def test_variables_of_the_environment_are_filled_in(write: Write) -> None:
     assert b.source == 3
 
 
+def test_paths_that_cannot_be_are_texts_like_others(write: Write) -> None:
+    long = "x" * 400
+    config = load_config(write(f"model: {{id: {long}}}\ncameras: [{{name: a, source: {long}}}]"), env={})
+    assert config.model.id == long
+    assert load_config(overrides={"model.id": "~\0"}, env={}).model.id == "~\0"
+
+
 def test_relative_paths_are_meant_from_the_files_folder(write: Write, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     text = (

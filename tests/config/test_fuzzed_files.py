@@ -36,7 +36,7 @@ TOKENS = [
 ]  # fmt: skip
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from(TOKENS),
-    st.sampled_from([10**400, -(10**400), 2**63, 1e308, 5e-324, "", " ", "a.yaml", "~x", "\0"]),
+    st.sampled_from([10**400, -(10**400), 2**63, 1e308, 5e-324, "", " ", "a.yaml", "~x", "~\0", "y" * 400]),
 )  # fmt: skip
 
 

@@ -430,6 +430,15 @@ def test_wrong_settings(text: str, words: str, tmp_path: Path) -> None:
     assert str(error.value).startswith(str(file))
 
 
+def test_sentences_and_names_are_taken_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("cameras: {door: {name: 'the ${WHAT} door'}}\nlabel_set: mine.yaml", "utf-8")
+    found = load_settings(file, {})
+    assert found.cameras["door"].name == "the ${WHAT} door"
+    assert found.label_set == str(tmp_path / "mine.yaml"), "meant from the file's folder"
+    assert load_settings(file, {"label_set": "mine.yaml"}).label_set == "mine.yaml"
+
+
 def test_a_wrong_option_is_named() -> None:
     with pytest.raises(ConfigError, match=r"--quiet-hours: quiet_hours\[0\] = 'x': .* HH:MM-HH:MM"):
         load_settings(None, {"quiet_hours": ["x"]})

@@ -134,4 +134,4 @@ def load_settings(path: Path | str | None, options: Mapping[str, Any]) -> Settin
         Option(key, value, f"--{key.replace('_', '-')}")
         for key, value in options.items() if value is not None
     )  # fmt: skip
-    return layers.validated({})
+    return layers.validated()
