@@ -22,6 +22,7 @@ from streamer.config import JournalConfig
 from streamer.errors import BusError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.file_lock import FileLock
+from streamer.system.private_files import exposure, open_to_others
 
 RETRY = 5.0  # seconds between attempts to write to a failing disk
 TIDY = 30.0  # seconds between two looks at age and size
@@ -85,6 +86,8 @@ class Journal:
                 prepare_file(path)
                 store = Store(str(path), uuid.uuid4().hex)
             store.begin_session(self._session, store.last + 1, self._clock.wall())
+            if open_to_others(path):
+                self._on_problem(exposure(path, "event history"))
         except (OSError, sqlite3.Error, BusError) as error:
             self._release()
             self._on_problem(

@@ -7,11 +7,11 @@ protocol makes of the arriving bytes is decided in follow.py.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from types import TracebackType
 from typing import Any, Self
 
 import zmq
+import zmq.asyncio
 
 from streamer.bus.link import SOON, Link
 from streamer.bus.messages import Message, PredictionMessage, Snapshot, parse_snapshot
@@ -173,27 +173,14 @@ class AsyncSubscriber(Link):
         return self._end_request(marker, op, timeout)
 
     async def _wait(self, seconds: float, only: zmq.Socket[bytes] | None = None) -> None:
-        """Until a socket has something. A ZeroMQ descriptor tells of changes only, so it is watched first
-        and the state looked at afterwards: what arrives between the two is not slept through.
-        """
-        loop = asyncio.get_running_loop()
-        arrived = asyncio.Event()
-        watched = self._sockets() if only is None else [only]
+        poller = zmq.asyncio.Poller()
+        for socket in self._sockets() if only is None else [only]:
+            poller.register(socket, zmq.POLLIN)
         try:
-            for socket in watched:
-                loop.add_reader(socket.FD, arrived.set)
-            if not any(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN for socket in watched):
-                with contextlib.suppress(TimeoutError):  # `wait_for` of 3.11 may lose a cancellation
-                    async with asyncio.timeout(seconds):
-                        await arrived.wait()
-            else:
-                await asyncio.sleep(0)  # others may run, however much arrives
-        except NotImplementedError as error:
+            await poller.poll(int(seconds * 1000) + 1)
+            await asyncio.sleep(0)  # others may run, however much arrives
+        except (NotImplementedError, RuntimeError) as error:
             raise BusError("this event loop cannot watch sockets; use asyncio.SelectorEventLoop") from error
-        finally:
-            for socket in watched:
-                if not socket.closed:
-                    loop.remove_reader(socket.FD)
 
 
 def _snapshot(reply: dict[str, Any]) -> Snapshot:

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from streamer.bus.history import COLUMNS, list_events
 from streamer.bus.position import parse_time
 from streamer.errors import BusError
-from streamer.system.terminal_text import printable
+from streamer.system.terminal_text import printable, printable_json
 from streamer.system.text_table import text_table, width_of
 
 TABLE_LIMIT = 50
@@ -90,7 +90,7 @@ def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
 def write_json(records: Sequence[dict[str, Any]], out: TextIO) -> None:
     """One object a line."""
     for record in records:
-        print(json.dumps(record, ensure_ascii=False), file=out)
+        print(printable_json(json.dumps(record, ensure_ascii=False)), file=out)
 
 
 def write_csv(records: Sequence[dict[str, Any]], out: TextIO) -> None:

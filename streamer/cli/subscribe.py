@@ -28,7 +28,7 @@ from streamer.errors import BusError
 from streamer.subscribers.state_file import StateFile
 from streamer.system.log_limit import LogLimit
 from streamer.system.signals import Stopper
-from streamer.system.terminal_text import printable
+from streamer.system.terminal_text import printable, printable_json
 
 NOTHING_HEARD = 3  # exit code: --timeout passed, and the publisher was never heard
 _LOOK = 0.5  # seconds between two looks at whether the publisher is still there
@@ -136,7 +136,7 @@ def as_json(message: Message, pictures: bool = False) -> str:
     if isinstance(message, Gap):
         raw = {"type": "gap", "kind": message.kind, "first": message.first, "last": message.last,
                "reason": message.reason}  # fmt: skip
-    return json.dumps(raw, ensure_ascii=False)
+    return printable_json(json.dumps(raw, ensure_ascii=False))
 
 
 def as_text(message: Message) -> str | None:

@@ -27,7 +27,7 @@ from streamer.config import JournalConfig
 from streamer.errors import BusError
 from streamer.testing import FakeClock
 from streamer.types import Phase
-from tests.helpers.bus_parts import event, no_leaks
+from tests.helpers.bus_parts import event, no_leaks, publisher
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 __all__ = ["no_leaks"]
@@ -132,7 +132,6 @@ WRITER = """
 import sys
 from streamer.bus import wire
 from streamer.bus.journal import Journal
-from streamer.cli import events as events_command
 from streamer.config import JournalConfig
 from streamer.types import Event, Moment, Phase
 journal = Journal(JournalConfig(path=sys.argv[1]), "child",
@@ -256,7 +255,6 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 from streamer.bus import wire
 from streamer.bus.journal import Journal
-from streamer.cli import events as events_command
 from streamer.config import JournalConfig
 from streamer.types import Event, Moment, Phase
 journal = Journal(JournalConfig(path=sys.argv[1]), "child", on_problem=lambda line: print("problem", line))
@@ -531,3 +529,18 @@ def test_appending_is_fast_enough_for_every_event_to_be_written_first(tmp_path: 
     each = (time.monotonic() - began) / 300
     journal.close()
     assert each < 0.01
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
+def test_a_history_that_others_can_read_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "down" / "h.db"
+    lines: list[str] = []
+    for expected in (0, 1):
+        with publisher(file, on_problem=lines.append) as bus:
+            bus.event(event(f"e{expected}"))
+        assert len(lines) == expected
+        assert stat.S_IMODE(file.stat().st_mode) == (0o644 if expected else 0o600)
+        file.chmod(0o644)
+    assert all(stat.S_IMODE(folder.stat().st_mode) == 0o700 for folder in (file.parent, file.parent.parent))
+    assert f"chmod 600 {file}" in lines[0]
+    assert len(history.list_events(file)) == 2, "it is used all the same"

@@ -392,6 +392,17 @@ def test_subscribe_prints_json_as_it_was_sent(capsys: pytest.CaptureFixture[str]
     assert objects[0]["type"] == "event"
 
 
+def test_lines_of_json_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\u009b2Jb\u202e"
+    with publisher() as bus:
+        bus.event(event("e1", camera=name))
+        words = ("--json", "--since", "1h", "--topic", "event/", "--count", "1")
+        assert subscribe.run(arguments(bus.endpoint, *words)) == 0
+    line = capsys.readouterr().out.rstrip("\n")
+    assert line.isprintable()
+    assert json.loads(line)["camera"] == name
+
+
 def test_subscribe_goes_on_behind_what_it_has_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
