@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamer.capture.address import Kind, kind_of, redact
+from streamer.capture.address import Kind, kind_of
 from streamer.capture.camera import Camera
 from streamer.capture.devices import Device, list_devices
 from streamer.capture.source import OpenedSource, check_source, open_source
@@ -16,5 +16,4 @@ __all__ = [
     "kind_of",
     "list_devices",
     "open_source",
-    "redact",
 ]

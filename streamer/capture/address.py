@@ -10,17 +10,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from streamer.config import CameraConfig
 from streamer.errors import SourceOpenError
-from streamer.system.redaction import redact as redact_urls
+from streamer.system.redaction import redact_address, remember, secret_parameters
 
 _MEDIA_FILES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".flv")
-
-
-def redact(text: str, *secrets: str) -> str:
-    """`text` with the credentials of every URL in it, and every one of `secrets`, replaced by `***`."""
-    for secret in sorted({*secrets, *(quote(s, safe="") for s in secrets)}, key=len, reverse=True):
-        if secret:
-            text = text.replace(secret, "***")
-    return redact_urls(text)
 
 
 class Kind(StrEnum):
@@ -71,7 +63,7 @@ class Address:
         if not self.network:
             return self.secret_url
         host = bare_host(self.secret_url)
-        return host if host else redact(self.secret_url)
+        return host if host else redact_address(self.secret_url)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -119,7 +111,7 @@ def kind_of(config: CameraConfig) -> Kind:
     kind = _KINDS.get(scheme)
     if kind is None:
         raise SourceOpenError(
-            f"camera {config.name}: {redact(source).partition('://')[0]}:// is not known here; use one of "
+            f"camera {config.name}: {redact_address(source).partition('://')[0]}:// is not known here; use one of "
             f"{', '.join(_KINDS)}, a webcam's number, /dev/videoN, or a file",
             "codec",
         )
@@ -165,7 +157,9 @@ def parse(config: CameraConfig) -> Address:
     url, user, password = split_userinfo(source)
     user = config.user if config.user is not None else user
     configured = _password(config)
+    remember(password, *secret_parameters(url))
     password = configured if configured is not None else password
+    remember(password)
     if user is None and password is None:
         return Address(kind, url)
     userinfo = quote(user or "", safe="") + (":" + quote(password, safe="") if password is not None else "")

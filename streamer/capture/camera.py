@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from streamer.capture.address import Kind, kind_of, redact
+from streamer.capture.address import Kind, kind_of
 from streamer.capture.intake import Image, Intake
 from streamer.capture.picture_check import PictureCheck
 from streamer.capture.playing import Session
@@ -24,6 +24,7 @@ from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceError, SourceLostError, SourceOpenError
 from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
+from streamer.system.redaction import redact
 from streamer.types import CameraState, CameraStatus, Frame
 
 log = logging.getLogger(__name__)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from streamer.capture import opencv
-from streamer.capture.address import Address, Kind, parse, redact
+from streamer.capture.address import Address, Kind, parse
 from streamer.capture.probe import probe
 from streamer.config import CameraConfig, CaptureConfig
 from streamer.errors import SourceCode, SourceOpenError
 from streamer.system import threads
+from streamer.system.redaction import redact
 
 __all__ = ["OpenedSource", "open_source"]
 

@@ -17,7 +17,7 @@ from streamer.config.read_yaml import dotted, validated
 from streamer.config.schema import schema_of
 from streamer.config.yaml_reader import Document, KeyPath, Origin, parse_value, read_document
 from streamer.errors import ConfigError
-from streamer.system.redaction import redact
+from streamer.system.redaction import redact_address
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Layers(Generic[M]):
             key, sign, text = (part.strip() for part in item.partition("="))
             if not sign or not key:
                 hint = "write --set KEY=VALUE, such as --set events.enter=0.6"
-                self._errors.append(f"--set {redact(item)}: {hint}")
+                self._errors.append(f"--set {redact_address(item)}: {hint}")
             else:
                 self.put(key.split("."), text, Origin(f"--set {key}"), text=True)
 

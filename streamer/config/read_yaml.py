@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from streamer.config.schema import schema_of
 from streamer.config.yaml_reader import DEEPEST, Document, KeyPath, read_document
 from streamer.errors import ConfigError
-from streamer.system.redaction import redact
+from streamer.system.redaction import redact_address
 from streamer.system.terminal_text import printable
 
 M = TypeVar("M", bound=BaseModel)
@@ -125,7 +125,7 @@ def _shown(value: Any, path: KeyPath, model: type[BaseModel]) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):
-        return repr(printable(redact(value), LONGEST_PART))
+        return repr(printable(redact_address(value), LONGEST_PART))
     if isinstance(value, int) and value.bit_length() > 200:
         return "a huge number"
     return printable(str(value), LONGEST_PART)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic_core import PydanticCustomError
 
 from streamer.system.addresses import split_host_port
-from streamer.system.redaction import redact
+from streamer.system.redaction import redact_address
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 # no number is so large or small that a timer, a counter or a division chokes on it
@@ -166,7 +166,7 @@ class CameraConfig(Section):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Without the secrets that a source's URL may hold."""
         for key, value in super().__repr_args__():
-            yield key, redact(value) if key == "source" and isinstance(value, str) else value
+            yield key, redact_address(value) if key == "source" and isinstance(value, str) else value
 
 
 def _has_area(region: tuple[tuple[float, float], ...]) -> bool:
