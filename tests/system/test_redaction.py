@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 
@@ -71,7 +72,6 @@ def test_a_remembered_secret_is_found_in_every_spelling(
     monkeypatch.setattr(redaction, "_secrets", set())
     monkeypatch.setattr(redaction, "_known", ())
     remember(password, None, "", "abc")
-    from urllib.parse import quote
 
     for spelling in (
         password,
