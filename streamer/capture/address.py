@@ -111,7 +111,7 @@ def kind_of(config: CameraConfig) -> Kind:
     kind = _KINDS.get(scheme)
     if kind is None:
         raise SourceOpenError(
-            f"camera {config.name}: {redact_address(source).partition('://')[0]}:// is not known here; use one"
+            f"camera {config.name}: {redact_address(source).partition('://')[0]}:// is not known; use one"
             f" of {', '.join(_KINDS)}, a webcam's number, /dev/videoN, or a file",
             "codec",
         )
