@@ -7,6 +7,7 @@ user has set in the environment stays, except where it would print passwords.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -14,8 +15,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from streamer.capture.network_rules import joined
 from streamer.system import threads
 
 log = logging.getLogger(__name__)
@@ -117,10 +121,35 @@ GATE = OptionsGate()
 
 @contextmanager
 def ffmpeg_options(value: str | None) -> Iterator[None]:
-    """FFmpeg options for the open inside: `key;value|key;value`. The user's own win over ours."""
-    if USER_OPTIONS is not None or sys.platform == "win32":
-        # On Windows FFmpeg is another library with its own copy of the environment: changes do not arrive.
+    """FFmpeg options for the open inside: `key;value|key;value`. The user's own are kept, and win."""
+    if sys.platform == "win32":
+        # There FFmpeg is another library with its own copy of the environment: changes do not arrive.
         yield
         return
-    with GATE.set_to(value):
+    with GATE.set_to(joined(USER_OPTIONS, value)):
         yield
+
+
+def limit_pictures(megapixels: float) -> None:
+    """No picture of the FFmpeg inside OpenCV becomes larger than about this, whatever a stream declares.
+
+    OpenCV has no such limit for video (OPENCV_IO_MAX_IMAGE_PIXELS and FFmpeg's own `max_pixels` change
+    nothing: measured), and a frame is decoded before its size can be asked. FFmpeg allocates a plane of a
+    picture as one piece, so the largest piece is limited: three bytes a pixel, for packed RGB. Where this
+    FFmpeg cannot be reached (Windows, a system's own OpenCV) only the size declared at opening is checked.
+    """
+    load()
+    if (library := _avutil()) is not None:
+        library.av_max_alloc(ctypes.c_size_t(int(megapixels * 3_000_000)))
+
+
+@cache
+def _avutil() -> Any:
+    folder = Path(_cv2.__file__).resolve().parent
+    places = [folder / ".dylibs", *folder.parent.glob("opencv_*.libs")]
+    for file in (file for place in places for file in sorted(place.glob("libavutil*"))):
+        try:
+            return ctypes.CDLL(os.fspath(file))  # the one that is loaded already
+        except OSError as error:
+            log.debug("%s: %s", file, error)
+    return None

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import errno
 import os
+import ssl
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from streamer.capture import opencv
 from streamer.capture.address import Address, Kind, parse
-from streamer.capture.probe import probe
+from streamer.capture.camera_tls import UntrustedError, authorities_file, trusted_context
+from streamer.capture.failure_reason import find_reason, port_of, reason_of
+from streamer.capture.network_rules import QUICK, moved, options_of
 from streamer.config import CameraConfig, CaptureConfig
 from streamer.errors import SourceCode, SourceOpenError
 from streamer.system import threads
@@ -24,9 +29,9 @@ from streamer.system.redaction import redact
 
 __all__ = ["OpenedSource", "open_source"]
 
-_QUICK = "rtsp_flags;prefer_tcp|probesize;32|analyzeduration;0"  # the SDP tells all: no probing
-_CAREFUL = "rtsp_flags;prefer_tcp"  # for cameras whose SDP lacks the parameter sets
 _FPS_LIMIT = 240.0  # declared rates above are nonsense (90000 has been seen)
+_ASKING = 3.0  # seconds that a handshake, and finding a reason, may take
+_MOST_REDIRECTS = 3
 
 
 class OpenedSource:
@@ -85,12 +90,59 @@ def open_source(config: CameraConfig, capture: CaptureConfig, patience: float | 
     """
     check_source(config)
     address = parse(config)
-    read_timeout = max(capture.read_timeout, patience or 0.0)
-    cv2 = opencv.load()
-    opened = _open_native(cv2, address, config, capture.open_timeout, read_timeout)
-    if opened is None:
-        raise _failure(config, address, capture)
-    return opened
+    opencv.limit_pictures(capture.max_megapixels)
+    timeouts = (capture.open_timeout, max(capture.read_timeout, patience or 0.0))
+    if not address.network:
+        opened = _open_native(address, config, timeouts, (None,))
+        if opened is None:
+            raise _local_failure(config.name, address)
+        return _of_bearable_size(opened, config.name, capture)
+    until = time.monotonic() + capture.open_timeout + _ASKING
+    for _ in range(_MOST_REDIRECTS + 1):
+        context = _trusted(config, address, min(capture.open_timeout, _ASKING))
+        authorities = None if context is None else authorities_file(context)
+        opened = _open_native(address, config, timeouts, options_of(address, authorities))
+        if opened is not None:
+            return _of_bearable_size(opened, config.name, capture)
+        left = min(capture.open_timeout, _ASKING, max(0.5, until - time.monotonic()))
+        reason = find_reason(address, context, left)
+        followed = moved(address, reason.moved_to) if reason.moved_to else None
+        if followed is None or time.monotonic() > until - left:
+            break
+        address = followed
+    line = f"camera {config.name}: {address.place} {reason.what}; {reason.remedy}"
+    raise SourceOpenError(redact(line, *address.secrets), reason.code)
+
+
+def _trusted(config: CameraConfig, address: Address, timeout: float) -> ssl.SSLContext | None:
+    """What to connect with where an address is encrypted, its certificate checked now.
+
+    Raises SourceOpenError.
+    """
+    parts = urlsplit(str(address.secret_url))
+    if parts.scheme.lower() not in ("https", "rtsps", "rtmps"):
+        return None
+    port = port_of(str(address.secret_url))
+    try:
+        return trusted_context(parts.hostname or "", port, config.tls_verify, timeout)
+    except UntrustedError as error:
+        raise SourceOpenError(f"camera {config.name}: {address.place} {error}", "permission") from None
+    except (OSError, ValueError) as error:
+        reason = reason_of(error, port)
+        line = f"camera {config.name}: {address.place} {reason.what}; {reason.remedy}"
+        raise SourceOpenError(redact(line, *address.secrets), reason.code) from None
+
+
+def _of_bearable_size(opened: OpenedSource, camera: str, capture: CaptureConfig) -> OpenedSource:
+    """Refuse pictures that are declared too large, before one is taken. Raises SourceOpenError."""
+    if opened.width * opened.height <= capture.max_megapixels * 1e6:
+        return opened
+    opened.release()
+    raise SourceOpenError(
+        f"camera {camera}: {opened.place} has pictures of {opened.width} x {opened.height}, more than"
+        f" capture.max_megapixels ({capture.max_megapixels:g}) allows; set a smaller size in the camera",
+        "codec",
+    )
 
 
 def check_source(config: CameraConfig) -> None:
@@ -104,17 +156,16 @@ def check_source(config: CameraConfig) -> None:
 
 
 def _open_native(
-    cv2: Any, address: Address, config: CameraConfig, open_timeout: float, read_timeout: float
+    address: Address, config: CameraConfig, timeouts: tuple[float, float], attempts: tuple[str | None, ...]
 ) -> OpenedSource | None:
+    """`timeouts`: seconds to open and to read; `attempts`: FFmpeg's options, one after the other."""
+    cv2 = opencv.load()
     if address.kind is Kind.DEVICE:
         return _open_device(cv2, address, config)
     params = [cv2.CAP_PROP_N_THREADS, threads.DECODER]
     if address.network:
-        params += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, max(1, int(open_timeout * 1000))]
-        params += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, max(1, int(read_timeout * 1000))]
-    attempts: tuple[str | None, ...] = (None,)
-    if address.kind is Kind.RTSP:
-        attempts = (_QUICK, _CAREFUL)
+        params += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, max(1, int(timeouts[0] * 1000))]
+        params += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, max(1, int(timeouts[1] * 1000))]
     for options in attempts:
         with opencv.ffmpeg_options(options):
             handle = cv2.VideoCapture(address.secret_url, cv2.CAP_FFMPEG, params)
@@ -122,7 +173,8 @@ def _open_native(
             handle.release()
             return None
         if handle.get(cv2.CAP_PROP_FRAME_WIDTH) > 0 and handle.get(cv2.CAP_PROP_FRAME_HEIGHT) > 0:
-            return OpenedSource(handle, address, cv2, probed=options != _QUICK)
+            quick = options is not None and options.startswith(QUICK)
+            return OpenedSource(handle, address, cv2, probed=not quick)
         handle.release()  # no size known: such a handle gives nothing, ever
     return None
 
@@ -183,19 +235,14 @@ def _similar(path: Path) -> str | None:
     return str(path.parent / found[0]) if found else None
 
 
-def _failure(config: CameraConfig, address: Address, capture: CaptureConfig) -> SourceOpenError:
-    """The reason why the native open said no: OpenCV keeps it to itself, so it is found out again."""
+def _local_failure(camera: str, address: Address) -> SourceOpenError:
+    """The reason why the native open of a device or file said no."""
     if address.kind is Kind.DEVICE:
-        return _device_failure(config.name, address)
-    if not address.network:
-        return SourceOpenError(
-            f"camera {config.name}: {address.place} holds no video that can be decoded here; "
-            "it may be incomplete or of another kind: does a video player show it?",
-            "codec",
-        )
-    code, reason, remedy = probe(address, min(capture.open_timeout, 3.0))
+        return _device_failure(camera, address)
     return SourceOpenError(
-        redact(f"camera {config.name}: {address.place} {reason}; {remedy}", *address.secrets), code
+        f"camera {camera}: {address.place} holds no video that can be decoded here; "
+        "it may be incomplete or of another kind: does a video player show it?",
+        "codec",
     )
 
 

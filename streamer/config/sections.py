@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -133,6 +134,7 @@ class CameraConfig(Section):
     user: str | None = None
     password: SecretStr | None = None
     password_file: PathText | None = None
+    tls_verify: bool | str = True  # of https and rtsps; "sha256:..." accepts that one certificate
     region: tuple[tuple[Score, Score], ...] | None = None  # two corners (box) or a polygon, parts of 1
     width: Pixels | None = None  # pixels, asked of a webcam
     height: Pixels | None = None
@@ -140,6 +142,13 @@ class CameraConfig(Section):
     events: EventsConfig | None = None  # what differs from the common one
     model: ModelConfig | None = None  # what differs from the common one
     models: tuple[ModelConfig, ...] = ()  # several at once, instead of model
+
+    @field_validator("tls_verify")
+    @classmethod
+    def _is_a_fingerprint(cls, rule: bool | str) -> bool | str:
+        if isinstance(rule, str) and not re.fullmatch(r"(?i)sha256:([0-9a-f]{2}:?){31}[0-9a-f]{2}", rule):
+            raise wrong((), 'true, false, or "sha256:" and the 64 hexadecimal digits of a fingerprint')
+        return rule
 
     @field_validator("name")
     @classmethod
@@ -182,6 +191,7 @@ class CaptureConfig(Section):
     retry_max: Deadline = 30.0
     healthy_after: Deadline = 30.0  # running this long resets the back-off
     frozen_after: Deadline = 2.0  # the same picture this long is a frozen one
+    max_megapixels: Positive = 40.0  # of a picture; larger ones are refused before they are decoded
     give_up: bool = False  # leave when no camera is left that a retry could mend; on for SOURCEs
 
 
