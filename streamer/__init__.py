@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time `lazy_names` loa
         WindowShapeError,
     )
     from streamer.pipeline.pipeline import Pipeline
+    from streamer.pipeline.results import RunResult
     from streamer.recognition.recognizer import load_recognizer
     from streamer.types import (
         CameraState,
@@ -60,6 +61,7 @@ __all__ = [
     "Pipeline",
     "Prediction",
     "Publisher",
+    "RunResult",
     "SourceError",
     "SourceLostError",
     "SourceOpenError",
@@ -78,6 +80,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "streamer.config": ("Config", "load_config"),
         "streamer.pipeline.pipeline": ("Pipeline",),
+        "streamer.pipeline.results": ("RunResult",),
         "streamer.bus": ("Publisher", "Subscriber"),
         "streamer.capture": ("Camera",),
         "streamer.recognition.recognizer": ("load_recognizer",),

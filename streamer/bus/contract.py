@@ -148,7 +148,12 @@ class EventPhaseJson(TypedDict):
     reason: NotRequired[
         Annotated[
             Text | None,
-            Meta(description="why it ended where it was not the scores, such as `program stopped`"),
+            Meta(
+                description="why it ended where it was not the scores: `camera stalled`, "
+                "`camera reconnecting`, `picture black` (`grey`, `frozen`), `no predictions`, "
+                "`video interrupted`, `restarted` (a file), "
+                "`video ended`, `labels changed`, `stopped`, `program stopped` (found open by the next run)"
+            ),
         ]
     ]
 

@@ -153,11 +153,6 @@ class Pipeline:
         """The newest full-size picture of a camera, uint8 BGR (H, W, 3), or None."""
         return self._cameras[camera].newest_image() if camera in self._cameras else None
 
-    @property
-    def recorded(self) -> Mapping[str, int]:
-        """Pictures of events that were written, and what was lost, by cause; empty where they are off."""
-        return self._pictures.counts
-
     def run(self, stop: threading.Event) -> RunResult:
         """Watch until `stop` is set, `duration` has passed or no camera is left.
 

@@ -15,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "cv2", "zmq", "rich", "transformers", "av", "numpy", "pydantic", "ruamel", "yaml"}
 EXPORTED = """
     BusError Camera CameraState CameraStatus Config ConfigError DatasetError Event Frame LabelScore ModelError
-    ModelLoadError ModelSpec Phase Pipeline Prediction Publisher SourceError SourceLostError SourceOpenError
-    Stats StreamerError Subscriber Window WindowShapeError __version__ load_config load_recognizer
+    ModelLoadError ModelSpec Phase Pipeline Prediction Publisher RunResult SourceError SourceLostError
+    SourceOpenError Stats StreamerError Subscriber Window WindowShapeError __version__ load_config
+    load_recognizer
 """
 NAMES = EXPORTED.split()
 
