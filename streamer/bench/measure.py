@@ -27,6 +27,7 @@ from streamer.recognition.engines.machine import processor, versions
 from streamer.recognition.engines.tuning import LogitsOnly
 from streamer.recognition.families.timesformer import FusedTimesformer
 from streamer.recognition.loading import load, quiet_transformers
+from streamer.recognition.model_config import ATTENTION, model_config
 
 SATURATED = 1.05  # less gain than this from more cameras, and larger numbers are left out
 CALIBRATION = 12  # windows for int8
@@ -196,7 +197,12 @@ class _Stage:
         self._say("loading transformers' model")
         self._memory = Peak(self._device)
         with quiet_transformers():
-            model = AutoModelForVideoClassification.from_pretrained(self._folder, local_files_only=True)
+            model = AutoModelForVideoClassification.from_pretrained(
+                self._folder,
+                config=model_config(open_checkpoint(str(self._folder))),
+                attn_implementation=ATTENTION,
+                local_files_only=True,
+            )
         return model.to(self._device).eval().requires_grad_(False)
 
     def _meta(self, fast: bool) -> Any:

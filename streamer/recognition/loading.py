@@ -17,10 +17,12 @@ from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints import metadata
 from streamer.recognition.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from streamer.recognition.checkpoints.checkpoint_files import CONFIG, weights_present
+from streamer.recognition.checkpoints.limits import check_window
 from streamer.recognition.checkpoints.processor import from_json
 from streamer.recognition.engines.device import Placement, choose_device, choose_precision
 from streamer.recognition.engines.tuning import choose_engine
 from streamer.recognition.families.recognizers import Forward, FrameRecognizer, LoadedModel, VideoRecognizer
+from streamer.recognition.model_config import ATTENTION, check_size, config_errors, model_config, one_line
 from streamer.recognition.preprocessing import Preprocessor
 from streamer.recognition.recognizer import Recognizer
 from streamer.recognition.words import word_loading as words
@@ -43,17 +45,17 @@ def load(config: ModelConfig, name: str | None = None) -> Recognizer:
     if metadata.compares_words(checkpoint):
         return _load_words(checkpoint, config, device)
     with quiet_transformers():
-        model_config = _model_config(checkpoint)
-        auto_class, frames = _auto_class(checkpoint, model_config)
+        config_object = model_config(checkpoint)
+        auto_class, frames = _auto_class(checkpoint, config_object)
         settings = _read_settings(checkpoint, config, frames=frames)
         placement = Placement(device, _loading_precision(config.precision, device, checkpoint.folder))
-        model = _load_weights(checkpoint, auto_class, model_config, placement)
+        model = _load_weights(checkpoint, auto_class, config_object, placement)
     spec = dataclasses.replace(
         settings.spec,
         device=device.type,
         precision=placement.precision,
         notes=settings.notes,
-        independent=model_config.problem_type == "multi_label_classification",
+        independent=config_object.problem_type == "multi_label_classification",
     )
     loaded = LoadedModel(spec, settings.preprocessor, placement, _forward(model, spec), model)
     recognizer = FrameRecognizer(loaded, config.aggregate) if frames else VideoRecognizer(loaded)
@@ -66,14 +68,14 @@ def _load_words(checkpoint: Checkpoint, config: ModelConfig, device: torch.devic
     from transformers import AutoModel
 
     with quiet_transformers():
-        model_config = _model_config(checkpoint)
+        config_object = model_config(checkpoint)
         placement = Placement(device, _loading_precision(config.precision, device, checkpoint.folder))
         return words.load(
             checkpoint,
             config,
             placement,
-            model_config,
-            lambda: _load_weights(checkpoint, AutoModel, model_config, placement),
+            config_object,
+            lambda: _load_weights(checkpoint, AutoModel, config_object, placement),
         )
 
 
@@ -101,6 +103,7 @@ def _read_settings(checkpoint: Checkpoint, config: ModelConfig, *, frames: bool)
     numbers = from_json(processor, metadata.model_size(checkpoint.config), str(file))
     interval, more = metadata.interval_of(checkpoint, config.interval, frames=frames)
     count = metadata.frames_of(checkpoint, config.frames, frames=frames)
+    check_window(checkpoint.name, count, numbers.size)
     spec = ModelSpec(
         name=checkpoint.name,
         family=checkpoint.family,
@@ -114,31 +117,7 @@ def _read_settings(checkpoint: Checkpoint, config: ModelConfig, *, frames: bool)
     return _CheckpointSettings(spec, Preprocessor(numbers), (*notes, *more))
 
 
-def _config_errors() -> tuple[type[Exception], ...]:
-    """What reading a config.json or weights of wrong content raises."""
-    from huggingface_hub.errors import StrictDataclassError
-
-    return (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError, OSError, RuntimeError)
-
-
-def _model_config(checkpoint: Checkpoint) -> Any:
-    """transformers' config object of the checkpoint."""
-    from transformers import CONFIG_MAPPING, AutoConfig
-
-    if checkpoint.family not in CONFIG_MAPPING:
-        brings_code = "auto_map" in checkpoint.config
-        own_code = " (it brings its own program code, which streamer never runs)" if brings_code else ""
-        raise ModelLoadError(
-            f"{checkpoint.name}: this transformers does not know models of type "
-            f"{checkpoint.family!r}{own_code}; update transformers, or take another checkpoint"
-        )
-    try:
-        return AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False, local_files_only=True)
-    except _config_errors() as error:
-        raise ModelLoadError(f"{checkpoint.folder / CONFIG} is wrong: {_one_line(error)}") from error
-
-
-def _auto_class(checkpoint: Checkpoint, model_config: Any) -> tuple[Any, bool]:
+def _auto_class(checkpoint: Checkpoint, config_object: Any) -> tuple[Any, bool]:
     """(the Auto class that loads it, whether it looks at single frames)."""
     from transformers import (
         MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
@@ -147,9 +126,9 @@ def _auto_class(checkpoint: Checkpoint, model_config: Any) -> tuple[Any, bool]:
         AutoModelForVideoClassification,
     )
 
-    if type(model_config) in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING:
+    if type(config_object) in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING:
         return AutoModelForVideoClassification, False
-    if type(model_config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+    if type(config_object) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         return AutoModelForImageClassification, True
     raise ModelLoadError(
         f"{checkpoint.name} is of type {checkpoint.family!r}, which classifies neither video nor pictures; "
@@ -157,7 +136,7 @@ def _auto_class(checkpoint: Checkpoint, model_config: Any) -> tuple[Any, bool]:
     )
 
 
-def _load_weights(checkpoint: Checkpoint, auto_class: Any, model_config: Any, placement: Placement) -> Any:
+def _load_weights(checkpoint: Checkpoint, auto_class: Any, config_object: Any, placement: Placement) -> Any:
     """The model in its precision on its device, every weight from the checkpoint."""
     from safetensors import SafetensorError
 
@@ -166,10 +145,12 @@ def _load_weights(checkpoint: Checkpoint, auto_class: Any, model_config: Any, pl
             f"{checkpoint.folder} has no model.safetensors (or not all of its parts): copy or fetch the "
             "checkpoint again"
         )
+    check_size(checkpoint, auto_class, config_object)
     try:
         model, report = auto_class.from_pretrained(
             checkpoint.folder,
-            config=model_config,
+            config=config_object,
+            attn_implementation=ATTENTION,
             dtype=placement.dtype,  # converted while loading: one copy of the weights
             trust_remote_code=False,
             local_files_only=True,
@@ -179,10 +160,10 @@ def _load_weights(checkpoint: Checkpoint, auto_class: Any, model_config: Any, pl
         )
     except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
         raise ModelLoadError(
-            f"the weights in {checkpoint.folder} are damaged ({_one_line(error)}): copy or fetch them again"
+            f"the weights in {checkpoint.folder} are damaged ({one_line(error)}): copy or fetch them again"
         ) from error
-    except _config_errors() as error:
-        raise ModelLoadError(f"{checkpoint.name} cannot be loaded: {_one_line(error)}") from error
+    except config_errors() as error:
+        raise ModelLoadError(f"{checkpoint.name} cannot be loaded: {one_line(error)}") from error
     _check_report(checkpoint, report)
     try:
         return model.to(placement.device).eval().requires_grad_(False)
@@ -265,8 +246,3 @@ def quiet_transformers() -> Iterator[None]:
         theirs.set_verbosity(level)
         if bars:
             theirs.enable_progress_bar()
-
-
-def _one_line(error: Exception) -> str:
-    """A third party's message on one line, not too long."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:240]

@@ -12,6 +12,7 @@ from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints import metadata
 from streamer.recognition.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from streamer.recognition.checkpoints.processor import from_json
+from streamer.recognition.model_config import ATTENTION, check_size, model_config
 from streamer.recognition.preprocessing import Preprocessor
 from streamer.training.clips import Sampling
 
@@ -71,21 +72,22 @@ def load_model(base: StartingCheckpoint, labels: Sequence[str], own: dict[str, A
     """
     from safetensors import SafetensorError
     from torch import nn
-    from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForVideoClassification
+    from transformers import AutoModelForImageClassification, AutoModelForVideoClassification
 
     folder, auto = base.checkpoint.folder, AutoModelForVideoClassification
     if base.single:
         auto = AutoModelForImageClassification
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = model_config(base.checkpoint)
+        check_size(base.checkpoint, auto, config)
         same = [config.id2label.get(index) for index in range(len(config.id2label))] == list(labels)
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
         config.problem_type = "single_label_classification"
         config.streamer = own
         model, report = auto.from_pretrained(
-            folder, config=config, trust_remote_code=False, local_files_only=True, weights_only=True,
-            ignore_mismatched_sizes=True, output_loading_info=True, dtype="float32",
+            folder, config=config, attn_implementation=ATTENTION, trust_remote_code=False, weights_only=True,
+            local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True, dtype="float32",
         )  # fmt: skip
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:240]

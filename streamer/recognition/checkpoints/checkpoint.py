@@ -15,6 +15,7 @@ from typing import Any
 
 from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints.checkpoint_files import CONFIG, cached_folder, read_json
+from streamer.recognition.checkpoints.limits import check_config
 
 # Hub names allow letters, digits, "-", "_" and "."; older models have no owner.
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -54,6 +55,7 @@ def open_checkpoint(model_id: str, *, download: bool = True) -> Checkpoint:
     config = read_json(folder / CONFIG, f"{folder} is not a checkpoint folder")
     if not config.get("model_type"):
         raise ModelLoadError(f"{folder / CONFIG} has no model_type: it is not a transformers checkpoint")
+    check_config(config, str(folder / CONFIG))
     return Checkpoint(name, folder, config)
 
 

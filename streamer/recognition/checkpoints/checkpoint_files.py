@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ FRAME_PROCESSORS = (
 )
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-MAX_JSON = 50_000_000  # bytes; a config is a few kilobytes, so larger is a mistake
+MAX_JSON = 5_000_000  # bytes; 21,000 labels take 1 MB, so larger is a mistake
 
 
 def cached_folder(model_id: str) -> Path | None:
@@ -47,18 +48,29 @@ def cached_folder(model_id: str) -> Path | None:
 
 def weights_present(folder: Path) -> bool:
     """True when a weights file is there and, for split ones, all of its parts."""
+    return bool(weights_files(folder))
+
+
+def weights_files(folder: Path) -> list[Path]:
+    """The files that hold the weights, those of the first kind that is there; empty where any is missing."""
     for name in (*SAFE_WEIGHTS, *PICKLED_WEIGHTS):
         file = folder / name
         if not file.exists():
             continue
         if not name.endswith(".json"):
-            return True
+            return [file]
         try:
-            parts = set(json.loads(file.read_text("utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError):
-            return False
-        return all((folder / part).exists() for part in parts)
-    return False
+            table = read_json(file, f"the weights in {folder}").get("weight_map")
+        except ModelLoadError:
+            return []
+        parts = set(map(str, table.values())) if isinstance(table, dict) else set()
+        plain = all(part == Path(part).name for part in parts)  # none that leads out of the folder
+        return [folder / part for part in sorted(parts)] if plain and _all_there(folder, parts) else []
+    return []
+
+
+def _all_there(folder: Path, names: Iterable[str]) -> bool:
+    return all((folder / name).is_file() for name in names)
 
 
 def read_json(file: Path, why: str) -> dict[str, Any]:

@@ -102,7 +102,17 @@ def gflop(config: Mapping[str, Any], frames: int, size: tuple[int, int]) -> floa
 
     Matrix products only (the rest is well below 1 %): of TimeSformer, of models that attend over all tokens
     at once (VideoMAE, ViViT, V-JEPA 2's encoder), and of ViT, for one frame. None for others.
+
+    Raises:
+        ModelLoadError: the sizes are none.
     """
+    try:
+        return _counted(config, frames, size)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ModelLoadError(f"config.json has sizes that no model can have ({error})") from error
+
+
+def _counted(config: Mapping[str, Any], frames: int, size: tuple[int, int]) -> float | None:
     family = config.get("model_type")
     shape = _Shape(config, frames, size)
     if family == "timesformer":

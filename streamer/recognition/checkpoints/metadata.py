@@ -20,6 +20,8 @@ from streamer.recognition.checkpoints.checkpoint_files import (
     VIDEO_PROCESSORS,
     read_json,
 )
+from streamer.recognition.checkpoints.limits import MAX_LABEL, MAX_LABELS
+from streamer.system.terminal_text import printable
 
 
 def read_processor(checkpoint: Checkpoint, *, frames: bool) -> tuple[dict[str, Any], Path]:
@@ -45,8 +47,8 @@ def read_processor(checkpoint: Checkpoint, *, frames: bool) -> tuple[dict[str, A
 
 def compares_words(checkpoint: Checkpoint) -> bool:
     """True for CLIP and its like, which compare pictures with words and have no labels of their own."""
-    architectures = checkpoint.config.get("architectures") or ()
-    classifies = any("Classification" in str(name) for name in architectures)
+    architectures = checkpoint.config.get("architectures")
+    classifies = isinstance(architectures, list) and any("Classification" in str(n) for n in architectures)
     return checkpoint.family in registry.WORD_FAMILIES and not classifies
 
 
@@ -58,11 +60,13 @@ def labels_of(checkpoint: Checkpoint) -> tuple[tuple[str, ...], list[str]]:
     """
     table = checkpoint.config.get("id2label")
     if table is None:
-        count = int(checkpoint.config.get("num_labels") or 2)  # transformers' own default
+        count = _count(checkpoint.config.get("num_labels")) or 2  # transformers' own default
         table = {index: f"LABEL_{index}" for index in range(count)}
     try:
-        by_index = {int(index): " ".join(str(label).split()) for index, label in table.items()}
-    except (AttributeError, TypeError, ValueError) as error:
+        if len(table) > MAX_LABELS:
+            raise ModelLoadError(f"{checkpoint.name}: id2label in {CONFIG} has {len(table):,} labels")
+        by_index = {int(index): _label(label) for index, label in table.items()}
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise ModelLoadError(
             f"{checkpoint.name}: id2label in {CONFIG} is not a table of index: label"
         ) from error
@@ -92,6 +96,11 @@ def labels_of(checkpoint: Checkpoint) -> tuple[tuple[str, ...], list[str]]:
     return tuple(labels), notes
 
 
+def _label(value: Any) -> str:
+    """A label as it goes to terminals, topics and files: one line of text that can be printed."""
+    return " ".join(printable(str(value)[: 2 * MAX_LABEL], MAX_LABEL).split())
+
+
 def licence_of(checkpoint: Checkpoint) -> str | None:
     """From the table of published checkpoints, config.json, or the model card; None = unknown."""
     entry = registry.find(checkpoint.name)
@@ -99,9 +108,10 @@ def licence_of(checkpoint: Checkpoint) -> str | None:
         return entry.licence
     own = checkpoint.own.get("licence")
     if own:
-        return str(own)
+        return printable(str(own)[:100])
     try:
-        card = (checkpoint.folder / "README.md").read_text("utf-8", errors="replace")[:20_000]
+        with (checkpoint.folder / "README.md").open(encoding="utf-8", errors="replace") as file:
+            card = file.read(20_000)
     except OSError:
         return None
     front = re.match(r"\A---\s*\n(.*?)\n---\s*(\n|\Z)", card, re.DOTALL)
@@ -205,8 +215,7 @@ def model_size(config: Mapping[str, Any]) -> tuple[int, int] | None:
     """(H, W) that a config.json says the model was built for; None where it does not."""
     for key in ("image_size", "crop_size"):
         value = config.get(key)
-        if isinstance(value, (list, tuple)) and len(value) == 2:
-            return int(value[0]), int(value[1])
-        if isinstance(value, int) and value > 0:
-            return value, value
+        height, width = value if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
+        if (rows := _count(height)) and (columns := _count(width)):
+            return rows, columns
     return None

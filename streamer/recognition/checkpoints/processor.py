@@ -9,11 +9,13 @@ arithmetic is that of transformers' `image_transforms.py` (resize, center_crop, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from streamer.errors import ModelLoadError
+from streamer.recognition.checkpoints.limits import MAX_SIDE
 
 BILINEAR, BICUBIC = 2, 3  # Pillow's numbers, which the files use
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
@@ -22,8 +24,6 @@ SHORT_EDGE_CLASSES = ("VideoMAE", "Vivit", "CLIP", "VJEPA2", "Timesformer")  # o
 # Classes whose arithmetic is another one; refused rather than nearly right.
 OTHER_ARITHMETIC = ("EfficientNet", "Levit", "PoolFormer", "MobileViT", "ImageGPT", "Perceiver")
 OTHER_KEYS = ("do_pad", "do_flip_channel_order", "do_color_quantize", "do_grayscale", "rescale_offset")
-
-MAX_SIDE = 4096  # pixels; no model looks at more
 
 Triple = tuple[float, float, float]
 
@@ -115,10 +115,11 @@ def from_json(
         raise ModelLoadError(
             f"{where} has no {error}; take the file that came with the checkpoint"
         ) from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise ModelLoadError(f"{where} is not a processor's file: {error}") from error
     sides = [edge or 1, *(resize or ()), *(crop or ())]
-    if resample not in RESAMPLE or 0.0 in std or min(sides) < 1 or max(sides) > MAX_SIDE:
+    finite = all(map(math.isfinite, (*mean, *std, factor)))
+    if resample not in RESAMPLE or 0.0 in std or not finite or min(sides) < 1 or max(sides) > MAX_SIDE:
         raise ModelLoadError(
             f"{where}: impossible numbers (size {resize or edge}, crop {crop}, std {std}, resample "
             f"{resample})"

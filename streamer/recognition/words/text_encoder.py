@@ -20,6 +20,7 @@ from torch import Tensor
 
 from streamer.errors import ConfigError, ModelError, ModelLoadError
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
+from streamer.recognition.checkpoints.limits import MAX_TOKENIZER
 from streamer.recognition.engines.cache import weights_hash
 from streamer.recognition.engines.device import model_threads, use_threads
 from streamer.system.atomic_files import write_atomically
@@ -167,6 +168,9 @@ def _tokenizer(checkpoint: Checkpoint) -> Any:
             f"{checkpoint.name} has no tokenizer (tokenizer.json, or vocab.json with merges.txt, or "
             "spiece.model): copy it from where the checkpoint came from"
         )
+    for name in sorted({name for names in TOKENIZER_FILES for name in names} | set(OTHER_FILES)):
+        if (folder / name).exists() and (folder / name).stat().st_size > MAX_TOKENIZER:
+            raise ModelLoadError(f"{folder / name} is larger than any tokenizer's file: fetch it again")
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except ImportError as error:

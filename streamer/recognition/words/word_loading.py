@@ -10,6 +10,7 @@ from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints import metadata, registry
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
+from streamer.recognition.checkpoints.limits import check_window
 from streamer.recognition.checkpoints.processor import from_json
 from streamer.recognition.engines.device import Placement
 from streamer.recognition.engines.tuning import choose_engine
@@ -128,6 +129,8 @@ def _read_settings(
             f"{checkpoint.name} was made for windows of {frames} frames, not {config.frames}: leave "
             "model.frames out (--interval changes how far apart they are)"
         )
+    count = frames or metadata.frames_of(checkpoint, config.frames, frames=True)
+    check_window(checkpoint.name, count, numbers.size)
     interval, _ = metadata.interval_of(checkpoint, config.interval, frames=True)
     said = config.interval or checkpoint.own.get("interval") or registry.find(checkpoint.name)
     if frames is not None and not said:
@@ -136,7 +139,7 @@ def _read_settings(
         name=checkpoint.name,
         family=checkpoint.family,
         labels=(),
-        frames=frames or metadata.frames_of(checkpoint, config.frames, frames=True),
+        frames=count,
         interval=interval,
         size=numbers.size,
         licence=metadata.licence_of(checkpoint),
