@@ -13,6 +13,7 @@ from transformers import TimesformerConfig, TimesformerForVideoClassification
 
 from streamer.errors import WindowShapeError
 from streamer.recognition.families.timesformer import FusedTimesformer
+from tests.helpers.no_float64 import MPS, PretendedMps, on_mps
 
 ATTENTION = ("divided_space_time", "joint_space_time", "space_only")
 SMALL = {
@@ -209,3 +210,21 @@ def test_on_a_gpu(device):
     with torch.inference_mode():
         logits = FusedTimesformer(model).to(device)(clip.to(device)).cpu()
     torch.testing.assert_close(logits, reference, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_a_device_without_float64_gives_the_same_logits(attention: str) -> None:
+    """Apple's GPUs: the time projections are fused on the host, and the result is moved."""
+    model, clip = make_model(attention_type=attention), torch.randn(2, 3, 3, 16, 16)
+    with torch.no_grad():
+        reference = FusedTimesformer(model)(clip)
+        with PretendedMps():
+            there = FusedTimesformer(on_mps(model))
+            assert {parameter.device for parameter in there.parameters()} == {MPS}
+            logits = there(clip.to(MPS)).cpu()
+    assert torch.equal(logits, reference)
+
+
+def test_the_pretended_device_refuses_float64() -> None:
+    with PretendedMps(), pytest.raises(TypeError, match="doesn't support float64"):
+        torch.ones(2).to(MPS).double()

@@ -144,7 +144,7 @@ def compare(expected: Tensor, scores: Tensor) -> tuple[float, float]:
     """(agreement of best labels, difference of scores) of (n, L) scores with fp32's."""
     best = expected.max(1).values
     chosen = expected.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)
-    agreement = (best - chosen <= TIE).double().mean()
+    agreement = (best - chosen <= TIE).float().mean()
     return float(agreement), float((scores - expected).abs().max(1).values.mean())
 
 

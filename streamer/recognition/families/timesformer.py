@@ -53,14 +53,21 @@ def _share(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def _fuse(first: nn.Linear, second: nn.Linear) -> nn.Linear:
-    """second(first(x)) as one layer: summed in float64, then rounded once."""
-    weight = second.weight.double() @ first.weight.double()
-    bias = torch.zeros(len(weight), dtype=torch.float64, device=weight.device)
-    if first.bias is not None:
-        bias = second.weight.double() @ first.bias.double()
-    if second.bias is not None:
-        bias = bias + second.bias.double()
-    return _share(weight.to(second.weight.dtype), bias.to(second.weight.dtype))
+    """second(first(x)) as one layer: summed in float64 on the host (Apple's GPUs have none), rounded once."""
+    w1, w2 = (_wide(layer.weight) for layer in (first, second))
+    b1, b2 = (None if layer.bias is None else _wide(layer.bias) for layer in (first, second))
+    bias = torch.zeros(len(w2), dtype=torch.float64, device=w2.device)
+    if b1 is not None:
+        bias = w2 @ b1
+    if b2 is not None:
+        bias = bias + b2
+    place = {"dtype": second.weight.dtype, "device": second.weight.device}
+    return _share((w2 @ w1).to(**place), bias.to(**place))
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In float64 on the host; of a model without weights (for counting its operations) as it is."""
+    return values.detach().double() if values.is_meta else values.detach().cpu().double()
 
 
 class Attention(nn.Module):
