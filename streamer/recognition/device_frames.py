@@ -41,7 +41,10 @@ class DevicePool:
         self.uploaded = 0  # frames that travelled
 
     def gather(self, frames: Sequence[Frame]) -> Tensor:
-        """uint8 (N, H, W, 3) on the device, in order; only frames that are not there yet are sent."""
+        """uint8 (N, H, W, 3) on the device, in order; only frames that are not there yet are sent.
+
+        Raises RuntimeError: the device is out of memory or fails; nothing of these frames is kept then.
+        """
         wanted = {frame_key(frame): frame for frame in frames}
         if len(wanted) > self.capacity:  # one huge batch: past the pool, so that nothing is replaced in use
             self.uploaded += len(frames)
@@ -52,7 +55,11 @@ class DevicePool:
         new = {key: frame for key, frame in wanted.items() if key not in self._slots}
         if new:
             slots = [self._slot(key) for key in new]
-            self._block[torch.tensor(slots, device=self.device)] = self._send(list(new.values()))
+            try:
+                self._block[torch.tensor(slots, device=self.device)] = self._send(list(new.values()))
+            except RuntimeError:  # nothing may be found there that was never written
+                self._free += [self._slots.pop(key) for key in new]
+                raise
             self.uploaded += len(new)
         return self._block[
             torch.tensor([self._slots[frame_key(frame)] for frame in frames], device=self.device)

@@ -1,4 +1,4 @@
-"""A pretended Apple GPU: tensors that say they are on "mps", compute on the CPU, and refuse float64 as it does."""
+"""A pretended Apple GPU: tensors that say they are on "mps", compute on the CPU, and refuse float64."""
 
 from __future__ import annotations
 

@@ -20,7 +20,6 @@ from streamer.recognition.engines.calibration import clip_windows
 from streamer.recognition.engines.device import Placement
 from streamer.recognition.engines.engine import EngineVariant, build, check
 from streamer.recognition.engines.packing import PackedLinear, can_pack
-from streamer.recognition.engines.pytorch import CudaGraphs
 from streamer.recognition.engines.tuning import REFERENCE, Measurement, candidates, compare
 from streamer.recognition.families.timesformer import FusedTimesformer
 from streamer.system.user_folders import cache_folder
@@ -117,74 +116,6 @@ class TestPackedWeights:
         expected = reference(model, values)
         with torch.inference_mode():
             assert error(build(REFERENCE, FusedTimesformer(model), SHAPE)(values), expected) < 1e-5
-
-
-class FakeReplay:
-    """Stands for a CUDA graph: counts its uses, answers as told."""
-
-    def __init__(self, module: object, example: torch.Tensor, answer: float = 0.0) -> None:
-        self.module, self.answer, self.uses = module, answer, 0
-
-    def __call__(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        self.uses += 1
-        return pixel_values.flatten(1)[:, :2] + self.answer
-
-
-class TestCudaGraphs:
-    """The rules, with a recorder of the test's own; recording itself needs a GPU."""
-
-    @staticmethod
-    def slow(values: torch.Tensor) -> torch.Tensor:
-        for _ in range(2000):
-            values.add(1)
-        return values.flatten(1)[:, :2]
-
-    def test_a_faster_graph_is_recorded_once_and_used(self) -> None:
-        made: list[FakeReplay] = []
-
-        def record(module: object, example: torch.Tensor) -> FakeReplay:
-            made.append(FakeReplay(module, example))
-            return made[-1]
-
-        graphs = CudaGraphs(self.slow, record)
-        for _ in range(3):
-            assert torch.equal(graphs(clips(2)), clips(2).flatten(1)[:, :2])
-        assert len(made) == 1
-        assert made[0].uses == 1 + 3 + 3  # checked, timed, used
-        graphs(clips(4))
-        assert len(made) == 2
-
-    def test_a_wrong_graph_is_not_used(self, caplog: pytest.LogCaptureFixture) -> None:
-        graphs = CudaGraphs(self.slow, lambda module, example: FakeReplay(module, example, answer=1.0))
-        assert torch.equal(graphs(clips(1)), clips(1).flatten(1)[:, :2])
-        assert "another answer" in caplog.text
-
-    def test_what_cannot_be_recorded_runs_eagerly(self) -> None:
-        def refuse(module: object, example: torch.Tensor) -> FakeReplay:
-            raise RuntimeError("operation not permitted when stream is capturing")
-
-        graphs = CudaGraphs(self.slow, refuse)
-        assert torch.equal(graphs(clips(1)), clips(1).flatten(1)[:, :2])
-
-    def test_out_of_memory_reaches_the_caller_who_halves_the_batch(self) -> None:
-        def full(module: object, example: torch.Tensor) -> FakeReplay:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-        with pytest.raises(torch.OutOfMemoryError):
-            CudaGraphs(self.slow, full)(clips(1))
-
-    def test_odd_batches_have_no_graph(self) -> None:
-        graphs = CudaGraphs(self.slow, lambda *_: pytest.fail("recorded"))
-        assert len(graphs(clips(3))) == 3
-
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-    def test_on_a_gpu(self) -> None:
-        model, values = make_model(), clips(2)
-        expected = reference(model, values)
-        forward = build(REFERENCE, FusedTimesformer(model).cuda(), SHAPE)
-        with torch.inference_mode():
-            for _ in range(2):
-                torch.testing.assert_close(forward(values.cuda()).cpu(), expected, rtol=1e-3, atol=1e-3)
 
 
 class TestOpenVino:

@@ -8,6 +8,7 @@ here they are a function from `pixel_values` to logits.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamer.recognition.words.word_recognizers import CameraWords
+
+log = logging.getLogger(__name__)
 
 Forward = Callable[[Tensor], Tensor]  # (B, T, C, H, W), or (B, C, H, W) for single frames -> logits (B, L)
 Aggregate = Literal["mean", "max", "recent"]
@@ -101,6 +104,20 @@ class RecognizerBase(ABC):
                 f"{self.spec.name} gives {tuple(logits.shape)} scores for {len(self.spec.labels)} labels: "
                 "its config.json does not fit its weights"
             )
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What an engine does once per batch size is done now, not when the first such batch comes."""
+        prepare = getattr(self.forward, "prepare", None)
+        if prepare is None:
+            return
+        placement = self.placement
+
+        def example(batch: int) -> Tensor:
+            return torch.randn(self._shape_of(batch), dtype=placement.dtype, device=placement.device)
+
+        with torch.inference_mode():
+            prepare(example)
 
     @abstractmethod
     def _shape_of(self, batch: int) -> tuple[int, ...]:
@@ -131,6 +148,12 @@ class RecognizerBase(ABC):
         except torch.OutOfMemoryError as error:  # a caller may try fewer windows
             raise ModelError(
                 f"{self.spec.name}: not enough memory on {self.placement.device} for {len(frames)} frames"
+            ) from error
+        except RuntimeError as error:  # of the driver, while frames travel
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(
+                f"{self.spec.name}: {len(frames)} frames could not be copied to {self.placement.device}: "
+                f"{reason[:200]}"
             ) from error
 
     def _run(self, pixel_values: Tensor) -> Tensor:
@@ -172,7 +195,10 @@ class VideoRecognizer(RecognizerBase):
         super().__init__(loaded)
         self._pool = pool
         if pool is None and loaded.placement.device.type == "cuda":
-            self._pool = DevicePool(loaded.placement.device, loaded.spec.size)
+            try:
+                self._pool = DevicePool(loaded.placement.device, loaded.spec.size)
+            except torch.OutOfMemoryError:  # each window then brings all of its frames
+                log.info("%s: no memory to keep frames on %s", loaded.spec.name, loaded.placement.device)
 
     def predict(self, windows: Sequence[Window]) -> Scores:
         """See `Recognizer.predict`."""

@@ -61,8 +61,8 @@ def _fuse(first: nn.Linear, second: nn.Linear) -> nn.Linear:
         bias = w2 @ b1
     if b2 is not None:
         bias = bias + b2
-    place = {"dtype": second.weight.dtype, "device": second.weight.device}
-    return _share((w2 @ w1).to(**place), bias.to(**place))
+    dtype, device = second.weight.dtype, second.weight.device
+    return _share((w2 @ w1).to(dtype).to(device), bias.to(dtype).to(device))
 
 
 def _wide(values: Tensor) -> Tensor:
