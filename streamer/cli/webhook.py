@@ -7,7 +7,6 @@ import os
 import ssl
 from pathlib import Path
 
-from streamer.bus.endpoints import is_local
 from streamer.cli import subscriber_options
 from streamer.errors import ConfigError
 from streamer.subscribers import bridge
@@ -15,6 +14,7 @@ from streamer.subscribers.state_file import default_file
 from streamer.subscribers.webhook import signing
 from streamer.subscribers.webhook.http_client import parse_target
 from streamer.subscribers.webhook.webhook_bridge import PHASES, Settings, WebhookBridge
+from streamer.system.addresses import is_loopback
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         bridge.print_line(
             f"webhook: not signed: {target.shown} cannot tell our events from others' (--secret-file)"
         )
-    if not target.tls and not is_local(f"tcp://{target.host}:1") and target.host != "::1":
+    if not target.tls and not is_loopback(target.host):
         bridge.print_line(
             f"webhook: {target.shown} is not encrypted: everybody on the way can read the events"
         )

@@ -21,12 +21,10 @@ from streamer.cli.command_line import main
 from streamer.errors import ConfigError
 from streamer.subscribers.bridge import idempotency_key
 from streamer.subscribers.mqtt import camera_topics as cameras_module
-from streamer.subscribers.mqtt.broker import Address
 from streamer.subscribers.mqtt.camera_topics import Cameras
 from streamer.subscribers.mqtt.discovery import Layout
-from streamer.subscribers.mqtt.mqtt_bridge import MqttBridge, Settings, event_payload
+from streamer.subscribers.mqtt.mqtt_bridge import event_payload
 from streamer.subscribers.mqtt.topic_names import check_prefix, identifier, topic_level
-from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.testing import FakeClock
 from streamer.types import CameraState, Phase
 from tests.helpers.bridge_parts import (
@@ -40,6 +38,7 @@ from tests.helpers.bridge_parts import (
 from tests.helpers.bus_parts import event, free_pair, publisher, status, until
 from tests.helpers.certificates import make_certificate
 from tests.helpers.mosquitto import Broker, MqttListener, needs_broker
+from tests.helpers.mqtt_parts import Bridged, position
 
 HOSTILE = [
     "front-door",
@@ -77,28 +76,6 @@ def bus() -> Iterator[Publisher]:
     with publisher() as made:
         made.status(status(fps=25.0, width=640, height=480))
         yield made
-
-
-class Bridged(MqttBridge):
-    """A bridge from `bus` to a broker's port that begins at the history's begin."""
-
-    def __init__(
-        self, bus: Publisher, port: int, folder: Path, layout: Layout | None = None, **more: Any
-    ) -> None:
-        self.lines: list[str] = []
-        self.state = folder / "state.json"
-        address = Address("127.0.0.1", port, **more)
-        settings = Settings(PublisherAddress(bus.endpoint), address, layout or Layout(), self.state, 0.0)
-        super().__init__(settings, tell=self.lines.append)
-        self._backoff = type(self._backoff)(0.05, 0.2)
-
-    def said(self, text: str) -> bool:
-        return any(text in line for line in self.lines)
-
-
-def position(state: Path) -> int:
-    since = json.loads(state.read_text())["since"]
-    return int(since[1]) if isinstance(since, list) else 0
 
 
 # ---- what is published
@@ -375,7 +352,7 @@ def test_replayed_events_do_not_turn_the_present_back() -> None:
     cameras = Cameras(layout, [], clock)
     now = message("sitting", seq=90)
     cameras.snapshot(
-        parse_snapshot({"session": "abc", "last_event_seq": 100, "cameras": {
+        parse_snapshot({"v": 1, "type": "snapshot", "session": "abc", "last_event_seq": 100, "cameras": {
             "c": {"status": None, "events": [now.raw], "prediction": None}}})
     )  # fmt: skip
 

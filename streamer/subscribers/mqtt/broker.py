@@ -20,7 +20,7 @@ from streamer.subscribers.mqtt.discovery import OFFLINE, Layout
 from streamer.system.clock import Clock
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client
+    from streamer.subscribers.mqtt.paho_client import PahoClient
 
 CONNECT = 5.0  # seconds to reach the broker, and again until it has accepted us
 KEEPALIVE = 20  # seconds; after one and a half of it without a word the broker publishes our last will
@@ -86,18 +86,10 @@ class Connection:
         self._acked_at = clock.monotonic()
         self._client = self._make(client_id)
 
-    def _make(self, client_id: str) -> Client:
-        from paho.mqtt import client as mqtt
-        from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+    def _make(self, client_id: str) -> PahoClient:
+        from streamer.subscribers.mqtt.paho_client import PahoClient
 
-        five = self._address.protocol == "5"
-        made = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id,
-            clean_session=None if five else True,
-            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-        )
+        made = PahoClient(client_id, five=self._address.protocol == "5", on_fault=self._on_fault)
         made.connect_timeout = CONNECT
         made.will_set(self._layout.availability, OFFLINE, qos=1, retain=True)
         if self._address.user is not None:
@@ -116,7 +108,13 @@ class Connection:
         self._answered.set()
 
     def _on_disconnect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
-        self.why = str(reason)
+        self._end(str(reason))
+
+    def _on_fault(self, error: Exception) -> None:
+        self._end(f"it sent what is no MQTT: {type(error).__name__}")
+
+    def _end(self, why: str) -> None:
+        self.why = why
         self.lost.set()
         self._answered.set()
         self.progress.set()

@@ -18,6 +18,7 @@ from streamer.errors import BusError, SpeechError
 from streamer.subscribers.narration.policy import Utterance
 from streamer.subscribers.state_file import StateFile
 from streamer.system.clock import Clock
+from streamer.system.terminal_text import printable_json
 
 MOST_KEPT = 200  # sentences and open events in the state file
 
@@ -70,7 +71,7 @@ class UtteranceLog:
         }
         try:
             with self._lock:
-                self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                self._file.write(printable_json(json.dumps(line, ensure_ascii=False)) + "\n")
                 self._file.flush()
         except OSError as error:
             raise SpeechError(f"{self._path}: cannot be written: {error.strerror or error}") from error

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from streamer.system.terminal_text import printable_json
+
 LARGEST = 16 * 1024 * 1024  # bytes; about 30,000 events
 
 
@@ -17,7 +19,7 @@ def append(path: Path, letter: Mapping[str, Any]) -> Path | None:
     A file that is full gets ".1" at its end, in the place of an earlier one, and another is begun: returns
     that path then. So at most twice LARGEST lies there, and the newest is kept. Raises OSError.
     """
-    data = json.dumps(letter, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    data = printable_json(json.dumps(letter, ensure_ascii=False)).encode("utf-8", "replace") + b"\n"
     moved = None
     if path.exists() and path.stat().st_size + len(data) > LARGEST:
         moved = path.with_name(f"{path.name}.1")
