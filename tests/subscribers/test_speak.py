@@ -477,8 +477,8 @@ def test_say_tries_the_voice(tmp_path: Path) -> None:
 
 def test_wrong_options_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, told in (
-        (["--rate", "2"], "--rate: input should be greater than or equal to 80"),
-        (["--quiet-hours", "late"], "--quiet-hours: 'late' is no span of the day"),
+        (["--rate", "2"], "expected a whole number from 80 to 450"),
+        (["--quiet-hours", "late"], "'late' is no span of the day"),
         (["--language", "xx"], "language 'xx'"),
         (["--since", "noon"], "no point in time"),
         (["--duration", "0"], "--duration 0"),

@@ -84,7 +84,10 @@ def test_display_names_travel(tmp_path: Path) -> None:
 
 
 @pytest.mark.realtime
-def test_a_page_says_so_where_the_publisher_is_absent_and_recovers(tmp_path: Path) -> None:
+def test_a_page_says_so_where_the_publisher_is_absent_and_recovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.bus.following.SILENCE", 1.5)  # heartbeats come every second
     with published("") as bus:
         endpoint, requests = bus.endpoint, bus.requests_endpoint
     with served(endpoint) as web, listening(web.port) as page:
@@ -304,7 +307,8 @@ def test_a_search_that_makes_no_sense_is_refused(asked: str) -> None:
 
 
 @pytest.mark.realtime
-def test_no_publisher_no_history() -> None:
+def test_no_publisher_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamer.subscribers.web.publisher_requests.ANSWER", 0.3)
     with served(NOBODY) as web:
         status, _, body = web.ask("/history")
         assert (status, json.loads(body)["code"]) == (502, "no_answer")

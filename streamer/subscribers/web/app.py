@@ -105,7 +105,7 @@ class Page:
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._on_fault(error)
+            self._on_fault(error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error)
 
     # ---- what is asked for
 

@@ -50,11 +50,11 @@ class PublisherFeed:
         self._session = ""
         self._journal = ""
         self._newest = 0  # number of the newest event, as the publisher says
-        self._snapshots: set[asyncio.Task[None]] = set()
+        self._tasks = asyncio.TaskGroup()
 
     async def run(self) -> None:
         """Follow the publisher for ever."""
-        try:
+        async with self._tasks:  # the end of one is the end of all
             while True:
                 try:
                     async with self._publisher.async_subscriber(TOPICS, since=self._since) as subscriber:
@@ -62,9 +62,6 @@ class PublisherFeed:
                 except BusError as error:
                     self._publish_link("refused", str(error))
                     await asyncio.sleep(AGAIN)
-        finally:
-            for task in self._snapshots:
-                task.cancel()
 
     async def _follow(self, subscriber: AsyncSubscriber) -> None:
         while True:
@@ -118,17 +115,12 @@ class PublisherFeed:
         if beat.session != self._session:
             self._session = beat.session
             self.reached = None
-            self._begin_snapshot()
+            self._tasks.create_task(self._snapshot())
         elif self.memory.keep_cameras(beat.cameras):
             self._queues.resync()
 
     def _set_reached(self, seq: int, session: str) -> None:
         self.reached = Position.of_cursor(Position("seq", seq, session, self._journal).cursor)
-
-    def _begin_snapshot(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._snapshot())
-        self._snapshots.add(task)
-        task.add_done_callback(self._snapshots.discard)
 
     async def _snapshot(self) -> None:
         """Statuses are repeated every 5 s only: ask for them at once. Where that fails they come anyway."""

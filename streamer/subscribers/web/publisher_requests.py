@@ -13,6 +13,7 @@ from streamer.bus.subscriber import AsyncSubscriber
 from streamer.errors import BusError
 from streamer.subscribers.publisher_address import PublisherAddress
 
+ANSWER = 2.0  # seconds to wait for one
 _REFUSAL = re.compile(r"cannot serve op '\w+': (.*) \((\w+)\)$", re.DOTALL)
 
 
@@ -25,8 +26,8 @@ class AskPublisher(Protocol):
 class PublisherRequests:
     """Sends requests one after the other. Call it as `AskPublisher` says."""
 
-    def __init__(self, publisher: PublisherAddress, timeout: float = 2.0) -> None:
-        self._publisher, self._timeout = publisher, timeout
+    def __init__(self, publisher: PublisherAddress) -> None:
+        self._publisher = publisher
         self._lock = asyncio.Lock()
         self._subscriber: AsyncSubscriber | None = None
 
@@ -36,7 +37,7 @@ class PublisherRequests:
                 self._subscriber = self._publisher.async_subscriber(["heartbeat/"], high_water_mark=2)
             while await self._subscriber.receive(0.0) is not None:
                 pass  # heartbeats say where requests are answered
-            return await self._subscriber.request(op, timeout=self._timeout, **fields)
+            return await self._subscriber.request(op, timeout=ANSWER, **fields)
 
     def close(self) -> None:
         if self._subscriber is not None:
