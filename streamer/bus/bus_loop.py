@@ -20,16 +20,16 @@ import zmq
 from streamer.bus import wire
 from streamer.bus.journal import Journal, Sent
 from streamer.bus.outbox import Item, Outbox
+from streamer.bus.publisher_sockets import LINGER, PublisherSockets
 from streamer.bus.requests import Handler, Present, Requests
 from streamer.bus.sinks import SinkThread
-from streamer.bus.sockets import LINGER, Sockets
 from streamer.config import BusConfig, JournalConfig
 from streamer.errors import BusError
 from streamer.system.clock import Clock
 from streamer.types import PublisherState
 
 REPEAT = 5.0  # seconds between two repetitions of a camera's unchanged status
-LOOK = 0.25  # seconds after which the clock is looked at again, at the latest
+CHECK_CLOCK = 0.25  # seconds after which the clock is looked at again, at the latest
 WELCOME = 0.1  # least seconds between two heartbeats sent for newcomers
 FLUSH = 0.8  # seconds for everything that waits, at the end
 MAX_BURST = 25  # messages sent without a pause: fewer than any sensible high-water mark
@@ -131,7 +131,7 @@ class BusThread:
         stack.callback(context.destroy, LINGER)
         self._poller = zmq.Poller()
         self._poller.register(self._outbox.wake, zmq.POLLIN)
-        self._sockets = Sockets(context, self._poller, setup.config, self._clock, setup.on_problem)
+        self._sockets = PublisherSockets(context, self._poller, setup.config, self._clock, setup.on_problem)
         self._journal = Journal(setup.journal, self._session, clock=self._clock, on_problem=setup.on_problem)
         stack.callback(self._journal.close)
         self._requests = Requests(
@@ -152,7 +152,7 @@ class BusThread:
             wait = 1  # lets ZeroMQ's own thread empty its queues: a burst must not look like a slow reader
         else:
             due = min(self._beat_at, self._repeat_at) - self._clock.monotonic()
-            wait = int(max(0.0, min(due, LOOK)) * 1000) + 1
+            wait = int(max(0.0, min(due, CHECK_CLOCK)) * 1000) + 1
         if self._sockets.serve(dict(self._poller.poll(wait)), self._requests):
             self._beat_at = min(self._beat_at, self._beaten_at + WELCOME)
 

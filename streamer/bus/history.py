@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from streamer.bus.store import SCHEMA_VERSION, default_path
+from streamer.bus.journal_file import SCHEMA_VERSION, default_path
 from streamer.errors import BusError
 from streamer.recording.files import find
 from streamer.recording.retention import default_folder

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.bus import wire
-from streamer.bus.store import MEMORY, Row, Store, default_path, prepare_file
+from streamer.bus.journal_file import MEMORY, JournalFile, Row, default_path, prepare_file
 from streamer.config import JournalConfig
 from streamer.errors import BusError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
@@ -64,12 +64,12 @@ class Journal:
         self._retry_at = 0.0
         self._lost = 0
         self._tidy_at, self._new_rows = clock.monotonic() + TIDY, 0
-        self._store = self._open()
-        self.last = self._store.last
+        self._file = self._open()
+        self.last = self._file.last
 
     # ---- opening
 
-    def _open(self) -> Store:
+    def _open(self) -> JournalFile:
         if self._config.path == "":
             return self._memory()
         path = default_path() if self._config.path is None else Path(os.path.expanduser(self._config.path))
@@ -77,15 +77,15 @@ class Journal:
             prepare_file(path)
             self._lock = FileLock(Path(f"{path}.lock"))
             try:
-                store = Store(str(path), uuid.uuid4().hex)
+                file = JournalFile(str(path), uuid.uuid4().hex)
             except sqlite3.DatabaseError as error:
                 # locked, full, read-only: not the file's fault; or it is somebody's film, named by mistake
                 if isinstance(error, sqlite3.OperationalError) or not _looks_like_ours(path):
                     raise
                 self._on_problem(f"event history: {path} is damaged ({error}); {self._move_aside(path)}")
                 prepare_file(path)
-                store = Store(str(path), uuid.uuid4().hex)
-            store.begin_session(self._session, store.last + 1, self._clock.wall())
+                file = JournalFile(str(path), uuid.uuid4().hex)
+            file.begin_session(self._session, file.last + 1, self._clock.wall())
             if open_to_others(path):
                 self._on_problem(exposure(path, "event history"))
         except (OSError, sqlite3.Error, BusError) as error:
@@ -95,12 +95,12 @@ class Journal:
                 " (give another file with journal.path, or free this one and start again)"
             )
             return self._memory()
-        return store
+        return file
 
-    def _memory(self) -> Store:
-        store = Store(MEMORY, uuid.uuid4().hex)
-        store.begin_session(self._session, 1, self._clock.wall())
-        return store
+    def _memory(self) -> JournalFile:
+        file = JournalFile(MEMORY, uuid.uuid4().hex)
+        file.begin_session(self._session, 1, self._clock.wall())
+        return file
 
     def _move_aside(self, path: Path) -> str:
         aside = f"{path}.damaged-{int(self._clock.wall())}"
@@ -120,17 +120,17 @@ class Journal:
     @property
     def id(self) -> str:
         """Which history this is: numbers of different histories have nothing to do with each other."""
-        return self._store.id
+        return self._file.id
 
     @property
     def durable(self) -> bool:
         """Whether events are on disk at this moment."""
-        return self._store.path != MEMORY and not self._failing
+        return self._file.path != MEMORY and not self._failing
 
     def take_open(self) -> list[wire.Body]:
         """Ends for the events that an earlier run left open; to be appended before anything else."""
         try:
-            left = [wire.decode(message) for message in self._store.open_events()]
+            left = [wire.decode(message) for message in self._file.open_events()]
         except (sqlite3.Error, ValueError) as error:
             self._on_problem(f"event history: cannot close the events of an earlier run: {error}")
             return []
@@ -162,7 +162,7 @@ class Journal:
 
     def _write(self) -> None:
         try:
-            self._store.insert(self._waiting)
+            self._file.insert(self._waiting)
         except sqlite3.Error as error:
             if isinstance(error, sqlite3.OperationalError) or not self._begin_anew(f"is damaged ({error})"):
                 self._failed(error)
@@ -182,26 +182,26 @@ class Journal:
         if not self._failing:
             self._failing = True
             self._on_problem(
-                f"event history: cannot write to {self._store.path}: {error}; events are still published,"
+                f"event history: cannot write to {self._file.path}: {error}; events are still published,"
                 f" wait in memory and are written when it works again (tried every {RETRY:g} s)"
             )
 
     def _begin_anew(self, why: str) -> bool:
         """Go on in a new file, with the same numbers; False where that fails too."""
-        path = Path(self._store.path)
+        path = Path(self._file.path)
         try:
-            self._store.close()
+            self._file.close()
             what = self._move_aside(path) if path.exists() else "a new history is begun"
             prepare_file(path)
-            store = Store(str(path), uuid.uuid4().hex)
+            file = JournalFile(str(path), uuid.uuid4().hex)
             first = self._waiting[0].seq if self._waiting else self.last + 1
-            store.continue_from(first - 1)
-            store.begin_session(self._session, first, self._clock.wall())
-            self._store = store
-            self._store.insert(self._waiting)
+            file.continue_from(first - 1)
+            file.begin_session(self._session, first, self._clock.wall())
+            self._file = file
+            self._file.insert(self._waiting)
         except (OSError, sqlite3.Error, BusError) as error:
-            self._store = self._memory()
-            self._store.continue_from(self.last)
+            self._file = self._memory()
+            self._file.continue_from(self.last)
             self._on_problem(
                 f"event history: {path} {why}, and no new one can be made ({error}): memory only"
             )
@@ -229,7 +229,7 @@ class Journal:
         """
         start = self._resume(seq, session)
         limit = max(1, min(limit, MAX_LIMIT))
-        rows = self._store.after(start, camera, label, limit + 1)
+        rows = self._file.after(start, camera, label, limit + 1)
         newest = rows[-1].seq if rows else start
         if len(rows) <= limit:
             rows += [row for row in self._waiting if row.seq > newest and row.matches(camera, label)]
@@ -243,14 +243,14 @@ class Journal:
 
     def before(self, unix: float) -> int:
         """The number after which everything sent at `unix` or later is found. Raises sqlite3.Error."""
-        first = self._store.first_since(unix)
+        first = self._file.first_since(unix)
         if first is None:
             first = next((row.seq for row in self._waiting if row.sent_at >= unix), self.last + 1)
         return first - 1
 
     def _resume(self, seq: int, session: str | None) -> int:
         if session is not None and session != self._session:
-            known, following = self._store.next_session(session)
+            known, following = self._file.next_session(session)
             if known and following is not None and seq >= following:
                 return following - 1
         return 0 if seq > self.last else max(0, seq)  # a greater number belongs to another history
@@ -267,12 +267,12 @@ class Journal:
         if self._failing or (now < self._tidy_at and self._new_rows < TIDY_ROWS):
             return False
         self._tidy_at, self._new_rows = now + TIDY, 0
-        if self._store.moved():
+        if self._file.moved():
             self._begin_anew("was removed or replaced while in use")
         try:
-            gone = self._store.delete_oldest(CHUNK, self._clock.wall() - self._config.max_days * 86400)
-            if self._store.size() > self._config.max_mb * 1_000_000:
-                gone = max(gone, self._store.delete_oldest(CHUNK // 5, None))
+            gone = self._file.delete_oldest(CHUNK, self._clock.wall() - self._config.max_days * 86400)
+            if self._file.size() > self._config.max_mb * 1_000_000:
+                gone = max(gone, self._file.delete_oldest(CHUNK // 5, None))
         except sqlite3.Error as error:
             self._on_problem(f"event history: cannot remove old events: {error}")
             return False
@@ -289,7 +289,7 @@ class Journal:
                 f"event history: {len(self._waiting)} messages could not be written and are lost"
             )
         with contextlib.suppress(sqlite3.Error):
-            self._store.close()
+            self._file.close()
         self._release()
 
 

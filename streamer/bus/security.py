@@ -147,7 +147,7 @@ class Admission:
     ) -> None:
         import zmq
 
-        self._keys, self._tell = keys, LogLimit(on_problem, clock=clock)
+        self._keys, self._log = keys, LogLimit(on_problem, clock=clock)
         self.refused = 0
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = 0
@@ -206,4 +206,4 @@ class Admission:
     def _refuse(self, cause: str, why: str, address: str) -> None:
         self.refused += 1
         at = f" from {address}" if address else ""
-        self._tell(cause, f"a connection{at} was refused: {why}")
+        self._log(cause, f"a connection{at} was refused: {why}")

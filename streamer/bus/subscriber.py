@@ -1,7 +1,7 @@
 """Subscribers for Python programs: `Subscriber`, and `AsyncSubscriber` with the same names for asyncio.
 
 A subscriber is made, used and closed on one thread (one event loop). It reconnects by itself; what the
-protocol makes of the arriving bytes is decided in follow.py.
+protocol makes of the arriving bytes is decided in subscriber_protocol.py.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Self
 import zmq
 import zmq.asyncio
 
-from streamer.bus.link import SOON, Link
 from streamer.bus.messages import Message, PredictionMessage, Snapshot, parse_snapshot
+from streamer.bus.subscriber_sockets import SOON, SubscriberSockets
 from streamer.errors import BusError
 
 
-class Subscriber(Link):
+class Subscriber(SubscriberSockets):
     """Follows a publisher; iterate over it, or call `receive`.
 
     `topics`: prefixes such as "event/", "prediction/front-door/"; none = everything, heartbeats included.
@@ -107,7 +107,7 @@ class Subscriber(Link):
         poller.poll(int(seconds * 1000) + 1)
 
 
-class AsyncSubscriber(Link):
+class AsyncSubscriber(SubscriberSockets):
     """`Subscriber` for asyncio: the same arguments, `async with`, `async for`, and awaited methods of the
     same names.
 

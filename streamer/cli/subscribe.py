@@ -31,7 +31,7 @@ from streamer.system.signals import Stopper
 from streamer.system.terminal_text import printable, printable_json
 
 NOTHING_HEARD = 3  # exit code: --timeout passed, and the publisher was never heard
-_LOOK = 0.5  # seconds between two looks at whether the publisher is still there
+_WAIT = 0.5  # seconds between two looks at whether the publisher is still there
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         state = None
         if args.state is not None:
             start = since or Position.at(time.time())
-            state = StateFile(Path(args.state).expanduser(), start, on_problem=_tell)
+            state = StateFile(Path(args.state).expanduser(), start, on_problem=_to_stderr)
             stack.callback(state.close)
             since = state.position
         subscriber = stack.enter_context(
@@ -83,16 +83,16 @@ def _follow(
     subscriber: Subscriber, state: StateFile | None, args: argparse.Namespace, stop: threading.Event
 ) -> int:
     heard, said_lost, shown, invalid = False, False, 0, 0
-    limit = LogLimit(_tell)
+    limit = LogLimit(_to_stderr)
     quiet_since = time.monotonic()
     while not stop.is_set() and (args.count is None or shown < args.count):
-        message = subscriber.receive(_LOOK if args.timeout is None else min(_LOOK, args.timeout))
+        message = subscriber.receive(_WAIT if args.timeout is None else min(_WAIT, args.timeout))
         now = time.monotonic()
         heard = heard or subscriber.connected
         if subscriber.connected:
-            said_lost = _say(said_lost, False, f"{subscriber.endpoint} is there again")
+            said_lost = _report_change(said_lost, False, f"{subscriber.endpoint} is there again")
         elif now - quiet_since > 3:
-            said_lost = _say(said_lost, True, f"{subscriber.endpoint} is silent; waiting for it")
+            said_lost = _report_change(said_lost, True, f"{subscriber.endpoint} is silent; waiting for it")
         if subscriber.invalid > invalid:
             invalid = subscriber.invalid
             limit(
@@ -116,13 +116,13 @@ def _follow(
     return 0
 
 
-def _say(before: bool, now: bool, line: str) -> bool:
+def _report_change(before: bool, now: bool, line: str) -> bool:
     if before != now:
-        _tell(line)
+        _to_stderr(line)
     return now
 
 
-def _tell(line: str) -> None:
+def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -20,8 +20,8 @@ import pytest
 from streamer.bus import history, wire
 from streamer.bus import journal as journal_module
 from streamer.bus.journal import Journal
+from streamer.bus.journal_file import default_path
 from streamer.bus.position import Position, parse_time
-from streamer.bus.store import default_path
 from streamer.cli import events as events_command
 from streamer.config import JournalConfig
 from streamer.errors import BusError
@@ -212,8 +212,8 @@ def test_a_full_disk_is_said_once_and_nothing_is_lost_when_it_is_over(tmp_path: 
     clock, lines = FakeClock(), []
     journal = open_journal(tmp_path / "h.db", clock=clock, on_problem=lines.append)
     journal.append(bodies("before"))
-    pages = journal._store._db.execute("PRAGMA page_count").fetchone()[0]
-    journal._store._db.execute(f"PRAGMA max_page_count = {pages}")  # SQLite's own "database or disk is full"
+    pages = journal._file._db.execute("PRAGMA page_count").fetchone()[0]
+    journal._file._db.execute(f"PRAGMA max_page_count = {pages}")  # SQLite's own "database or disk is full"
     filler = [wire.event_body(event(f"e{n}", label="x" * 1000)) for n in range(40)]
     sent = [message["seq"] for message, _ in journal.append(filler)]
     sent += [message["seq"] for message, _ in journal.append(bodies("later"))]
@@ -222,7 +222,7 @@ def test_a_full_disk_is_said_once_and_nothing_is_lost_when_it_is_over(tmp_path: 
     assert "full" in lines[0]
     assert not journal.durable
     assert seqs(journal, 0, limit=5000) == list(range(1, 43)), "and are replayed from there"
-    journal._store._db.execute("PRAGMA max_page_count = 100000")
+    journal._file._db.execute("PRAGMA max_page_count = 100000")
     journal.tidy()
     assert not journal.durable, "it is tried every 5 s, not all the time"
     clock.advance(6)
@@ -240,8 +240,8 @@ def test_what_waits_for_a_failing_disk_is_bounded(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(journal_module, "MAX_WAITING", 10)
     lines: list[str] = []
     journal = open_journal(tmp_path / "h.db", clock=FakeClock(), on_problem=lines.append)
-    pages = journal._store._db.execute("PRAGMA page_count").fetchone()[0]
-    journal._store._db.execute(f"PRAGMA max_page_count = {pages}")
+    pages = journal._file._db.execute("PRAGMA page_count").fetchone()[0]
+    journal._file._db.execute(f"PRAGMA max_page_count = {pages}")
     for number in range(30):
         journal.append([wire.event_body(event(f"e{number}", label="x" * 9000))])
     assert len(journal._waiting) == 10
@@ -335,12 +335,12 @@ def test_a_file_that_is_damaged_while_in_use(tmp_path: Path) -> None:
     journal = open_journal(path, on_problem=lines.append, clock=clock)
     journal.append([wire.event_body(event(f"e{n}", label="x" * 500)) for n in range(400)])
     first_id = journal.id
-    journal._store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    journal._file._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xa5" * (path.stat().st_size - 4096))
-    journal._store._db.execute("PRAGMA cache_size = 0")
-    journal._store._db.execute("PRAGMA cache_spill = 1")
+    journal._file._db.execute("PRAGMA cache_size = 0")
+    journal._file._db.execute("PRAGMA cache_spill = 1")
     other = open_journal("", "x")
     other.close()
     for number in range(3):
@@ -390,7 +390,7 @@ def test_age_and_size_are_limited_a_little_at_a_time(tmp_path: Path) -> None:
     while journal.tidy():
         steps += 1
     assert steps >= 1
-    assert journal._store.size() <= 500_000
+    assert journal._file.size() <= 500_000
     left = seqs(journal, limit=5000)
     assert left[-1] == 2000, "the newest stay"
     clock.advance(86401)

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.bus import EventMessage, Gap, Message, Subscriber, wire
-from streamer.bus.following import Follow
 from streamer.bus.journal import Journal
 from streamer.bus.position import Position, Since
 from streamer.bus.requests import Peer, Present, Requests
+from streamer.bus.subscriber_protocol import SubscriberProtocol
 from streamer.config import BusConfig, JournalConfig
 from streamer.testing import FakeClock
 from streamer.types import Phase
@@ -239,7 +239,7 @@ class World:
         self.told: list[Message] = []
         self.runs = self.beats = 0
         self.start(durable=True)
-        self.follow = Follow(["event/"], Position.at(0.0), self.clock)
+        self.follow = SubscriberProtocol(["event/"], Position.at(0.0), self.clock)
 
     def start(self, durable: bool) -> None:
         self.runs += 1
@@ -291,7 +291,7 @@ class World:
 
     def resume(self) -> None:
         """The subscriber's program is restarted with the position it saved."""
-        self.follow = Follow(["event/"], self.follow.position or Position.at(0.0), self.clock)
+        self.follow = SubscriberProtocol(["event/"], self.follow.position or Position.at(0.0), self.clock)
 
     def settle(self) -> None:
         for _ in range(20):

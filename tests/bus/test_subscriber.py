@@ -254,7 +254,7 @@ def test_rubbish_on_the_wire_is_counted_and_passed_over() -> None:
             fake.socket.send_multipart(parts)
         fake.event(1)
         assert events_of(collect(subscriber, lambda found: bool(found))) == [1]
-        assert subscriber._follow.invalid == len(rubbish)
+        assert subscriber.invalid == len(rubbish)
 
 
 def test_a_forwarder_without_a_publisher_behind_it_is_waited_for() -> None:

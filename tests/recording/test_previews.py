@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from streamer.bus import EventMessage, PreviewMessage, Subscriber, wire
-from streamer.bus.following import Follow
 from streamer.bus.messages import Message, parse
 from streamer.bus.outbox import Outbox
+from streamer.bus.subscriber_protocol import SubscriberProtocol
 from streamer.cli.subscribe import as_json, as_text
 from streamer.config import (
     BusConfig,
@@ -199,7 +199,7 @@ def test_of_waiting_pictures_the_newest_of_each_camera_wins_and_nothing_waits_fo
 
 def test_lost_pictures_are_no_gap() -> None:
     """A reader that falls behind is told of lost predictions, not of pictures."""
-    follow = Follow([""], None, FakeClock())
+    follow = SubscriberProtocol([""], None, FakeClock())
     given: list[Message] = []
     for seq in (1, 5):
         for body in (wire.preview_body("cam", b"", 2, 2), wire.prediction_body(prediction("cam"), None, 1)):

@@ -37,7 +37,7 @@ MAX_KINDS = 32  # of messages, whose numbers are watched; a publisher makes five
 _FLEETING = ("heartbeat", "preview")  # kinds of which nobody misses one
 
 
-class Follow:
+class SubscriberProtocol:
     """The protocol of one subscriber. `received` and `replied` take what arrived, `request` says what to
     send.
     """

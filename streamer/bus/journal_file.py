@@ -66,7 +66,7 @@ def prepare_file(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
-class Store:
+class JournalFile:
     """An open history. All methods raise sqlite3.Error; used on the thread that made it."""
 
     def __init__(self, path: str, new_id: str) -> None:

@@ -29,7 +29,7 @@ _FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DE
 _WATCHED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _FAILED
 
 
-class Sockets:
+class PublisherSockets:
     """XPUB for messages, ROUTER for requests, and for encrypted ones the answers to who may connect.
 
     With an empty `bind` there are none, and everything here does nothing. Raises BusError where an endpoint
@@ -106,7 +106,7 @@ class Sockets:
         made.linger = LINGER
         made.maxmsgsize = MAX_FRAME
         made.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # who says nothing after connecting is let go
-        # and so is who vanished without a goodbye; why not by ZMTP's heartbeats: link.py
+        # and so is who vanished without a goodbye; why not by ZMTP's heartbeats: subscriber_sockets.py
         made.tcp_keepalive, made.tcp_keepalive_idle = 1, 10  # seconds
         made.tcp_keepalive_intvl, made.tcp_keepalive_cnt = 5, 3
         if self._admission is not None:

@@ -12,10 +12,10 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from streamer.bus import endpoints, wire
-from streamer.bus.following import Follow
 from streamer.bus.messages import EventMessage, Gap, Message, PredictionMessage
 from streamer.bus.position import Position, Since
 from streamer.bus.security import ClientKeys
+from streamer.bus.subscriber_protocol import SubscriberProtocol
 from streamer.errors import BusError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.terminal_text import printable
@@ -24,7 +24,7 @@ MAX_FRAME = (
     16 << 20
 )  # bytes; answers have about one megabyte. A peer that sends more is disconnected by ZeroMQ
 BATCH = 50  # messages taken from the socket at once
-LOOK = 0.25  # seconds after which deadlines are looked at again, at the latest
+CHECK_DEADLINES = 0.25  # seconds after which deadlines are looked at again, at the latest
 SOON = 0.02  # ... while a request waits for its connection
 SILENT_FAILURES = 5  # handshakes in a row that end without a word before a wrong server key is assumed
 
@@ -32,7 +32,7 @@ _FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _WATCHED = _FAILED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_SUCCEEDED
 
 
-class Link:
+class SubscriberSockets:
     """The sockets of one subscriber, and everything that needs no waiting."""
 
     def __init__(
@@ -52,11 +52,11 @@ class Link:
         for given in filter(None, (endpoint, requests)):
             endpoints.check(given)
         self.endpoint, self._timeout, self._clock = endpoint, timeout, clock
-        self._follow = Follow(topics, None if since is None else Position.of(since), clock)
+        self._protocol = SubscriberProtocol(topics, None if since is None else Position.of(since), clock)
         self._keys = None if keys is None else ClientKeys.load(keys)
         self._requests = requests
         self._inbox: deque[Message] = deque()
-        self._given = self._follow.position
+        self._given = self._protocol.position
         self._replies: dict[str, dict[str, Any]] = {}
         self._waited: set[str] = set()
         self._counter = self._failures = 0
@@ -67,7 +67,7 @@ class Link:
         try:
             self._sub = self._socket(zmq.SUB)
             self._sub.rcvhwm, self._sub.rcvbuf = high_water_mark, 128 * 1024
-            for topic in self._follow.subscriptions:
+            for topic in self._protocol.subscriptions:
                 self._sub.subscribe(topic)
             self._monitor = self._sub.get_monitor_socket(_WATCHED)
             self._connect(self._sub, endpoint)
@@ -113,12 +113,12 @@ class Link:
         """Whether the publisher was heard within the last 3 s (as far as messages were taken from the
         socket).
         """
-        return self._follow.connected
+        return self._protocol.connected
 
     @property
     def invalid(self) -> int:
         """How many messages broke the contract, and were skipped."""
-        return self._follow.invalid
+        return self._protocol.invalid
 
     @property
     def position(self) -> Position | None:
@@ -127,7 +127,7 @@ class Link:
         Save it after each event that is dealt with: events that wait inside are not counted.
         """
         if not any(_numbered(message) for message in self._inbox):
-            self._given = self._follow.position
+            self._given = self._protocol.position
         return self._given
 
     # ---- without waiting
@@ -141,17 +141,17 @@ class Link:
                 parts = self._sub.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            self._inbox.extend(self._follow.received(parts))
+            self._inbox.extend(self._protocol.received(parts))
         self._watch()
         self._take_replies()
         self._ask()
-        self._inbox.extend(self._follow.given_up())
+        self._inbox.extend(self._protocol.given_up())
 
     def _ask(self) -> None:
-        request = self._follow.request()
+        request = self._protocol.request()
         self._unsent = request is not None and not self._send(request)
         if self._unsent:
-            self._follow.unsent()
+            self._protocol.unsent()
 
     def _send(self, request: bytes) -> bool:
         try:
@@ -166,7 +166,7 @@ class Link:
                 data = self._dealer.recv_multipart(zmq.NOBLOCK)[-1]
             except zmq.Again:
                 return
-            self._inbox.extend(self._follow.replied(data))
+            self._inbox.extend(self._protocol.replied(data))
             with contextlib.suppress(ValueError):
                 reply = wire.decode(data)
                 marker = reply.get("id")
@@ -176,7 +176,7 @@ class Link:
 
     def _requester(self) -> zmq.Socket[bytes]:
         """The socket for requests, connected to where the publisher says it answers."""
-        announced = self._follow.requests_endpoint
+        announced = self._protocol.requests_endpoint
         told = None if announced is None else endpoints.reachable(announced, self.endpoint)
         where = self._requests or told or endpoints.requests_beside(self.endpoint)
         if self._dealer is None or self._dealer_at != where:
@@ -215,7 +215,7 @@ class Link:
     def _give(self) -> Message:
         message = self._inbox.popleft()
         if isinstance(message, EventMessage):
-            now = self._follow.position or Position("seq")
+            now = self._protocol.position or Position("seq")
             self._given = now._replace(seq=message.seq, session=message.session)
         elif isinstance(message, Gap) and message.kind == "event" and self._given is not None:
             self._given = self._given._replace(seq=message.last)
@@ -229,7 +229,7 @@ class Link:
 
     def _remaining(self, deadline: float | None) -> float:
         """Seconds to wait now; 0 or less when the deadline has passed."""
-        look = SOON if self._unsent else LOOK
+        look = SOON if self._unsent else CHECK_DEADLINES
         return look if deadline is None else min(look, deadline - self._clock.monotonic())
 
     def _take_latest(self) -> dict[str, PredictionMessage]:
