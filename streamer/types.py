@@ -302,12 +302,21 @@ class PublisherState:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingStats:
+    """Pictures of events."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)  # written ones, and losses, by kind
+    failing: bool = False  # they do not reach the disk at the moment
+
+
+@dataclass(frozen=True, slots=True)
 class UncertainStats:
     """Windows worth labelling: clips saved and not, and how many are not written yet."""
 
     saved: Mapping[str, int] = field(default_factory=dict)  # reason -> clips
     dropped: Mapping[str, int] = field(default_factory=dict)  # cause -> clips
     waiting: int = 0
+    failing: bool = False  # they do not reach the disk at the moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +335,7 @@ class Stats:
     started: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (camera, label) -> events started
     recent: tuple[Event, ...] = ()  # newest last
     publisher: PublisherState = field(default_factory=PublisherState)
-    recording: Mapping[str, int] = field(default_factory=dict)  # pictures of events, and losses, by kind
+    recording: RecordingStats = field(default_factory=RecordingStats)
     uncertain: UncertainStats | None = None  # None: nothing is collected
     ready_since: float | None = None  # monotonic: models are loaded and cameras are read; None: not yet
     last_loop: float = 0.0  # monotonic seconds of the main loop's last look

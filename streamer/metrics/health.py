@@ -69,6 +69,7 @@ def judge(stats: Stats, config: MetricsConfig) -> Verdict:
         lost = [camera for camera in going if _lost(camera, stats, config)]
         problems += _cameras(lost, len(going), config)
         degraded = [_description(camera) for camera in stats.cameras if _is_degraded(camera)]
+        degraded += _lost_pictures(stats)
     else:
         degraded = ["the model is being loaded"]
     return Verdict(tuple(problems), tuple(degraded), stats.ready_since is not None)
@@ -120,6 +121,14 @@ def _lost(camera: CameraStats, stats: Stats, config: MetricsConfig) -> bool:
 def _is_degraded(camera: CameraStats) -> bool:
     status = camera.status
     return status.state not in (CameraState.RUNNING, CameraState.ENDED) or status.picture != "ok"
+
+
+def _lost_pictures(stats: Stats) -> Iterator[str]:
+    """Pictures are worth less than events: those that cannot be written do not make it unhealthy."""
+    if stats.recording.failing:
+        yield "pictures of events do not reach the disk"
+    if stats.uncertain is not None and stats.uncertain.failing:
+        yield "windows for labelling do not reach the disk"
 
 
 def _description(camera: CameraStats) -> str:

@@ -204,7 +204,7 @@ def _bus(stats: Stats) -> Iterator[Metric]:
 
 def _saved(stats: Stats) -> Iterator[Metric]:
     yield _counter("recording", "Pictures of events: written (snapshots, clips), and what was lost, by kind.",
-                   ("kind",), [((kind,), n) for kind, n in stats.recording.items()])  # fmt: skip
+                   ("kind",), [((kind,), n) for kind, n in stats.recording.counts.items()])  # fmt: skip
     if stats.uncertain is None:
         return
     saved, dropped = stats.uncertain.saved, stats.uncertain.dropped

@@ -143,7 +143,7 @@ class Pipeline:
         return self._counters.stats(
             self._cameras,
             publisher=self._publisher.state(),
-            recording=self._pictures.counts,
+            recording=self._pictures.stats,
             uncertain=None if self._uncertain is None else self._uncertain.stats,
             ready_since=self._ready_since,
             last_loop=self._last_loop,

@@ -95,6 +95,11 @@ class DiskWriter:
             )
         return fits
 
+    @property
+    def failing(self) -> bool:
+        """Whether what is given does not reach the disk at the moment; any thread."""
+        return self._failing or self._slow
+
     def close(self, timeout: float) -> bool:
         """Write what waits, for `timeout` seconds at most; False where the disk still blocks then."""
         with self._changed:

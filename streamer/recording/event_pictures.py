@@ -11,6 +11,7 @@ from streamer.config import Config, Pace
 from streamer.errors import ConfigError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.private_files import folder_exposure
+from streamer.types import RecordingStats
 
 if TYPE_CHECKING:
     from streamer.recording.preview import NewestPicture, Previews, Publish
@@ -42,6 +43,11 @@ class EventPictures:
         self._recorder = self._made(name) if config.recording.snapshots or config.recording.clips else None
         self._previews: Previews | None = None
         self._stopped = False
+
+    @property
+    def stats(self) -> RecordingStats:
+        """How it goes; any thread."""
+        return RecordingStats() if self._recorder is None else self._recorder.stats
 
     @property
     def counts(self) -> Mapping[str, int]:

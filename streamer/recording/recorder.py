@@ -25,7 +25,7 @@ from streamer.recording.camera_recorder import CameraRecorder
 from streamer.recording.disk_thread import DiskWriter
 from streamer.recording.pixels import Image
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import Event, Phase
+from streamer.types import Event, Phase, RecordingStats
 
 if TYPE_CHECKING:
     from streamer.types import Prediction
@@ -154,6 +154,11 @@ class Recorder:
         self._thread.join(timeout / 2 + ENCODING_LEFT / 2)
         ended = not self._thread.is_alive()
         return self._disk.close(max(0.05, until - self._clock.monotonic())) and ended
+
+    @property
+    def stats(self) -> RecordingStats:
+        """How it goes; any thread."""
+        return RecordingStats(self.counts, self._disk.failing)
 
     @property
     def counts(self) -> Mapping[str, int]:

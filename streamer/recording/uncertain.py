@@ -99,7 +99,7 @@ class UncertainWindows:
     def stats(self) -> UncertainStats:
         """What was saved and what was not; any thread."""
         with self._lock:
-            return UncertainStats(dict(self._saved), dict(self._dropped), self._jobs.qsize())
+            return UncertainStats(dict(self._saved), dict(self._dropped), self._jobs.qsize(), self._failing)
 
     # --- what is worth it ---
 

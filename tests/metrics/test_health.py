@@ -13,7 +13,9 @@ from streamer.types import (
     CameraStatus,
     InferenceStats,
     PublisherState,
+    RecordingStats,
     Stats,
+    UncertainStats,
 )
 from tests.helpers.monitoring_parts import (
     LIMITS,
@@ -115,4 +117,14 @@ def test_a_main_loop_that_stands_still_is_ill() -> None:
     assert codes(stats(last_loop=NOW - 31)) == ["program_stuck"]
     assert "failing: the main loop" in status_line(
         stats(last_loop=NOW - 31), judge(stats(last_loop=NOW - 31), LIMITS)
+    )
+
+
+def test_pictures_that_cannot_be_written_are_said_and_no_illness() -> None:
+    seen = stats(recording=RecordingStats(failing=True), uncertain=UncertainStats(failing=True))
+    verdict = judge(seen, LIMITS)
+    assert verdict.healthy
+    assert verdict.degraded == (
+        "pictures of events do not reach the disk",
+        "windows for labelling do not reach the disk",
     )

@@ -19,6 +19,7 @@ from streamer.types import (
     Moment,
     Phase,
     Prediction,
+    RecordingStats,
     Stats,
     Window,
 )
@@ -63,7 +64,7 @@ def test_words_that_change_for_ever_do_not_fill_the_memory() -> None:
 
 
 def test_what_recording_wrote_and_lost_is_told() -> None:
-    text = _encoded(stats(recording={"clips": 3, "lost": 2}))
+    text = _encoded(stats(recording=RecordingStats({"clips": 3, "lost": 2})))
     assert 'streamer_recording_total{kind="clips"} 3.0' in text
     assert 'streamer_recording_total{kind="lost"} 2.0' in text
 

@@ -181,9 +181,11 @@ def test_a_full_disk_costs_the_clip_and_leaves_no_half_file(tmp_path: Path, room
         (note,) = shoot.notes
         assert "cannot be written" in note
         assert "File too large" in note
+        assert shoot.recorder.stats.failing, "health says so, too"
         shoot.play(5.0, between(140, 159))
         until(lambda: len(clips(tmp_path / "r")) == 1)
     assert "written again (1 were lost)" in shoot.notes[1]
+    assert not shoot.recorder.stats.failing
     assert decode(clips(tmp_path / "r")[0]).numbers[-1] == 179
 
 
