@@ -109,7 +109,7 @@ def test_completion_is_for_some_shells_and_needs_its_library(
         (["rtsp://me:hunter2@h/x"], "'rtsp://***@h/x' is no command; to watch it: streamer run rtsp://***@h/x"),
         (["run"], "nothing to watch: name a SOURCE (0 is the first webcam, demo needs none), or list "
          "cameras: in a --config FILE"),
-        (["run", "0", "--hop", "0"], "--hop: model.hop = '0': expected a number above 0"),
+        (["run", "0", "--hop", "0"], "--hop: model.hop = '0': expected a number from 0.001 to 3600"),
         (["run", "0", "--device", "gpu"],
          "--device: model.device = 'gpu': expected one of auto, cpu, cuda, mps"),
         (["--config", "none.yaml"], "none.yaml: no such file; give the path of a config file"),
