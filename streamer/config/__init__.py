@@ -1,8 +1,8 @@
 """The configuration: one pydantic model per section, and `load_config(path, overrides)`."""
 
 from streamer.config.config import Config
+from streamer.config.config_loading import load_config
 from streamer.config.layers import Option
-from streamer.config.loading import load_config
 from streamer.config.sections import (
     BusConfig,
     CameraConfig,
