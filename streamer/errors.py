@@ -79,3 +79,11 @@ class DatasetError(StreamerError):
 
 class SpeechError(StreamerError):
     """The system cannot speak: no voice, library or sound device."""
+
+
+class RequestError(Exception):
+    """A request that cannot be served; handlers may raise it too. `code` is for programs."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -20,8 +20,8 @@ from streamer.bench.plan import Plan, Report, Result
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError, ModelError
 from streamer.recognition.checkpoints.checkpoint import open_checkpoint
+from streamer.recognition.device import DTYPES, has_bf16, use_threads
 from streamer.recognition.engines.calibration import clip_windows
-from streamer.recognition.engines.device import DTYPES, has_bf16, use_threads
 from streamer.recognition.engines.engine import GPU_PRECISIONS, PRECISIONS, EngineVariant, build, has_openvino
 from streamer.recognition.engines.machine import processor, versions
 from streamer.recognition.engines.tuning import LogitsOnly

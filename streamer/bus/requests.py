@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from streamer.bus import wire
 from streamer.bus.journal import CHUNK, MAX_LIMIT, Journal
+from streamer.errors import RequestError
 from streamer.system.clock import Clock
 
 MAX_REQUEST = 64 * 1024  # bytes
@@ -30,14 +31,6 @@ class Peer:
 
 
 Handler: TypeAlias = Callable[[Mapping[str, Any], Peer], Mapping[str, Any]]
-
-
-class RequestError(Exception):
-    """A request that cannot be served; handlers may raise it too. `code` is for programs."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Present:

@@ -137,7 +137,7 @@ def torch_devices() -> Iterator[Finding]:
         return  # said above
     import torch
 
-    from streamer.recognition.engines.device import has_bf16
+    from streamer.recognition.device import has_bf16
     from streamer.system.threads import available_cores
 
     cpu = "bf16 in hardware" if has_bf16(torch.device("cpu")) else "no bf16 in hardware: fp32 is used"

@@ -97,19 +97,16 @@ def run(args: argparse.Namespace) -> int:
         import_module("accelerate")
     except ImportError as error:
         raise ConfigError('training needs accelerate: pip install "streamer[train]"') from error
-    from safetensors import SafetensorError
-    from transformers.utils import logging as theirs
-
     from streamer.training.fine_tuning import train
+    from streamer.training.libraries import FAILURES, be_quiet
 
-    theirs.set_verbosity_error()
-    theirs.disable_progress_bar()
+    be_quiet()
     try:
         train(recipe, out, resume=args.resume)
     except KeyboardInterrupt:
         say(f"interrupted; the same command with --resume goes on from {out / 'run'}")
         raise
-    except (OSError, RuntimeError, SafetensorError, DatasetError) as error:
+    except (*FAILURES, DatasetError) as error:
         raise _as_our_error(error, out) from error
     say(f"done: streamer run --model {out}")
     if args.push_to_hub:
@@ -127,9 +124,9 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         raise ConfigError("--layer-decay is at most 1, --label-smoothing below 1")
     bf16 = args.bf16
     if bf16 is None:
-        import torch
+        from streamer.training.libraries import has_fast_bf16
 
-        bf16 = args.device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        bf16 = has_fast_bf16(args.device)
     return Recipe(
         dataset=str(Path(args.dataset).expanduser().resolve()), model=args.model, bf16=bf16,
         augment=args.augment, flip=args.flip, metric=args.metric, group=args.group, device=args.device,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamer.errors import ConfigError, StreamerError
+from streamer.errors import ConfigError, RequestError, StreamerError
 from streamer.system.file_watch import FileWatch
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class LabelChanges:
         """`op: labels`: `labels` (words, or an object as in a file), optional `camera`. Without `labels` it
         says what is asked for now. Raises RequestError.
         """
-        from streamer.bus.requests import RequestError
+
         from streamer.recognition.words.prompts import words_of
 
         camera, value = request.get("camera"), request.get("labels")

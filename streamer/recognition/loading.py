@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,14 +19,16 @@ from streamer.recognition.checkpoints.checkpoint import Checkpoint, open_checkpo
 from streamer.recognition.checkpoints.checkpoint_files import CONFIG, weights_present
 from streamer.recognition.checkpoints.limits import check_window
 from streamer.recognition.checkpoints.processor import from_json
-from streamer.recognition.engines.device import Placement, choose_device, choose_precision
+from streamer.recognition.device import Placement, choose_device, choose_precision
 from streamer.recognition.engines.tuning import choose_engine
 from streamer.recognition.families.recognizers import Forward, FrameRecognizer, LoadedModel, VideoRecognizer
 from streamer.recognition.model_config import ATTENTION, check_size, config_errors, model_config, one_line
 from streamer.recognition.preprocessing import Preprocessor
-from streamer.recognition.recognizer import Recognizer
 from streamer.recognition.words import word_loading as words
 from streamer.types import ModelSpec
+
+if TYPE_CHECKING:  # the protocol is below what implements it
+    from streamer.recognition.recognizer import Recognizer
 
 # What a family's head is not computed from, so that a checkpoint may lack it.
 UNUSED_WEIGHTS = {"vjepa2": ("vjepa2.predictor.",)}

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.config import UncertainConfig
-from streamer.errors import DatasetError
+from streamer.errors import DatasetError, RequestError
 from streamer.recording.uncertain_files import MARKED, SelectedWindow, UncertainFolder
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import Event, LabelScore, LaneResult, Prediction, UncertainStats
@@ -178,7 +178,6 @@ class UncertainWindows:
 
         Raises RequestError.
         """
-        from streamer.bus.requests import RequestError
 
         with self._lock:
             selected = self._peaks.get(camera, OrderedDict()).get(event)
@@ -237,7 +236,6 @@ def answer(uncertain: UncertainWindows | None, request: Mapping[str, Any], peer:
 
     Raises RequestError.
     """
-    from streamer.bus.requests import RequestError
 
     if uncertain is None:
         raise RequestError(

@@ -14,10 +14,10 @@ from transformers import TimesformerConfig, TimesformerForVideoClassification
 
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
+from streamer.recognition.device import Placement
 from streamer.recognition.engines import tuning
 from streamer.recognition.engines.cache import KEPT, Cache, entry_key, weights_hash
 from streamer.recognition.engines.calibration import clip_windows
-from streamer.recognition.engines.device import Placement
 from streamer.recognition.engines.engine import EngineVariant, build, check
 from streamer.recognition.engines.packing import PackedLinear, can_pack
 from streamer.recognition.engines.tuning import REFERENCE, Measurement, candidates, compare

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from streamer.recognition.engines import device
+from streamer.recognition import device
 from tests.helpers.checkpoints import shared
 from tests.helpers.model_parts import load, score
 

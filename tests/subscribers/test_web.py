@@ -22,10 +22,9 @@ import pytest
 
 from streamer.bus import Publisher, keys
 from streamer.bus.position import Position
-from streamer.bus.requests import RequestError
 from streamer.cli import web
 from streamer.config import BusConfig
-from streamer.errors import BusError, ConfigError
+from streamer.errors import BusError, ConfigError, RequestError
 from streamer.recording.files import CLIP, SNAPSHOT, place
 from streamer.subscribers.web import page_address
 from streamer.subscribers.web.client_queues import MOST_WAITING, ClientQueues, sse

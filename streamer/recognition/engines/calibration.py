@@ -49,8 +49,9 @@ def clip_windows(path: Path, preprocessor: Preprocessor, frames: int, interval: 
 
 def _read(path: Path, preprocessor: Preprocessor, interval: float) -> tuple[list[np.ndarray], np.ndarray]:
     """Reduced frames, at least two an interval where the file has them, and their times in seconds."""
-    import cv2
+    from streamer.capture import opencv
 
+    cv2 = opencv.load()
     video = cv2.VideoCapture(str(path))
     fps = video.get(cv2.CAP_PROP_FPS)
     fps = fps if 1 <= fps <= 1000 else 25.0

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from streamer.config import ModelConfig
 from streamer.errors import ModelError, ModelLoadError
+from streamer.recognition.device import BIG, has_bf16, model_threads, use_threads
 from streamer.recognition.engines.cache import Cache, entry_key, weights_hash
 from streamer.recognition.engines.calibration import clip_windows
-from streamer.recognition.engines.device import BIG, has_bf16, model_threads, use_threads
 from streamer.recognition.engines.engine import EngineVariant, build, check, has_openvino
 from streamer.recognition.engines.machine import processor, versions
 
@@ -295,7 +295,7 @@ def _build(
     cache: Cache | None = None,
 ) -> Forward:
     if variant.engine == "torch":
-        from streamer.recognition.engines.device import DTYPES
+        from streamer.recognition.device import DTYPES
 
         module = module.to(DTYPES[variant.precision])
     return build(variant, module, shape, clips=clips, cache=cache)

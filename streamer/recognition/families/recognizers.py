@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from streamer.errors import ModelError, ModelLoadError, WindowShapeError
+from streamer.recognition.device import Placement, use_threads
 from streamer.recognition.device_frames import DevicePool, FrameKey, frame_key
-from streamer.recognition.engines.device import Placement, use_threads
 from streamer.recognition.preprocessing import Preprocessor, stack_frames
 from streamer.types import Frame, ModelSpec, Scores, Window
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from streamer.errors import ConfigError, ModelError, ModelLoadError
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
 from streamer.recognition.checkpoints.limits import MAX_TOKENIZER
+from streamer.recognition.device import model_threads, use_threads
 from streamer.recognition.engines.cache import weights_hash
-from streamer.recognition.engines.device import model_threads, use_threads
 from streamer.system.atomic_files import write_atomically
 from streamer.system.user_folders import cache_folder
 

@@ -12,7 +12,7 @@ from streamer.recognition.checkpoints import metadata, registry
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
 from streamer.recognition.checkpoints.limits import check_window
 from streamer.recognition.checkpoints.processor import from_json
-from streamer.recognition.engines.device import Placement
+from streamer.recognition.device import Placement
 from streamer.recognition.engines.tuning import choose_engine
 from streamer.recognition.families.recognizers import LoadedModel
 from streamer.recognition.preprocessing import Preprocessor
