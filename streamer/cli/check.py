@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamer.errors import ConfigError
+from streamer.system.terminal_text import printable
 
 if TYPE_CHECKING:
     from streamer.config import Config
@@ -74,5 +75,5 @@ def run(args: argparse.Namespace) -> int:
     off = [camera.name for camera in config.cameras if not camera.enabled]
     text = f"{args.file}: ok, {len(watched)} camera{'s' * (len(watched) != 1)}"
     text += f" ({', '.join(watched)})" if watched else ""
-    print(text + (f", switched off: {', '.join(off)}" if off else ""))
+    print(printable(text + (f", switched off: {', '.join(off)}" if off else "")))
     return 0

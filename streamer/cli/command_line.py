@@ -28,6 +28,7 @@ from streamer.errors import (
     StreamerError,
 )
 from streamer.system.redaction import redact
+from streamer.system.terminal_text import printable
 
 EXIT_FAULT, EXIT_USAGE, EXIT_SOURCE, EXIT_MODEL, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 EXIT_SPEECH = 5
@@ -70,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except StreamerError as error:
-        for line in str(error).splitlines():
-            print(f"streamer: {redact(line)}", file=sys.stderr)
+        for line in str(error).split("\n"):
+            print(f"streamer: {printable(redact(line))}", file=sys.stderr)
         return code_of(error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -79,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:  # noqa: BLE001 - the program's edge: shown whole, without the secrets of URLs
-        print(redact(traceback.format_exc()), file=sys.stderr, end="")
+        for line in redact(traceback.format_exc()).rstrip("\n").split("\n"):
+            print(printable(line), file=sys.stderr)
         return EXIT_FAULT
 
 

@@ -21,6 +21,7 @@ from typing import Literal
 
 from streamer.errors import SpeechError
 from streamer.system.packages import import_error, in_range, installed, one_line, requirements
+from streamer.system.terminal_text import printable, printable_json
 
 State = Literal["ok", "warn", "fail"]
 _PLACES = {"warn": "warn", "fail": "FAIL", "ok": "ok"}
@@ -69,10 +70,11 @@ def run(args: argparse.Namespace) -> int:
     for finding in findings(CHECKS):
         worst |= finding.state == "fail"
         if args.json:
-            print(json.dumps(asdict(finding), ensure_ascii=False), flush=True)
+            print(printable_json(json.dumps(asdict(finding), ensure_ascii=False)), flush=True)
         else:
             mend = f"; {finding.mend}" if finding.mend else ""
-            print(f"{_PLACES[finding.state]:<5} {finding.subject}: {finding.detail}{mend}", flush=True)
+            line = f"{_PLACES[finding.state]:<5} {finding.subject}: {finding.detail}{mend}"
+            print(printable(line), flush=True)
     return worst
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.errors import ConfigError
+from streamer.system.terminal_text import printable, printable_json
 
 if TYPE_CHECKING:
     from streamer.recognition.checkpoints.registry import KnownModel
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         models = [model for model in models if model["here"]]
     if args.json:
         for model in models:
-            print(json.dumps(model, ensure_ascii=False))
+            print(printable_json(json.dumps(model, ensure_ascii=False)))
     else:
         _table(models)
     return 0
@@ -70,16 +71,16 @@ def _show(name: str, *, as_json: bool) -> int:
         )
     told = describe(name)
     if as_json:
-        print(json.dumps(told, ensure_ascii=False))
+        print(printable_json(json.dumps(told, ensure_ascii=False)))
         return 0
     for key, value in told.items():
         if value is None or value == []:
             continue
         if key == "notes":
             for note in value:
-                print(f"{'note:':<12} {note}")
+                print(f"{'note:':<12} {printable(str(note))}")
             continue
-        print(f"{key.replace('_', ' ') + ':':<12} {_detail(key, value)}")
+        print(f"{key.replace('_', ' ') + ':':<12} {printable(_detail(key, value))}")
     return 0
 
 

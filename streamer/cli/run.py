@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.system import memory
 from streamer.system.redaction import redact
 from streamer.system.signals import INTERRUPTED, Stopper
+from streamer.system.terminal_text import printable
 
 if TYPE_CHECKING:
     from streamer.config import Config, Option
@@ -219,14 +220,18 @@ def _explain(result: RunResult) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"streamer: {redact(text)}", file=sys.stderr, flush=True)
+    print(f"streamer: {printable(redact(text))}", file=sys.stderr, flush=True)
 
 
 class _Redacted(logging.Formatter):
     """Third-party libraries log addresses as they got them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        lines = redact(super().format(record)).split("\n")  # of a traceback
+        return "\n".join(map(printable, lines))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name logging calls
+        return printable(super().formatMessage(record))  # one line: nobody's text makes another
 
 
 def _talk(verbose: bool) -> None:

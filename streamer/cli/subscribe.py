@@ -123,7 +123,7 @@ def _report_change(before: bool, now: bool, line: str) -> bool:
 
 
 def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 def as_json(message: Message, pictures: bool = False) -> str:

@@ -19,6 +19,7 @@ from streamer.subscribers.web.page_address import (
     read_token,
 )
 from streamer.system.addresses import is_loopback
+from streamer.system.terminal_text import printable
 
 if TYPE_CHECKING:
     from streamer.subscribers.web.app import Settings
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_line(text: str) -> None:
-    print(f"streamer: {text}", file=sys.stderr, flush=True)
+    print(f"streamer: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def settings_of(args: argparse.Namespace, host: str, port: int, token: str | None) -> Settings:
