@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from streamer.cli.command_line import main
 from streamer.config import Config
 from streamer.demo.assets import clip_path, truth
-from streamer.errors import DatasetError, SourceOpenError
-from streamer.training import clip_scores, stream_scores
+from streamer.errors import DatasetError, ModelError, SourceOpenError
+from streamer.training import clip_scores, play_videos, stream_scores
 from streamer.training.ground_truth import Segment, background_of, read_truth, write_truth
 from streamer.training.play_videos import watch
 from streamer.training.stream_scores import Counts, DetectedEvent, ScoredWindow, VideoResult
@@ -227,6 +227,18 @@ def test_groups_of_labels_are_measured_as_one(tmp_path: Path) -> None:
     assert watched.labels == ("idle", "moving")
     assert {event.label for event in watched.events} == {"idle", "moving"}
     assert all(window.scores.shape == (2,) for window in watched.windows)
+
+
+def test_numbers_of_a_run_that_lost_messages_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(self: Any, topic: str, message: Any) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(play_videos._Collector, "send", send)
+    monkeypatch.setattr("streamer.pipeline.pipeline.Pipeline.warn", lambda *_: None)  # notes do not matter
+    with pytest.raises(ModelError, match=r"\d+ messages were lost"):
+        watch(blinking(tmp_path / "b.mp4"), Config(), Bright())
 
 
 def test_a_video_that_cannot_be_opened(tmp_path: Path) -> None:
