@@ -27,6 +27,7 @@ class Served:
     """The page's server on a thread; `stop` ends it and says how long that took."""
 
     def __init__(self, endpoint: str, port: int = 0, **settings: Any) -> None:
+        tls = settings.pop("tls", None)
         listening = listen("127.0.0.1", port)
         self.port = int(listening.getsockname()[1])
         rules = settings.pop("rules", None) or AccessRules(
@@ -35,7 +36,9 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}"
         made = Settings(PublisherAddress(endpoint, keys=settings.pop("keys", None)), rules, **settings)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=serve, args=(made, listening, self._stop), name="served")
+        self._thread = threading.Thread(
+            target=serve, args=(made, listening, self._stop), kwargs={"tls": tls}, name="served"
+        )
         self._thread.start()
 
     def stop(self) -> float:

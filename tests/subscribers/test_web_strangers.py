@@ -7,6 +7,7 @@ import logging
 import re
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from streamer.subscribers.web.app import Settings
 from streamer.subscribers.web.client_queues import ClientQueue
 from streamer.subscribers.web.page_state import PageState
 from tests.helpers.bus_parts import DEADLINE, event, status, until
+from tests.helpers.certificates import make_certificate
 from tests.helpers.web_parts import listening, live, published, served
 
 TOKEN = "a-token-of-more-than-sixteen"
@@ -97,6 +99,20 @@ def test_a_head_that_drips_in_has_a_deadline(monkeypatch: pytest.MonkeyPatch, fi
             except OSError:
                 break
             select.select([link], [], [], 0.02)
+
+
+def test_over_tls_whoever_never_begins_is_left_and_others_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_server, "REQUEST_HEAD", 0.3)
+    certificate, key = make_certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    with served(NOBODY, tls=web_server.Tls(certificate, key)) as web, connections(web.port, 50) as links:
+        plain = socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE)
+        with trusting.wrap_socket(plain, server_hostname="127.0.0.1") as link:
+            link.sendall(head(web.port))
+            assert link.recv(12) == b"HTTP/1.1 200"
+        until(lambda: all(map(ended, links)), "strangers' connections end")
 
 
 @pytest.mark.parametrize(

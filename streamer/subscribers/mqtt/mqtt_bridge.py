@@ -122,7 +122,7 @@ class MqttBridge:
             silent_since = self._clock.monotonic()
             while not self._stop.is_set() and not connection.lost.is_set():
                 self._settle(connection, state)
-                silent_since = self._look(subscriber, cameras, silent_since)
+                silent_since = self._check_publisher(subscriber, cameras, silent_since)
                 self._publish_retained(connection, cameras, held)
                 if connection.full:
                     connection.progress.wait(bridge.POLL)
@@ -130,7 +130,7 @@ class MqttBridge:
                     silent_since = self._clock.monotonic()  # nobody listened to the publisher meanwhile
                     continue
                 message = subscriber.receive(bridge.POLL)
-                self._take(message, subscriber, connection, (state, cameras))
+                self._handle(message, subscriber, connection, (state, cameras))
         if connection.lost.is_set():
             self._settle(connection, state)  # what was acknowledged before, and why it ended if it says
         else:
@@ -143,7 +143,7 @@ class MqttBridge:
             self._broker.works()
         state.tick()
 
-    def _look(self, subscriber: Any, cameras: Cameras, silent_since: float) -> float:
+    def _check_publisher(self, subscriber: Any, cameras: Cameras, silent_since: float) -> float:
         """Whether the publisher lives; returns since when it does not."""
         now = self._clock.monotonic()
         if subscriber.connected:
@@ -170,7 +170,7 @@ class MqttBridge:
                 connection.publish(topic, payload, retain=True)
                 held[topic] = payload
 
-    def _take(
+    def _handle(
         self, message: Any, subscriber: Any, connection: Connection, mine: tuple[StateFile, Cameras]
     ) -> None:
         state, cameras = mine

@@ -23,7 +23,7 @@ def narrate(
 ) -> None:
     """Receive until `stop` is set; `heard` gets each message (None: time passed) and what it means."""
     end = None if duration is None else time.monotonic() + duration
-    next_look = 0.0
+    next_tick = 0.0
     while not stop.is_set():
         now = time.monotonic()
         if end is not None and now >= end:
@@ -31,8 +31,8 @@ def narrate(
         message = subscriber.receive(POLL if end is None else min(POLL, max(0.0, end - now)))
         if message is not None:
             heard(message, policy.message(message))
-        if time.monotonic() >= next_look:
-            next_look = time.monotonic() + POLL
+        if time.monotonic() >= next_tick:
+            next_tick = time.monotonic() + POLL
             heard(None, policy.tick(subscriber.connected))
 
 

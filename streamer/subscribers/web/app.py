@@ -122,7 +122,7 @@ class Page:
         if request.method != "GET":  # so that a page can ask why it gets no stream
             return Response(status_code=503 if self.queues.full else 200, media_type="text/event-stream")
         try:
-            box = self.queues.join()
+            queue = self.queues.join()
         except TooManyClientsError as error:
             return PlainTextResponse(f"{error}\n", 503, {"retry-after": "10"})
         hello = {
@@ -130,7 +130,7 @@ class Page:
             "alerts": list(self._settings.alerts),
             "recordings": self._settings.recordings is not None,
         }
-        return EventStream(self.queues, box, self.feed, self._ask, Position.of_cursor(last), hello)
+        return EventStream(self.queues, queue, self.feed, self._ask, Position.of_cursor(last), hello)
 
     async def _history(self, request: Request) -> Response:
         try:

@@ -1,4 +1,4 @@
-"""One mailbox for each browser. A slow one finds newer news in the place of older, and delays nobody."""
+"""One queue for each browser. A slow one finds newer news in the place of older, and delays nobody."""
 
 from __future__ import annotations
 
@@ -74,43 +74,43 @@ class ClientQueue:
 
 
 class ClientQueues:
-    """All mailboxes."""
+    """The queues of all browsers."""
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._boxes: set[ClientQueue] = set()
+        self._queues: set[ClientQueue] = set()
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._boxes)
+        return len(self._queues)
 
     @property
     def full(self) -> bool:
-        return len(self._boxes) >= self.most or self._closed
+        return len(self._queues) >= self.most or self._closed
 
     def join(self) -> ClientQueue:
-        """A mailbox for one more browser. Raises TooManyClientsError."""
+        """A queue for one more browser. Raises TooManyClientsError."""
         if self.full:
-            raise TooManyClientsError(f"{len(self._boxes)} pages are open already, as many as may be")
-        box = ClientQueue()
-        self._boxes.add(box)
-        return box
+            raise TooManyClientsError(f"{len(self._queues)} pages are open already, as many as may be")
+        queue = ClientQueue()
+        self._queues.add(queue)
+        return queue
 
-    def leave(self, box: ClientQueue) -> None:
-        self._boxes.discard(box)
+    def leave(self, queue: ClientQueue) -> None:
+        self._queues.discard(queue)
 
     def publish(self, key: Hashable, data: bytes) -> None:
         """Tell everybody; what waits under the same key is replaced."""
-        for box in self._boxes:
-            box.put(key, data)
+        for queue in self._queues:
+            queue.put(key, data)
 
     def resync(self) -> None:
         """Everybody gets the whole state anew."""
-        for box in self._boxes:
-            box.fall_behind()
+        for queue in self._queues:
+            queue.fall_behind()
 
     def close(self) -> None:
         """Every stream ends, and no new one begins."""
         self._closed = True
-        for box in self._boxes:
-            box.close()
+        for queue in self._queues:
+            queue.close()

@@ -1,10 +1,15 @@
-"""The stream of news to one browser: server-sent events, resumed where it left off."""
+"""The stream of news to one browser: server-sent events, resumed where it left off.
+
+sse-starlette was weighed: it brings pings and a limit for sending, which are the smaller part of this file.
+What makes it long (the state anew for whoever is behind, the history for whoever was away, one queue each)
+would stay, and the end within 3 seconds would hang on that library's patch of uvicorn's signal handler.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from starlette.types import Receive, Scope, Send
 
@@ -24,18 +29,18 @@ PAGE = 2000  # phases of events
 
 
 class EventStream:
-    """An ASGI application that answers one request; `join` has given it its mailbox."""
+    """An ASGI application that answers one request; `join` has given it its queue."""
 
     def __init__(
         self,
         queues: ClientQueues,
-        box: ClientQueue,
+        queue: ClientQueue,
         feed: PublisherFeed,
         ask: AskPublisher,
         last: Position | None,
         hello: Json,
     ) -> None:
-        self._queues, self._box, self._feed, self._ask = queues, box, feed, ask
+        self._queues, self._queue, self._feed, self._ask = queues, queue, feed, ask
         self._last, self._hello = last, hello
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +59,7 @@ class EventStream:
             with contextlib.suppress(OSError):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._queues.leave(self._box)
+            self._queues.leave(self._queue)
             leaving.cancel()
 
     async def _within(self, sending: object, seconds: float) -> bool:
@@ -66,7 +71,7 @@ class EventStream:
                 if done:
                     task.result()
                     return True
-                if self._box.closed:
+                if self._queue.closed:
                     return False
             return False
         finally:
@@ -75,23 +80,23 @@ class EventStream:
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        self._box.close()
+        self._queue.close()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         yield b"retry: 1000\n\n" + sse("hello", self._hello)
-        while not self._box.closed:
-            if self._box.behind:
+        while not self._queue.closed:
+            if self._queue.behind:
                 yield await self._catch_up()
-            data = self._box.take()
+            data = self._queue.take()
             if data:
                 yield data
                 if self._feed.reached is not None:
                     self._last = self._feed.reached
                 await asyncio.sleep(PAUSE)
                 continue
-            await self._box.wait(BEAT)
-            if not self._box.closed and not self._box.behind:
-                yield self._box.take() or b"event: beat\ndata: {}\n\n"
+            await self._queue.wait(BEAT)
+            if not self._queue.closed and not self._queue.behind:
+                yield self._queue.take() or b"event: beat\ndata: {}\n\n"
 
     async def _catch_up(self) -> bytes:
         """The whole state, preceded by what it does not reach back to."""
@@ -99,8 +104,8 @@ class EventStream:
         complete = True
         if self._feed.missing_after(self._last):
             missed, complete = await self._from_history(self._last)
-        # From here to the end without a pause: what arrives later is put into the mailbox.
-        self._box.caught_up()
+        # From here to the end without a pause: what arrives later is put into the queue.
+        self._queue.caught_up()
         state = self._feed.state()
         known = {told["id"] for told in state["events"]}
         state["missed"] = [told for told in missed.values() if told["id"] not in known]
@@ -126,6 +131,3 @@ class EventStream:
             if not page.more or not page.events or self._feed.memory.reaches(seq):
                 return found, True
         return found, False
-
-
-MakeStream = Callable[[Position | None], EventStream]

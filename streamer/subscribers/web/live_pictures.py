@@ -45,11 +45,11 @@ class Pictures:
                     while True:
                         message = await subscriber.receive(FRESH)
                         if isinstance(message, PreviewMessage):
-                            self._take(message)
+                            self._handle(message)
             except BusError:  # the feed says what is wrong
                 await asyncio.sleep(AGAIN)
 
-    def _take(self, message: PreviewMessage) -> None:
+    def _handle(self, message: PreviewMessage) -> None:
         camera, data = message.camera, message.jpeg
         if len(data) > LARGEST or not data.startswith(b"\xff\xd8\xff"):
             return

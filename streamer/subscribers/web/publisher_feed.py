@@ -67,12 +67,12 @@ class PublisherFeed:
         while True:
             message = await subscriber.receive(POLL)
             if message is not None:
-                self._take(message)
+                self._handle(message)
             position = subscriber.position
             self._since = position or self._since
-            self._look(subscriber.connected, None if position is None else position.seq)
+            self._check_publisher(subscriber.connected, None if position is None else position.seq)
 
-    def _look(self, connected: bool, reached: int | None) -> None:
+    def _check_publisher(self, connected: bool, reached: int | None) -> None:
         """Is the publisher there, and is everything it has said known here? `reached`: the newest number."""
         if connected:
             self._publish_link("live")
@@ -83,7 +83,7 @@ class PublisherFeed:
             self._set_reached(reached, self._session)
             self._queues.resync()
 
-    def _take(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         if isinstance(message, HeartbeatMessage):
             self._heartbeat(message)
         elif isinstance(message, EventMessage):
