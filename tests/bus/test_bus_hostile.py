@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from streamer.bus import Publisher, Subscriber, wire
 from streamer.bus.requests import MAX_REQUEST, Peer, RequestError
-from tests.helpers.bus_parts import collect, connect, event, events_of, no_leaks, publisher, until
+from tests.helpers.bus_parts import DEADLINE, collect, connect, event, events_of, no_leaks, publisher, until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 __all__ = ["no_leaks"]
@@ -30,7 +30,7 @@ __all__ = ["no_leaks"]
 @contextmanager
 def dealer(endpoint: str | None) -> Iterator[zmq.Socket[bytes]]:
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.linger, socket.rcvtimeo, socket.sndtimeo = 0, 5000, 5000
+        socket.linger, socket.rcvtimeo, socket.sndtimeo = 0, int(1000 * DEADLINE), int(1000 * DEADLINE)
         socket.connect(endpoint or "")
         yield socket
 
@@ -204,7 +204,7 @@ def test_what_is_not_zeromq_at_all_is_survived() -> None:
         for endpoint in (bus.endpoint, bus.requests_endpoint or ""):
             host, port = endpoint.removeprefix("tcp://").split(":")
             for data in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\xff" * 2000, b"", os.urandom(500)):
-                with sockets.create_connection((host, int(port)), timeout=5) as raw:
+                with sockets.create_connection((host, int(port)), timeout=DEADLINE) as raw:
                     raw.sendall(data)
         assert alive(bus)
         until(lambda: bus.state().subscribers == 0)
@@ -253,19 +253,25 @@ def test_a_flood_of_requests_does_not_stop_the_messages() -> None:
 
     with publisher() as bus, Subscriber(bus.endpoint, topics=["event/"]) as subscriber:
         connect(subscriber)
-        flooding = threading.Thread(target=flood, args=[bus.requests_endpoint])
-        flooding.start()
-        try:
+
+        def median_latency() -> float:
             latencies = []
             for number in range(30):
                 began = time.monotonic()
                 bus.event(event(f"e{number}"))
                 assert events_of(collect(subscriber, lambda found: bool(found)))
                 latencies.append(time.monotonic() - began)
+            return sorted(latencies)[15]
+
+        quiet = median_latency()
+        flooding = threading.Thread(target=flood, args=[bus.requests_endpoint])
+        flooding.start()
+        try:
+            flooded = median_latency()
         finally:
             stop.set()
             flooding.join()
-    assert sorted(latencies)[15] < 0.5
+    assert flooded < max(0.5, 20 * quiet)
 
 
 def test_an_added_operation_gets_the_request_and_who_asks() -> None:
