@@ -6,6 +6,7 @@ import sys
 from html import escape
 
 from streamer.bench.plan import Report, Result
+from streamer.system.terminal_text import printable
 from streamer.system.text_table import text_table, width_of
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 420, 60, 50, 50, 190  # of the plot, pixels
@@ -29,7 +30,7 @@ def print_table(report: Report) -> None:
         f"GFLOP a window: transformers {theirs:.1f}, streamer {ours:.1f}",
         *report.notes,
     ):
-        print(line)
+        print(printable(line))
 
 
 def _numbers(r: Result) -> tuple[str, ...]:

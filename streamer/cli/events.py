@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from streamer.bus.history import COLUMNS, list_events
 from streamer.bus.position import parse_time
 from streamer.errors import BusError
-from streamer.system.terminal_text import printable, printable_json
+from streamer.system.terminal_text import printable_json
 from streamer.system.text_table import text_table, width_of
 
 TABLE_LIMIT = 50
@@ -82,7 +82,7 @@ def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
             record["reason"] or "",
             record["clip"] or record["snapshot"] or "",
         )
-        rows.append([printable(str(word)) for word in words])
+        rows.append([str(word) for word in words])
     for line in text_table(head, rows, width=width_of(out)):
         print(line, file=out)
 

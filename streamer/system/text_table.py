@@ -7,6 +7,8 @@ import os
 from collections.abc import Collection, Sequence
 from typing import TextIO
 
+from streamer.system.terminal_text import printable
+
 GAP = 2  # cells between columns
 
 
@@ -17,7 +19,7 @@ def text_table(
     right: Collection[str] = (),
     width: int | None = None,
 ) -> list[str]:
-    """The table's lines, without spaces at their ends.
+    """The table's lines, without spaces at their ends. Cells may be foreign words: they are made printable.
 
     Args:
         right: the columns (by their heading) whose cells stand at the right.
@@ -29,6 +31,7 @@ def text_table(
     from rich.table import Table
     from rich.text import Text
 
+    rows = [[printable(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for name in head:
         table.add_column(

@@ -149,3 +149,20 @@ def test_show_a_broken_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (folder / "preprocessor_config.json").unlink()
     assert command_line.main(["models", "show", str(folder)]) == 4
     assert "preprocessor_config.json" in capsys.readouterr().err
+
+
+def test_a_checkpoints_own_words_do_not_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoints.shared("timesformer"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    evil = "left\x1b]0;x\x07\x9b31m\nlicence:     mit"
+    config["id2label"]["0"] = evil
+    (folder / "config.json").write_text(json.dumps(config))
+    for words in ([], ["--json"]):
+        assert command_line.main(["models", "show", str(folder), *words]) == 0
+        out = capsys.readouterr().out
+        assert "]0;x" in out
+        assert all(line.isprintable() for line in out.splitlines())
+        assert not any(line.startswith("licence:     mit") for line in out.splitlines())

@@ -31,6 +31,14 @@ def test_a_terminal_gets_lines_that_fit() -> None:
     assert "\n".join(lines).count("door") == 20, "wrapped, nothing is lost"
 
 
+def test_no_cell_steers_the_terminal_or_forges_a_row() -> None:
+    evil = "a\x1b]0;x\x07\x9b31m\nfront  b  1.00"
+    for width in (None, 60):
+        for line in text_table(HEAD, [(evil, "b", "1")], width=width):
+            assert line.isprintable()
+    assert len(text_table(HEAD, [(evil, "b", "1")])) == 2
+
+
 def test_nothing_but_a_head() -> None:
     assert text_table(HEAD, []) == ["camera  label  peak"]
 
