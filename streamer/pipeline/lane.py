@@ -31,9 +31,9 @@ from streamer.types import Event, Frame, LaneResult, Moment, Prediction
 from streamer.windows.windows import Windows
 
 if TYPE_CHECKING:
+    from streamer.recognition.words.camera_words import CameraWords
     from streamer.recognition.words.prompts import WordSet
     from streamer.recognition.words.text_embeddings import TextEmbeddings
-    from streamer.recognition.words.word_recognizers import CameraWords
 
 log = logging.getLogger(__name__)
 

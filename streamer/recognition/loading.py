@@ -21,14 +21,15 @@ from streamer.recognition.checkpoints.limits import check_window
 from streamer.recognition.checkpoints.processor import from_json
 from streamer.recognition.device import Placement, choose_device, choose_precision
 from streamer.recognition.engines.tuning import choose_engine
-from streamer.recognition.families.recognizers import Forward, FrameRecognizer, LoadedModel, VideoRecognizer
+from streamer.recognition.families.recognizers import FrameRecognizer, LoadedModel, VideoRecognizer
+from streamer.recognition.forward import Forward
 from streamer.recognition.model_config import ATTENTION, check_size, config_errors, model_config, one_line
 from streamer.recognition.preprocessing import Preprocessor
 from streamer.recognition.words import word_loading as words
 from streamer.types import ModelSpec
 
 if TYPE_CHECKING:  # the protocol is below what implements it
-    from streamer.recognition.recognizer import Recognizer
+    pass
 
 # What a family's head is not computed from, so that a checkpoint may lack it.
 UNUSED_WEIGHTS = {"vjepa2": ("vjepa2.predictor.",)}
@@ -36,7 +37,7 @@ COMPUTED_WEIGHTS = ("position_ids", "relative_position_index", "num_batches_trac
 NAMES_SHOWN = 3  # of missing weights, in a message
 
 
-def load(config: ModelConfig, name: str | None = None) -> Recognizer:
+def load(config: ModelConfig, name: str | None = None) -> VideoRecognizer | FrameRecognizer:
     """See `streamer.recognition.recognizer.load_recognizer`."""
     checkpoint = open_checkpoint(config.id)
     if name is not None:
@@ -65,7 +66,9 @@ def load(config: ModelConfig, name: str | None = None) -> Recognizer:
     return recognizer
 
 
-def _load_words(checkpoint: Checkpoint, config: ModelConfig, device: torch.device) -> Recognizer:
+def _load_words(
+    checkpoint: Checkpoint, config: ModelConfig, device: torch.device
+) -> VideoRecognizer | FrameRecognizer:
     """A model that compares pictures with words: see `streamer.recognition.words`."""
     from transformers import AutoModel
 

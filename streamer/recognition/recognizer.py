@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamer.config import ModelConfig
-    from streamer.recognition.words.word_recognizers import CameraWords
+    from streamer.recognition.words.camera_words import CameraWords
 
 __all__ = ["Recognizer", "load_recognizer"]
 

@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from streamer.errors import ModelLoadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from streamer.recognition.engines.cache import Cache
-
-    Forward = Callable[[Tensor], Tensor]
+    from streamer.recognition.forward import Forward
 
 EngineName = Literal["torch", "openvino"]
 PRECISIONS: dict[str, tuple[str, ...]] = {  # what each engine can do, on a CPU

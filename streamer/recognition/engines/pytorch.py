@@ -15,7 +15,7 @@ from streamer.recognition.engines.packing import pack
 from streamer.recognition.families.timesformer import FusedTimesformer
 
 if TYPE_CHECKING:
-    from streamer.recognition.engines.engine import Forward
+    from streamer.recognition.forward import Forward
 
 log = logging.getLogger(__name__)
 

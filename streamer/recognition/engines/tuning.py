@@ -32,7 +32,7 @@ from streamer.recognition.engines.engine import EngineVariant, build, check, has
 from streamer.recognition.engines.machine import processor, versions
 
 if TYPE_CHECKING:
-    from streamer.recognition.engines.engine import Forward
+    from streamer.recognition.forward import Forward
 
 log = logging.getLogger(__name__)
 

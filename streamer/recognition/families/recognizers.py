@@ -11,7 +11,7 @@ import dataclasses
 import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,17 +22,17 @@ from torch import Tensor
 from streamer.errors import ModelError, ModelLoadError, WindowShapeError
 from streamer.recognition.device import Placement, use_threads
 from streamer.recognition.device_frames import DevicePool, FrameKey, frame_key
+from streamer.recognition.forward import Forward
 from streamer.recognition.preprocessing import Preprocessor, stack_frames
 from streamer.types import Frame, ModelSpec, Scores, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from streamer.recognition.words.word_recognizers import CameraWords
+    from streamer.recognition.words.camera_words import CameraWords
 
 log = logging.getLogger(__name__)
 
-Forward = Callable[[Tensor], Tensor]  # (B, T, C, H, W), or (B, C, H, W) for single frames -> logits (B, L)
 Aggregate = Literal["mean", "max", "recent"]
 
 RECENT_HALF_LIFE = 0.5  # seconds: "recent" halves a frame's weight for each of these that it is older

@@ -16,16 +16,11 @@ from streamer.recognition.device import Placement
 from streamer.recognition.engines.tuning import choose_engine
 from streamer.recognition.families.recognizers import LoadedModel
 from streamer.recognition.preprocessing import Preprocessor
+from streamer.recognition.words.camera_words import TEXT_FAMILIES, CameraWords, TextFamily
 from streamer.recognition.words.prompts import NOTHING, WordSet, read_words
 from streamer.recognition.words.text_encoder import TextEncoder
 from streamer.recognition.words.towers import PictureTower, TextTower, VideoTower, WordsToVideo
-from streamer.recognition.words.word_recognizers import (
-    TEXT_FAMILIES,
-    CameraWords,
-    FrameTextRecognizer,
-    TextFamily,
-    WindowTextRecognizer,
-)
+from streamer.recognition.words.word_recognizers import FrameTextRecognizer, WindowTextRecognizer
 from streamer.types import ModelSpec
 
 XCLIP_CLIP = 4.0  # seconds; it was trained on frames spread over clips of a few seconds
