@@ -216,7 +216,8 @@ def _explain(result: RunResult) -> None:
         _say(str(result.error))
     for camera in result.cameras if result.nothing_seen else ():
         if camera.code is not None:
-            _say(f"camera {camera.camera}: {camera.detail or camera.code}")
+            why = camera.detail.partition("; next try in")[0]  # there is none
+            _say(f"camera {camera.camera}: {why or camera.code}")
 
 
 def _say(text: str) -> None:

@@ -215,11 +215,16 @@ class LabelEdits:
         try:
             edited = self._reload() if self._reload is not None else self._config
             words = self._words(edited)
+            files = self._files(edited)
             self._take(edited, words, lanes_of, changes)
-        except StreamerError as error:
-            warn(f"the edited configuration is not used, the labels stay as they are: {error}")
+        except Exception as error:  # an edit's edge: whatever is wrong with it, it ends no run
+            reason = str(error)
+            if not isinstance(error, StreamerError):
+                log.exception("reading the edited configuration failed")
+                reason = f"{type(error).__name__}: {error}"
+            warn(f"the edited configuration is not used, the labels stay as they are: {reason}")
             return
-        self._watch.files(self._files(edited))
+        self._watch.files(files)
         self._read = words
 
     def _files(self, config: Config) -> list[Path]:

@@ -219,6 +219,22 @@ def test_a_change_that_fails_after_all_ends_no_run(clip_model: Path, monkeypatch
         sink.wait(shows("walking", "running"), len(sink.messages))
 
 
+def test_an_edit_that_cannot_even_be_read_ends_no_run(tmp_path: Path) -> None:
+    file = tmp_path / "cameras.yaml"
+    write(file, "1")
+
+    def broken() -> Config:
+        raise OverflowError("a number of 400 digits")
+
+    edits = LabelEdits(Config.model_validate(QUIET), file, broken)
+    said: list[str] = []
+    write(file, "22")
+    for _ in range(3):
+        edits.observe({}, SimpleNamespace(), said.append)  # type: ignore[arg-type]
+    assert len(said) == 1
+    assert "OverflowError" in said[0]
+
+
 def test_a_model_that_is_new_in_the_file_takes_no_other_s_words(tmp_path: Path) -> None:
     """Models are told apart by their ids, not by their places."""
 
