@@ -1,4 +1,4 @@
-"""The page lives on whatever a publisher sends: what breaks the contract is skipped, the next event is shown."""
+"""The page lives on whatever a publisher sends: what breaks the contract is skipped, and news go on."""
 
 from __future__ import annotations
 
