@@ -88,6 +88,27 @@ def test_python_follows_a_publisher(snippet: Snippet, tmp_path: Path) -> None:
     assert "waving" in first
 
 
+@pytest.mark.realtime
+def test_the_example_of_a_users_own_test_passes(tmp_path: Path) -> None:
+    (example,) = (s for s in PYTHON if "streamer.testing" in s.text)
+    (tmp_path / "test_example.py").write_text(example.text, "utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c/dev/null",
+        f"--rootdir={tmp_path}",
+    ]
+    done = subprocess.run(
+        [*command, str(tmp_path)], cwd=ROOT, env=os.environ | {"HOME": str(tmp_path)}, capture_output=True,
+        text=True, timeout=100,
+    )  # fmt: skip
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
 @needs_node
 @pytest.mark.parametrize("snippet", [s for s in JAVASCRIPT if follows_the_bus(s)], ids=name_of)
 def test_javascript_follows_a_publisher(snippet: Snippet, tmp_path: Path) -> None:
