@@ -134,7 +134,8 @@ class CameraConfig(Section):
     user: str | None = None
     password: SecretStr | None = None
     password_file: PathText | None = None
-    tls_verify: bool | str = True  # of https and rtsps; "sha256:..." accepts that one certificate
+    # of https and rtsps; "sha256:..." accepts that one certificate
+    tls_verify: Annotated[bool | str, Field(union_mode="left_to_right")] = True
     region: tuple[tuple[Score, Score], ...] | None = None  # two corners (box) or a polygon, parts of 1
     width: Pixels | None = None  # pixels, asked of a webcam
     height: Pixels | None = None

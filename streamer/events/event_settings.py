@@ -6,11 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from streamer.config import EventsConfig, LabelRule
 from streamer.errors import ConfigError
-from streamer.events.rules import EventLabels
 from streamer.labels.label_set import LabelSet
 from streamer.labels.model_labels import ModelLabels
 
-NO_NAMES = LabelSet()
 EXIT = 0.7  # of a label's own threshold: where its event closes
 
 
@@ -74,23 +72,6 @@ def events_for(
         "thresholds": thresholds,
     }
     return config.model_copy(update=update)
-
-
-def checked_events(
-    model: str,
-    config: EventsConfig,
-    own: ModelLabels,
-    names: LabelSet = NO_NAMES,
-    elsewhere: Iterable[str] | None = (),
-) -> EventsConfig:
-    """`events_for`, once it is known that a tracker of the model takes it: before a change is accepted.
-
-    Raises:
-        ConfigError: a label is called like a group, a name is nobody's, or thresholds contradict each other.
-    """
-    found = events_for(config, own, names, elsewhere)
-    EventLabels(model, own.labels, found)
-    return found
 
 
 def _with_exit(config: EventsConfig, label: str, rule: LabelRule) -> LabelRule:

@@ -162,3 +162,14 @@ def test_the_program_starts_where_such_links_are_set() -> None:
     assert done.returncode == 0, done.stderr
     assert "ok, 1 camera (demo)" in done.stdout
     assert "STREAMER_PORT_9464_TCP" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("false", False), ("no", False), ("true", True), (f"sha256:{'ab' * 32}", None)]
+)
+def test_whether_a_certificate_is_verified_can_be_said_in_text(text: str, meant: bool | None) -> None:
+    """`true or false, or text` would take "false" for the text."""
+    overrides = ["cameras.0.name=a", "cameras.0.source=0", f"cameras.0.tls_verify={text}"]
+    assert load_config(overrides=overrides, env={}).cameras[0].tls_verify == (
+        text if meant is None else meant
+    )

@@ -14,7 +14,8 @@ from streamer.dashboard.plain_text import event_text
 from streamer.dashboard.view import render
 from streamer.demo.assets import checkpoint_path
 from streamer.errors import ConfigError
-from streamer.events.event_settings import checked_events, events_for
+from streamer.events.event_settings import events_for
+from streamer.events.rules import EventLabels
 from streamer.events.tracker import EventTracker
 from streamer.labels.label_files import languages, load_labels, read_labels
 from streamer.labels.label_set import LabelSet
@@ -163,8 +164,10 @@ def test_words_that_collide_with_a_group_are_known_before_they_are_used() -> Non
     config = EventsConfig(groups={"moving": ("walking", "running")})
     words = words_of(["moving", "walking", "running"])
     with pytest.raises(ConfigError, match="'moving' is a label of m itself"):
-        checked_events("m", config, words.model_labels, elsewhere=None)
-    fine = checked_events("m", config, words_of(["walking", "sitting"]).model_labels, elsewhere=None)
+        EventLabels("m", words.labels, events_for(config, words.model_labels, LabelSet(), None))
+    words = words_of(["walking", "sitting"])
+    fine = events_for(config, words.model_labels, LabelSet(), None)
+    EventLabels("m", words.labels, fine)
     assert fine.groups == {"moving": ("walking",)}
 
 
