@@ -30,8 +30,18 @@ CONSTRAINTS = ROOT / "configs" / "constraints.txt"
 # what each distribution of pyproject.toml is imported as
 MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic"]
 MODULES += ["msgspec", "httpx2", "ruamel.yaml", "packaging", "platformdirs"]
-TEST_MODULES = ["av", "skimage", "pytest", "pytest_cov", "pytest_timeout", "hypothesis", "jsonschema"]
+TEST_MODULES = [
+    "av",
+    "skimage",
+    "pytest",
+    "pytest_cov",
+    "pytest_timeout",
+    "hypothesis",
+    "jsonschema",
+    "sklearn",
+]
 TEST_MODULES += [
+    "sklearn",
     "xdist",
     "shtab",
     "filelock",

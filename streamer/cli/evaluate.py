@@ -9,6 +9,7 @@ from pathlib import Path
 
 from streamer.cli.model_options import add_model_options, configuration, videos_in, videos_of
 from streamer.errors import ConfigError, DatasetError
+from streamer.system.terminal_text import printable, printable_json
 from streamer.training.output import make_folder, save_text
 
 
@@ -86,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
         save_text(out / "report.json", text + "\n")
     from streamer.training.evaluation_report import lines
 
-    print(text if args.json else "\n".join(lines(report)))
+    told = map(printable_json, text.split("\n")) if args.json else map(printable, lines(report))
+    print("\n".join(told))
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from streamer.errors import DatasetError
 from streamer.system.private_files import private_folder
+from streamer.system.terminal_text import printable
 
 
 def make_folder(path: Path, *, private: bool = False) -> None:
@@ -33,5 +34,5 @@ def save_text(path: Path, text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Talk goes to standard error."""
-    print(f"streamer: {text}", file=sys.stderr, flush=True)
+    """One line for people, on standard error: what goes on is never part of a result."""
+    print(f"streamer: {printable(text)}", file=sys.stderr, flush=True)

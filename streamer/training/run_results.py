@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.config import ModelConfig
+from streamer.system.terminal_text import printable
 from streamer.training.clips import measure_timed_clips
 from streamer.training.evaluation_report import clip_lines, table, write_confusion
 
@@ -98,7 +99,7 @@ def finish(
     }
     (out / "README.md").write_text(_card(recipe, base, timed_clips, metrics, out.resolve().name), "utf-8")
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    print("\n".join([f"{last} clips:", *clip_lines(measured[last])]))
+    print("\n".join(map(printable, [f"{last} clips:", *clip_lines(measured[last])])))
     return metrics
 
 

@@ -243,3 +243,13 @@ def test_every_usual_family_passes() -> None:
     for family in ("timesformer", "videomae", "vivit"):
         found = open_checkpoint(str(shared(family)))
         check_size(found, AutoModelForVideoClassification, model_config(found))
+
+
+def test_evaluate_prints_no_escape_sequence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from streamer.cli.command_line import main
+
+    edit(folder / "config.json", model_type="evil\x1b]0;title\x07\x9b2J")
+    assert main(["evaluate", "--model", str(folder), "--idle", str(folder / "config.json")]) == 4
+    assert main(["models", "show", str(folder)]) in (0, 4)
+    out, err = capsys.readouterr()
+    assert all(c.isprintable() or c == "\n" for c in out + err)
