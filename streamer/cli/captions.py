@@ -13,8 +13,9 @@ from streamer.bus.subscriber import Subscriber
 from streamer.cli import subscriber_options
 from streamer.errors import ConfigError
 from streamer.subscribers.captions.lines import LEAST_WIDTH, LineWriter
-from streamer.subscribers.narration.narrate import TOPICS, narrate, print_line
+from streamer.subscribers.narration.narrate import TOPICS, narrate
 from streamer.subscribers.narration.policy import Policy, Utterance
+from streamer.subscribers.stderr_lines import print_line
 from streamer.system.signals import Stopper
 
 HOLD = 3.0  # seconds that a caption stands at least

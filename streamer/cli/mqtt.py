@@ -14,6 +14,7 @@ from streamer.subscribers.mqtt.discovery import Layout
 from streamer.subscribers.mqtt.mqtt_bridge import MqttBridge, Settings
 from streamer.subscribers.mqtt.topic_names import check_prefix
 from streamer.subscribers.state_file import default_file
+from streamer.subscribers.stderr_lines import print_line, warn_if_exposed
 from streamer.system.addresses import is_loopback, split_host_port
 
 _SCHEMES = ("mqtts://", "mqtt://")
@@ -54,12 +55,13 @@ def run(args: argparse.Namespace) -> int:
         tuple(dict.fromkeys(args.label)),
         args.fresh,
     )
+    if address.certificate is not None:
+        key = address.certificate_key or address.certificate
+        warn_if_exposed(Path(key).expanduser(), "--cert-key" if address.certificate_key else "--cert")
     if address.tls:
         make_context(address)  # a mistake there is told now, not at each attempt
     elif address.password is not None and not is_loopback(address.host):
-        bridge.print_line(
-            f"mqtt: {address} is not encrypted (--tls): everybody on the way can read the password"
-        )
+        print_line(f"mqtt: {address} is not encrypted (--tls): everybody on the way can read the password")
     state = Path(args.state).expanduser() if args.state else None
     return bridge.run_bridge(
         MqttBridge(

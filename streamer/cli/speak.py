@@ -9,10 +9,11 @@ from pathlib import Path
 from streamer.cli import subscriber_options
 from streamer.errors import ConfigError
 from streamer.labels.phrases import plain
-from streamer.subscribers.narration.narrate import TOPICS, narrate, print_line
+from streamer.subscribers.narration.narrate import TOPICS, narrate
 from streamer.subscribers.narration.policy import Policy
 from streamer.subscribers.speech import voices
 from streamer.subscribers.speech.speech_session import INDEX, SpeechSession
+from streamer.subscribers.stderr_lines import print_line
 from streamer.system.signals import Stopper
 
 

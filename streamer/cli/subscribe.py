@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from streamer.bus import endpoints
 from streamer.bus.messages import (
     EventMessage,
     Gap,
@@ -24,6 +23,7 @@ from streamer.bus.messages import (
 )
 from streamer.bus.position import Position
 from streamer.bus.subscriber import Subscriber
+from streamer.cli import subscriber_options
 from streamer.errors import BusError
 from streamer.subscribers.state_file import StateFile
 from streamer.system.log_limit import LogLimit
@@ -36,9 +36,7 @@ _WAIT = 0.5  # seconds between two looks at whether the publisher is still there
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `streamer subscribe`."""
-    parser.add_argument(
-        "endpoint", nargs="?", default=endpoints.DEFAULT, help=f"of the publisher ({endpoints.DEFAULT})"
-    )
+    subscriber_options.add_publisher(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, as it was sent")
     parser.add_argument(
         "--topic", action="append", default=[], metavar="PREFIX",
@@ -53,8 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--timeout", type=float, metavar="S", help="end after so many seconds of silence")
     parser.add_argument("--count", type=int, metavar="N", help="end after so many messages")
-    parser.add_argument("--requests", metavar="ENDPOINT", help="where requests are answered (the next port)")
-    parser.add_argument("--keys", metavar="FOLDER", help="with client.key_secret and server.key")
 
 
 def run(args: argparse.Namespace) -> int:

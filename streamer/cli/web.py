@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from streamer.bus import endpoints
 from streamer.cli import subscriber_options
 from streamer.errors import ConfigError
+from streamer.subscribers.stderr_lines import print_line, warn_if_exposed
 from streamer.subscribers.web.page_address import (
     DEFAULT_BIND,
     check_exposure,
@@ -19,7 +20,6 @@ from streamer.subscribers.web.page_address import (
     read_token,
 )
 from streamer.system.addresses import is_loopback
-from streamer.system.terminal_text import printable
 
 if TYPE_CHECKING:
     from streamer.subscribers.web.app import Settings
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
 
         def ready() -> None:
             how = " (the first time with the token: ?token=TOKEN at its end)" if token else ""
-            _print_line(f"the page is at {url}{how}")
-            _print_line(f"it shows what {args.endpoint} publishes; Ctrl+C ends it")
+            print_line(f"streamer: the page is at {url}{how}")
+            print_line(f"streamer: it shows what {args.endpoint} publishes; Ctrl+C ends it")
 
         serve(settings, listening, stopper.stop, tls=tls, on_ready=ready)
         code = stopper.exit_code
@@ -79,10 +79,6 @@ def run(args: argparse.Namespace) -> int:
             sys.stderr.flush()
             os._exit(code)
     return code
-
-
-def _print_line(text: str) -> None:
-    print(f"streamer: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def settings_of(args: argparse.Namespace, host: str, port: int, token: str | None) -> Settings:
@@ -99,7 +95,7 @@ def settings_of(args: argparse.Namespace, host: str, port: int, token: str | Non
         raise ConfigError(f"--pages {args.pages}: must be 1 or more")
     folder = None if args.recordings is None else Path(args.recordings).expanduser()
     if folder is not None and not folder.is_dir():
-        _print_line(f"--recordings {folder}: there is no such folder yet")
+        print_line(f"streamer: --recordings {folder}: there is no such folder yet")
     names = tuple(name.lower() for name in args.host)
     # With a token any name will do: a web site that points its own name here has no cookie to send.
     hosts = (*LOCAL_NAMES, host.lower(), *names) if token is None or is_loopback(host) or names else ()
@@ -114,4 +110,6 @@ def _tls(args: argparse.Namespace) -> Tls | None:
         raise ConfigError("--tls-cert and --tls-key: give both")
     if args.tls_cert is None:
         return None
-    return Tls(Path(args.tls_cert).expanduser(), Path(args.tls_key).expanduser())
+    key = Path(args.tls_key).expanduser()
+    warn_if_exposed(key, "--tls-key")
+    return Tls(Path(args.tls_cert).expanduser(), key)

@@ -11,6 +11,7 @@ from streamer.cli import subscriber_options
 from streamer.errors import ConfigError
 from streamer.subscribers import bridge
 from streamer.subscribers.state_file import default_file
+from streamer.subscribers.stderr_lines import print_line, warn_if_exposed
 from streamer.subscribers.webhook import signing
 from streamer.subscribers.webhook.http_client import parse_target
 from streamer.subscribers.webhook.webhook_bridge import PHASES, Settings, WebhookBridge
@@ -50,14 +51,11 @@ def run(args: argparse.Namespace) -> int:
     """Deliver until told to end. Raises ConfigError, BusError."""
     settings = settings_of(args)
     target = settings.target
+    warn_if_exposed(settings.dead_letters, "--dead-letters")
     if not settings.secrets:
-        bridge.print_line(
-            f"webhook: not signed: {target.shown} cannot tell our events from others' (--secret-file)"
-        )
+        print_line(f"webhook: not signed: {target.shown} cannot tell our events from others' (--secret-file)")
     if not target.tls and not is_loopback(target.host):
-        bridge.print_line(
-            f"webhook: {target.shown} is not encrypted: everybody on the way can read the events"
-        )
+        print_line(f"webhook: {target.shown} is not encrypted: everybody on the way can read the events")
     return bridge.run_bridge(WebhookBridge(settings))
 
 

@@ -13,8 +13,7 @@ from typing import Protocol
 from streamer.bus.messages import EventMessage, Gap
 from streamer.errors import ConfigError
 from streamer.system.private_files import read_private
-from streamer.system.redaction import redact
-from streamer.system.terminal_text import printable
+from streamer.system.redaction import remember
 
 PATIENCE = 2.0  # seconds for a bridge to end; the program promises 3
 POLL = 0.25  # seconds between two looks at whether to end
@@ -34,7 +33,7 @@ class Bridge(Protocol):
 
 def run_bridge(bridge: Bridge) -> int:
     """Run a bridge until it ends or a signal comes; returns the exit code, raises what it raised."""
-    from streamer.system.signals import INTERRUPTED, Stopper
+    from streamer.system.signals import Stopper
 
     codes: list[int] = []
     errors: list[BaseException] = []
@@ -54,16 +53,11 @@ def run_bridge(bridge: Bridge) -> int:
         thread.join(PATIENCE)  # a name that is being looked up cannot be interrupted: it is left behind
         if errors:
             raise errors[0]
-        code = INTERRUPTED if stopper.interrupted else codes[0] if codes else 0
+        code = stopper.exit_code or (codes[0] if codes else 0)
         if stopper.signalled:  # the interpreter's own end would wait for the name that is being looked up
             sys.stderr.flush()
             os._exit(code)
     return code
-
-
-def print_line(line: str) -> None:
-    """One line of talk, without secrets and without control characters."""
-    print(printable(redact(line)), file=sys.stderr, flush=True)
 
 
 class ProblemReporter:
@@ -108,5 +102,8 @@ def read_secret(file: str | None, option: str, variable: str) -> str | None:
     Raises ConfigError where the file cannot be read or others on this machine can read it.
     """
     if file is None:
-        return os.environ.get(variable) or None
-    return read_private(Path(file).expanduser(), option, ConfigError).strip() or None
+        secret = os.environ.get(variable) or None
+    else:
+        secret = read_private(Path(file).expanduser(), option, ConfigError).strip() or None
+    remember(secret, *(secret or "").split())
+    return secret

@@ -164,7 +164,7 @@ def test_a_lost_camera_is_unavailable_and_back_again(
 def test_without_a_publisher_no_camera_is_available(
     broker: Broker, listener: MqttListener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamer.bus.following.SILENCE", 1.5)  # heartbeats come every second
+    monkeypatch.setattr("streamer.bus.subscriber_protocol.SILENCE", 1.5)  # heartbeats come every second
     monkeypatch.setattr("streamer.subscribers.mqtt.mqtt_bridge.GRACE", 0.2)
     with publisher() as bus:
         bus.status(status())

@@ -86,7 +86,7 @@ def test_display_names_travel(tmp_path: Path) -> None:
 def test_a_page_says_so_where_the_publisher_is_absent_and_recovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamer.bus.following.SILENCE", 1.5)  # heartbeats come every second
+    monkeypatch.setattr("streamer.bus.subscriber_protocol.SILENCE", 1.5)  # heartbeats come every second
     with published("") as bus:
         endpoint, requests = bus.endpoint, bus.requests_endpoint
     with served(endpoint) as web, listening(web.port) as page:

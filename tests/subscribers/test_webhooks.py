@@ -624,6 +624,24 @@ def test_a_secret_file_that_others_can_read_is_refused(
     assert SECRET not in error
 
 
+@posix
+def test_a_dead_letter_file_that_others_can_read_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And so is a key of our own, which the page's and MQTT's TLS have."""
+    from streamer.subscribers.stderr_lines import warn_if_exposed
+
+    file = tmp_path / "dead.jsonl"
+    warn_if_exposed(file, "--dead-letters")
+    file.touch(0o600)
+    warn_if_exposed(file, "--dead-letters")
+    assert capsys.readouterr().err == ""
+    file.chmod(0o644)
+    words = ["--url", "http://127.0.0.1:1/", "--dead-letters", str(file), "--state", "/proc/nowhere/state"]
+    assert main(["webhook", *words]) == 2
+    assert f"--dead-letters: {file}: others on this machine can read it" in capsys.readouterr().err
+
+
 def test_two_bridges_do_not_share_a_state_file(bus: Publisher, receiver: Receiver, tmp_path: Path) -> None:
     first = Hook(bus, receiver.url, tmp_path)
     with Running(first):

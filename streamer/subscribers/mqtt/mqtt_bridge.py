@@ -19,6 +19,7 @@ from streamer.subscribers.mqtt.camera_topics import Cameras
 from streamer.subscribers.mqtt.discovery import OFFLINE, ONLINE, Layout
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.state_file import StateFile
+from streamer.subscribers.stderr_lines import print_line
 from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
@@ -55,7 +56,7 @@ class MqttBridge:
         settings: Settings,
         *,
         clock: Clock = SYSTEM_CLOCK,
-        tell: Callable[[str], None] = lambda line: bridge.print_line(f"mqtt: {line}"),
+        tell: Callable[[str], None] = lambda line: print_line(f"mqtt: {line}"),
     ) -> None:
         self._settings, self._clock, self._tell = settings, clock, tell
         self._stop = threading.Event()

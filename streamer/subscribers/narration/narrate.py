@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from streamer.bus.messages import Message
 from streamer.bus.subscriber import Subscriber
 from streamer.subscribers.narration.policy import Policy, Utterance
-from streamer.system.terminal_text import printable
 
 POLL = 0.25  # seconds between two looks at the time
 TOPICS = ["event/", "status/", "heartbeat/"]  # which tell the cameras and the publisher's clock
@@ -34,8 +32,3 @@ def narrate(
         if time.monotonic() >= next_tick:
             next_tick = time.monotonic() + POLL
             heard(None, policy.tick(subscriber.connected))
-
-
-def print_line(line: str) -> None:
-    """A line for people, on stderr, without control characters."""
-    print(printable(line), file=sys.stderr, flush=True)

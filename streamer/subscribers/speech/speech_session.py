@@ -8,13 +8,13 @@ from pathlib import Path
 from streamer.bus.messages import EventMessage, Gap, Message
 from streamer.bus.position import Position
 from streamer.bus.subscriber import Subscriber
-from streamer.subscribers.narration.narrate import print_line
 from streamer.subscribers.narration.policy import Policy, Utterance
 from streamer.subscribers.narration.settings import Settings
 from streamer.subscribers.speech import voices
 from streamer.subscribers.speech.speaker import Loudspeaker, Sound, Speaker, WavFiles
 from streamer.subscribers.speech.utterance_log import Progress, UtteranceLog
 from streamer.subscribers.state_file import StateFile
+from streamer.subscribers.stderr_lines import print_line
 from streamer.system.clock import SYSTEM_CLOCK
 
 INDEX = "index.jsonl"

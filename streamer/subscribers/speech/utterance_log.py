@@ -7,6 +7,7 @@ has, so that a program that was killed at any moment accounts for every event, o
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ class UtteranceLog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torn = self._read()
-            self._file: TextIO = path.open("a", encoding="utf-8")
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)  # it tells what people did
+            self._file: TextIO = os.fdopen(number, "a", encoding="utf-8")
             if torn:
                 self._file.write("\n")  # a line that a power cut tore stays alone
         except OSError as error:

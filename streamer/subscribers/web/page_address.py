@@ -10,6 +10,7 @@ from streamer.bus import endpoints
 from streamer.errors import ConfigError
 from streamer.system.addresses import bracketed, is_loopback, split_host_port
 from streamer.system.private_files import read_private
+from streamer.system.redaction import remember
 
 DEFAULT_BIND = "127.0.0.1:8080"
 SHORTEST_TOKEN = 16  # characters
@@ -59,4 +60,5 @@ def _checked(token: str, where: str) -> str:
             f"{where}: a token is one line of at least {SHORTEST_TOKEN} letters, digits and signs; make one:"
             ' python3 -c "import secrets; print(secrets.token_urlsafe())"'
         )
+    remember(token)
     return token

@@ -16,6 +16,7 @@ from streamer.bus.messages import EventMessage, Gap
 from streamer.subscribers import bridge
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.state_file import StateFile
+from streamer.subscribers.stderr_lines import print_line
 from streamer.subscribers.webhook import dead_letters, signing
 from streamer.subscribers.webhook.http_client import Answer, HttpClient, PostError, Target
 from streamer.system.backoff import Backoff
@@ -65,7 +66,7 @@ class WebhookBridge:
         settings: Settings,
         *,
         clock: Clock = SYSTEM_CLOCK,
-        tell: Callable[[str], None] = lambda line: bridge.print_line(f"webhook: {line}"),
+        tell: Callable[[str], None] = lambda line: print_line(f"webhook: {line}"),
     ) -> None:
         self._settings, self._clock, self._tell = settings, clock, tell
         self._stop = threading.Event()
