@@ -21,7 +21,7 @@ from streamer.system.log_limit import LogLimit
 from streamer.system.private_files import exposure, read_with_rights
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_FIELD = re.compile(r'^\s*(public-key|secret-key)\s*=\s*"([^"\s]{40})"\s*$', re.MULTILINE)
+_FIELD = re.compile(r'^[ \t]*(public-key|secret-key)[ \t]*=[ \t]*"([^"\s]{40})"[ \t\r]*$', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

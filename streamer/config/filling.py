@@ -15,7 +15,7 @@ from streamer.config.read_yaml import located
 from streamer.config.schema import schema_of
 from streamer.config.yaml_reader import Document, KeyPath
 
-_VARIABLE = re.compile(r"\$(\$)?\{([^}]*)\}")
+_VARIABLE = re.compile(r"\$(\$)?\{([^}]{0,200})\}")
 EXPANDED = "cameras"  # the section whose texts may name variables
 
 
