@@ -141,13 +141,13 @@ class BusThread:
         now = self._clock.monotonic()
         self._beat_at, self._repeat_at, self._beaten_at = now, now + REPEAT, now - WELCOME
         self._send_all([Item(0, body) for body in self._journal.take_open()])
-        self._look_at_itself()
+        self._update_state()
 
     def _round(self) -> None:
         self._outbox.answer()
         self._send_all(self._outbox.take(self._burst))
         busy = self._timers()
-        self._look_at_itself()
+        self._update_state()
         if busy or len(self._outbox):
             wait = 1  # lets ZeroMQ's own thread empty its queues: a burst must not look like a slow reader
         else:
@@ -156,7 +156,7 @@ class BusThread:
         if self._sockets.serve(dict(self._poller.poll(wait)), self._requests):
             self._beat_at = min(self._beat_at, self._beaten_at + WELCOME)
 
-    def _look_at_itself(self) -> None:
+    def _update_state(self) -> None:
         """Bring up to date what other threads may know."""
         self._state = replace(
             self._state,
@@ -234,7 +234,7 @@ class BusThread:
         """Everything that waits goes into the history and out, until `_flush_until`."""
         try:
             while items := self._outbox.take(self._burst):
-                self._look_at_itself()
+                self._update_state()
                 if time.monotonic() > self._flush_until:
                     items += self._outbox.take(1 << 30)
                     self._journal.append([i.body for i in items if i.body and i.body["type"] == "event"])
@@ -245,11 +245,11 @@ class BusThread:
                 if len(self._outbox):
                     self._never.wait(0.001)  # see _round
             self._beat()
-            self._look_at_itself()
+            self._update_state()
         except Exception as error:  # noqa: BLE001 - a thread's top
             self._setup.on_problem(f"the bus failed at its end: {type(error).__name__}: {error}")
         for sink in self._setup.sinks:
             while not (ended := sink.close(JOIN)) and time.monotonic() < self._flush_until:
-                self._look_at_itself()
+                self._update_state()
             if not ended:
                 self._setup.on_problem("a receiver inside the program blocks; it was left behind")

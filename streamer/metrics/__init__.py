@@ -1,4 +1,5 @@
-"""How the running program is doing: numbers of now, totals, health, Prometheus and systemd.
+"""How the running program does: what the stages report, health, Prometheus and systemd.
 
-All of it pulls: the pipeline counts anyway and is asked only when somebody looks.
+`Counters` is what the stages report to; `Stats` is made of it when somebody looks, and is all that screen,
+health, Prometheus and systemd know.
 """
