@@ -33,15 +33,14 @@ MODULES += ["msgspec", "httpx2", "ruamel.yaml", "packaging", "platformdirs"]
 TEST_MODULES = [
     "av",
     "skimage",
+    "sklearn",
     "pytest",
     "pytest_cov",
     "pytest_timeout",
     "hypothesis",
     "jsonschema",
-    "sklearn",
 ]
 TEST_MODULES += [
-    "sklearn",
     "xdist",
     "shtab",
     "filelock",
