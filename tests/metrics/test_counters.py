@@ -23,6 +23,7 @@ from streamer.types import (
     Event,
     Frame,
     LabelScore,
+    LaneResult,
     Moment,
     Phase,
     Prediction,
@@ -112,6 +113,19 @@ def test_latency_forgets_what_is_long_ago() -> None:
     for seconds in [9.0] * 10 + [0.1] * LATENCY_WINDOWS:
         counters.prediction(prediction(), None, {}, 2, {"inference": seconds})
     assert counters.stats().latency == {"inference": (0.1, 0.1)}
+
+
+def test_events_that_end_without_a_window_take_the_label_that_was_believed_away() -> None:
+    counters = Counters(clock=FakeClock())
+    counters.camera_status(status())
+    counters.camera_models("cam0", {"m": 1.0})
+    begun, believed = event("a", Phase.START), LabelScore("waving", 0.8)
+    counters.result(LaneResult("cam0", "m", prediction(), 2, believed, {}, (begun,), (begun,)))
+    camera = counters.stats().cameras[0]
+    assert (camera.main.stable, camera.main.windows, camera.open_events) == (believed, 1, (begun,))
+    counters.result(LaneResult("cam0", "m", None, 2, None, {}, (), (event("a", Phase.END),)))
+    camera = counters.stats().cameras[0]
+    assert (camera.main.stable, camera.main.windows, camera.open_events) == (None, 1, ())
 
 
 def test_a_prediction_shows_its_best_labels_and_their_smoothed_scores() -> None:
