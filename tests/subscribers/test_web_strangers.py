@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from streamer.subscribers.publisher_address import PublisherAddress
-from streamer.subscribers.web import page_connection, web_server
+from streamer.subscribers.web import connection_acceptor, page_connection, web_server
 from streamer.subscribers.web.app import Settings
 from streamer.subscribers.web.client_queues import ClientQueue
 from streamer.subscribers.web.page_state import PageState
@@ -104,7 +104,7 @@ def test_a_head_that_drips_in_has_a_deadline(monkeypatch: pytest.MonkeyPatch, fi
 def test_over_tls_whoever_never_begins_is_left_and_others_are_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_server, "REQUEST_HEAD", 0.3)
+    monkeypatch.setattr(connection_acceptor, "REQUEST_HEAD", 0.3)
     certificate, key = make_certificate(tmp_path)
     trusting = ssl.create_default_context(cafile=str(certificate))
     with served(NOBODY, tls=web_server.Tls(certificate, key)) as web, connections(web.port, 50) as links:
@@ -113,6 +113,17 @@ def test_over_tls_whoever_never_begins_is_left_and_others_are_served(
             link.sendall(head(web.port))
             assert link.recv(12) == b"HTTP/1.1 200"
         until(lambda: all(map(ended, links)), "strangers' connections end")
+
+
+def test_strangers_who_never_begin_tls_keep_nobody_out(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    with served(NOBODY, tls=web_server.Tls(certificate, key)) as web, connections(web.port, 200) as links:
+        until(lambda: sum(not ended(link) for link in links) <= 64, "there is room for so many only")
+        plain = socket.create_connection(("127.0.0.1", web.port), timeout=DEADLINE)
+        with trusting.wrap_socket(plain, server_hostname="127.0.0.1") as link:
+            link.sendall(head(web.port))
+            assert link.recv(12) == b"HTTP/1.1 200"
 
 
 @pytest.mark.parametrize(

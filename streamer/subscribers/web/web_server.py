@@ -18,7 +18,8 @@ import uvicorn
 from streamer.errors import ConfigError
 from streamer.subscribers.web.access_control import LARGEST_HEAD
 from streamer.subscribers.web.app import Page, Settings
-from streamer.subscribers.web.page_connection import KEEP_ALIVE, REQUEST_HEAD, PageConnection
+from streamer.subscribers.web.connection_acceptor import ConnectionAcceptor
+from streamer.subscribers.web.page_connection import KEEP_ALIVE, PageConnection
 
 CONNECTIONS = 192  # beyond the streams
 DEAD_PEER = 30_000  # milliseconds after which the system gives up a peer that takes nothing
@@ -26,7 +27,7 @@ _WHY = {
     errno.EADDRINUSE: "the port is in use; take another, or 0 for a free one",
     errno.EACCES: "not allowed; ports below 1024 need rights that this user lacks",
 }
-BACKLOG = 128  # connections that the system may hold for us, and that are taken at once
+BACKLOG = 128  # connections that the system holds for us until they are taken
 _NO_NEWS = (
     "Invalid HTTP request", "Unsupported upgrade", "No supported WebSocket",
     "ASGI callable returned without completing", "Waiting for", "Cancel ",
@@ -66,11 +67,9 @@ def listen(host: str, port: int) -> socket.socket:
 class _EventLoop(asyncio.SelectorEventLoop):
     """The bus needs a loop that watches sockets, which is not the default on Windows."""
 
-    async def create_server(self, *args: Any, **more: Any) -> asyncio.Server:
-        """With a deadline for TLS to begin: uvicorn passes none, and the default is a minute."""
-        if more.get("ssl") is not None:
-            more["ssl_handshake_timeout"] = REQUEST_HEAD
-        return await super().create_server(*args, **more)
+    async def create_server(self, protocol_factory: Any, **more: Any) -> Any:  # type: ignore[override]
+        """What uvicorn calls: connections are taken by our own rules."""
+        return ConnectionAcceptor(more["sock"], protocol_factory, more["ssl"])
 
 
 class _Server(uvicorn.Server):
@@ -117,7 +116,7 @@ async def _serve(
     config = uvicorn.Config(
         page.app(fail), loop="none", http=PageConnection, ws="none", lifespan="on", log_config=None,
         access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE,
-        timeout_keep_alive=KEEP_ALIVE, backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
         limit_concurrency=settings.pages + CONNECTIONS, h11_max_incomplete_event_size=LARGEST_HEAD,
         ssl_certfile=None if tls is None else str(tls.certificate),
         ssl_keyfile=None if tls is None else str(tls.key),
