@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -41,16 +40,20 @@ def options(*words: str, demo: bool = False) -> Config:
 # --- help and unknown words ---
 
 
-def test_help_names_every_command_and_is_quick(capsys: Captured) -> None:
+def test_help_names_every_command_and_is_quick() -> None:
+    """0.05 s of processor time on the machine of docs/performance.md; 0.15 s are promised."""
     took = []
     for _ in range(3):
-        started = time.perf_counter()
+        before = os.times()
         done = subprocess.run(
-            [sys.executable, "-m", "streamer", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, str(ROOT / "run.py"), "--help"], capture_output=True, text=True, check=True
         )
-        took.append(time.perf_counter() - started)
+        after = os.times()
+        took.append(
+            after.children_user + after.children_system - before.children_user - before.children_system
+        )
     assert all(f"\n  {name} " in done.stdout for name in command_line.COMMANDS)
-    assert min(took) < 0.5
+    assert min(took) < 0.3
 
 
 @pytest.mark.parametrize("name", command_line.COMMANDS)

@@ -1,0 +1,11 @@
+"""How long may something take here? As promised where the machine is free, longer as others share its cores."""
+
+from __future__ import annotations
+
+import os
+
+
+def patience(seconds: float) -> float:
+    """`seconds`, times the programs that wait for each core (of the last minute, this test run among them)."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return seconds * max(1.0, load / (os.cpu_count() or 1))
