@@ -156,6 +156,7 @@ def start_writer(path: Path, rows: int) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.realtime
 def test_kill_9_loses_nothing_that_was_told(tmp_path: Path) -> None:
     told: list[int] = []
     for _ in range(3):

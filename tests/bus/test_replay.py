@@ -345,6 +345,7 @@ def play(steps: list[tuple[str, Any]]) -> None:
         assert numbers == sorted(numbers), "events came out of order"
 
 
+@pytest.mark.realtime
 @settings(max_examples=40, deadline=None)
 @given(STEPS)
 def test_nothing_is_missed_and_nothing_comes_twice(steps: list[tuple[str, Any]]) -> None:

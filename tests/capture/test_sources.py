@@ -108,6 +108,7 @@ def test_variable_frame_times_are_kept(tmp_path: Path) -> None:
     assert [frame.media_time for frame in seen.frames] == pytest.approx([t / 25 for t in times], abs=0.002)
 
 
+@pytest.mark.realtime
 def test_a_rate_chooses_the_same_frames_every_time(clips: Path) -> None:
     runs = [files(clips / "plain.mp4", rate=5) for _ in range(2)]
     assert runs[0].numbers == runs[1].numbers

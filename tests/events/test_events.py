@@ -432,6 +432,7 @@ def predictions(draw: st.DrawFn) -> list[Prediction]:
     return made
 
 
+@pytest.mark.training
 @settings(max_examples=200, deadline=None)
 @given(configs(), predictions())
 def test_any_scores_give_events_that_make_sense(config: EventsConfig, made: list[Prediction]) -> None:
@@ -487,6 +488,7 @@ def test_any_scores_give_events_that_make_sense(config: EventsConfig, made: list
         assert all(a[1] < b[0] for a, b in pairwise(spans))
 
 
+@pytest.mark.training
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(3.0, 6.0), st.floats(3.0, 6.0)), min_size=1, max_size=4),

@@ -1,4 +1,4 @@
-"""How long may something take here? As promised where the machine is free, longer as others share its cores."""
+"""How long something may take: as promised where the machine is free, longer as others share its cores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import os
 
 
 def patience(seconds: float) -> float:
-    """`seconds`, times the programs that wait for each core (of the last minute, this test run among them)."""
+    """`seconds`, times the programs that wait for each core (over the last minute, this run among them)."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return seconds * max(1.0, load / (os.cpu_count() or 1))

@@ -183,6 +183,7 @@ def test_a_name_that_nobody_knows_stays_an_error() -> None:
 # --- messages and screens ---
 
 
+@pytest.mark.realtime
 def test_messages_carry_label_and_display_name(tmp_path: Path) -> None:
     file = write(
         tmp_path, "labels: {busy: {display: مشغول, aliases: [working]}, calm: Ruhig}\nignore: [calm]"
@@ -198,12 +199,14 @@ def test_messages_carry_label_and_display_name(tmp_path: Path) -> None:
     assert str(event_text(event)).startswith("مشغول")
 
 
+@pytest.mark.realtime
 def test_without_a_language_messages_are_as_before() -> None:
     _, sink = watch(Config(cameras=(DEMO,), **QUIET), FakeRecognizer(lambda _: (0.1, 0.9)))
     assert set(sink.of("prediction")[-1]["top"][0]) == {"label", "score"}
     assert "display" not in sink.of("event")[0]["event"]
 
 
+@pytest.mark.realtime
 def test_the_screen_shows_names_right_to_left_safe(tmp_path: Path) -> None:
     import threading
 

@@ -50,6 +50,7 @@ def test_demo_predictions_match_the_ground_truth(demo_run: Collect) -> None:
     assert np.mean(right) >= 0.8
 
 
+@pytest.mark.realtime
 def test_demo_events_match_the_ground_truth(demo_run: Collect) -> None:
     """Every action of the clip is the label of an event that overlaps it by half."""
     ends = [m["event"] for m in demo_run.of("event") if m["event"]["phase"] == "end"]
@@ -64,6 +65,7 @@ def test_demo_events_match_the_ground_truth(demo_run: Collect) -> None:
     assert found >= 0.8 * len(truth())
 
 
+@pytest.mark.realtime
 def test_each_event_starts_once_and_ends_once(demo_run: Collect) -> None:
     phases: dict[str, list[str]] = {}
     for message in demo_run.of("event"):

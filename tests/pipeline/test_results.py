@@ -42,6 +42,7 @@ class Held(Collect):
         super().send(topic, message)
 
 
+@pytest.mark.realtime
 def test_a_regular_end_waits_for_a_slow_reader() -> None:
     sink, model = Held(), FakeRecognizer(calm)
     close = model.close

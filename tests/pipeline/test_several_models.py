@@ -80,6 +80,7 @@ def watch(config: Config) -> Collect:
     return sink
 
 
+@pytest.mark.realtime
 def test_predictions_and_events_say_which_model(fakes: dict[str, Fake]) -> None:
     fakes["fast"], fakes["words"] = Fake("fast"), Fake("words", interval=0.1)
     sink = watch(config_of("fast", "words"))
@@ -204,6 +205,7 @@ def test_all_models_are_asked_to_stop_before_one_is_waited_for(fakes: dict[str, 
     assert len(sink.of("prediction")) == 4
 
 
+@pytest.mark.realtime
 def test_settings_may_name_labels_of_either_model(fakes: dict[str, Fake]) -> None:
     fakes["one"], fakes["two"] = Fake("one"), Fake("two")
     fakes["two"].spec = ModelSpec("two", "fake", ("a dog", "a cat"), 4, 0.2, (32, 32))

@@ -64,6 +64,7 @@ def relative_error(model, clip: torch.Tensor) -> float:
     return float((logits - reference).norm() / reference.norm())
 
 
+@pytest.mark.training
 @settings(max_examples=60, deadline=None)
 @given(
     attention=st.sampled_from(ATTENTION),
@@ -191,6 +192,7 @@ def test_one_copy_of_the_weights():
     assert sum(p.numel() for p in fast.parameters()) == count - 2 * (48 * 48 + 48)
 
 
+@pytest.mark.training
 def test_an_exported_graph_agrees_with_eager_code():
     model = FusedTimesformer(make_model())
     clip = torch.randn(2, 3, 3, 16, 16)

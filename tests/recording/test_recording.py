@@ -284,6 +284,7 @@ def test_clips_without_pyav_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
 # --- memory and threads ---
 
 
+@pytest.mark.realtime
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """Pictures that compress badly: the seconds before an event get fewer, not the memory more."""
     noise = np.random.default_rng(1).integers(0, 255, (480, 640, 3), np.uint8)

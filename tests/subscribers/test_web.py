@@ -170,6 +170,7 @@ def test_a_wrong_place_is_no_place(bus: Publisher, last: str) -> None:
         page.until(lambda: "e1" in page.events())
 
 
+@pytest.mark.realtime
 def test_fifty_pages_and_one_that_never_reads(bus: Publisher) -> None:
     with served(bus.endpoint) as web:
         deaf = socket.socket()
@@ -663,6 +664,7 @@ def test_a_port_in_use_is_said() -> None:
         web.run(options("--bind", f"127.0.0.1:{taken.getsockname()[1]}"))
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_it_leaves_within_three_seconds_with_pages_open(bus: Publisher, number: int, code: int) -> None:
     child = subprocess.Popen(

@@ -112,6 +112,7 @@ def test_the_program_uses_the_temperature(tmp_path: Path) -> None:
         assert other.scores.argmax() == one.scores.argmax()
 
 
+@pytest.mark.training
 def test_the_command_writes_a_config_that_run_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +138,7 @@ def test_the_command_writes_a_config_that_run_takes(
     assert "is there already" in capsys.readouterr().err
 
 
+@pytest.mark.training
 def test_temperature_from_labelled_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = checkpoints.save("timesformer", tmp_path / "model", streamer={"interval": 0.2})
     for label in ("waving", "walking"):

@@ -277,6 +277,7 @@ def test_frames_are_the_ones_asked_for(video: Path) -> None:
     assert [read_stamp(picture) for picture in pictures] == [60, 3, 3, 74]
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("b_frames", [0, 2])
 def test_far_into_a_long_video_the_frames_are_the_same(tmp_path: Path, b_frames: int) -> None:
     path = write_clip(tmp_path / "long.mp4", moving(400), 20, gop=40, b_frames=b_frames)

@@ -79,6 +79,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.training
 def test_labels_may_speak_of_a_moment_within_the_clip(
     base: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +90,7 @@ def test_labels_may_speak_of_a_moment_within_the_clip(
     assert "--lag 60: a window spans" in capsys.readouterr().err
 
 
+@pytest.mark.training
 def test_it_reaches_its_labels_and_writes_a_plain_checkpoint(trained: Path, data: Path) -> None:
     metrics = json.loads((trained / "metrics.json").read_text())
     assert metrics["test"]["top1"] == metrics["val"]["top1"] == 1.0
@@ -109,6 +111,7 @@ def test_it_reaches_its_labels_and_writes_a_plain_checkpoint(trained: Path, data
     assert "red light" in card
 
 
+@pytest.mark.training
 def test_it_streams_with_its_own_interval(trained: Path, data: Path) -> None:
     sink = Collect()
     camera = CameraConfig(name="c", source=str(data / "red light" / "0.mp4"))
@@ -121,6 +124,7 @@ def test_it_streams_with_its_own_interval(trained: Path, data: Path) -> None:
     assert [m["event"]["label"] for m in sink.of("event") if m["event"]["phase"] == "start"] == ["red light"]
 
 
+@pytest.mark.training
 def test_its_split_is_what_evaluate_measures(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(trained / "split.csv"), "--model", str(trained), "--json", "--engine", "torch"]
     assert main(["evaluate", *words]) == 0
@@ -168,6 +172,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     )
 
 
+@pytest.mark.training
 def test_a_folder_is_never_overwritten_and_a_run_not_mixed(
     trained: Path, data: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,6 +194,7 @@ def test_a_folder_is_never_overwritten_and_a_run_not_mixed(
     assert "seed 5 then, 0 now" in said("-o", str(begun), "--resume")
 
 
+@pytest.mark.training
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -212,6 +218,7 @@ def lines_of(data: Path, base: Path, out: Path, capsys: pytest.CaptureFixture[st
     return code, capsys.readouterr().err.strip().splitlines()
 
 
+@pytest.mark.training
 def test_a_label_with_one_readable_clip(
     data: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,6 +230,7 @@ def test_a_label_with_one_readable_clip(
     assert "label 'red light' has one clip" in said[-1]
 
 
+@pytest.mark.training
 def test_a_leaking_split(data: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for split, chosen in (("train", (0, 1, 2)), ("test", (2, 3))):
         for label in COLOURS:
@@ -236,6 +244,7 @@ def test_a_leaking_split(data: Path, base: Path, tmp_path: Path, capsys: pytest.
     assert "--allow-leak" in said[-1]
 
 
+@pytest.mark.training
 def test_broken_files_are_told_and_left_out(
     data: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,6 +256,7 @@ def test_broken_files_are_told_and_left_out(
     assert any("clips: 14 train, 3 val, 3 test" in line for line in said)
 
 
+@pytest.mark.training
 def test_a_disk_that_fills_up(
     data: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,6 +273,7 @@ def test_a_disk_that_fills_up(
     assert "--resume" in said[-1]
 
 
+@pytest.mark.training
 def test_too_little_room_is_said_before_hours_of_work(
     data: Path,
     base: Path,
@@ -277,6 +288,7 @@ def test_too_little_room_is_said_before_hours_of_work(
     assert "GB free, this run needs about" in said[-1]
 
 
+@pytest.mark.training
 def test_frozen_body_stays_and_layers_learn_at_their_own_rate(base: Path) -> None:
     opened = open_starting_checkpoint(str(base), 0.5)
     model = load_model(opened, ("a", "b"), {"interval": 0.5})
@@ -290,6 +302,7 @@ def test_frozen_body_stays_and_layers_learn_at_their_own_rate(base: Path) -> Non
     assert len(rate) == len(list(model.parameters()))
 
 
+@pytest.mark.training
 def test_the_head_is_kept_for_the_same_labels_and_new_for_others(base: Path) -> None:
     opened = open_starting_checkpoint(str(base), None)
     old = weights(base)["classifier.weight"]
@@ -299,6 +312,7 @@ def test_the_head_is_kept_for_the_same_labels_and_new_for_others(base: Path) -> 
     assert (renamed.classifier.weight.data != old).any(), "as many labels, but others"
 
 
+@pytest.mark.training
 def test_of_equally_right_weights_the_surer_are_chosen() -> None:
     class Output:
         def __init__(self, logits: Any) -> None:
@@ -311,6 +325,7 @@ def test_of_equally_right_weights_the_surer_are_chosen() -> None:
     assert numbers(wrong)["top1"] == 0.5
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("family", ["videomae", "vit"])
 def test_other_families_learn_too_with_their_body_frozen(
     family: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -330,6 +345,7 @@ def test_other_families_learn_too_with_their_body_frozen(
     assert numbers["test"]["top1"] > 1.5 / len(COLOURS), "better than a guess"
 
 
+@pytest.mark.training
 def test_pictures_need_a_model_of_pictures(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
