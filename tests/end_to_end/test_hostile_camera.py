@@ -42,7 +42,7 @@ ui: json
 
 
 class Heard:
-    """When each heartbeat and each of the healthy camera's predictions came."""
+    """When each heartbeat was sent (Unix seconds), and when each of the healthy camera's predictions came."""
 
     def __init__(self, stream: Any) -> None:
         self.heartbeats: list[float] = []
@@ -56,7 +56,7 @@ class Heard:
             message, now = json.loads(line), time.monotonic()
             with self._changed:
                 if message["type"] == "heartbeat":
-                    self.heartbeats.append(now)
+                    self.heartbeats.append(message["sent_at"])
                 elif message["type"] == "prediction" and message["camera"] == "healthy":
                     self.predictions.append(now)
                 elif message["type"] == "status" and message.get("code"):
@@ -84,11 +84,13 @@ def fuzz(folder: Path, seconds: float) -> tuple[Heard, list[float], str, int]:
             try:
                 heard, process, memory = Heard(child.stdout), psutil.Process(child.pid), []
                 heard.until_prediction(60.0)
-                until, pause = time.monotonic() + seconds, threading.Event()
+                until, pause, late = time.monotonic() + seconds, threading.Event(), 0.0
                 while time.monotonic() < until:
                     assert child.poll() is None, f"it ended: {(folder / 'talk.txt').read_text()[-2000:]}"
                     memory.append(process.memory_info().rss / 1e6)
+                    before = time.monotonic()
                     pause.wait(1.0)
+                    late = max(late, time.monotonic() - before - 1.0)
                 child.send_signal(signal.SIGTERM)
                 assert child.wait(10) == 0
             finally:
@@ -96,6 +98,7 @@ def fuzz(folder: Path, seconds: float) -> tuple[Heard, list[float], str, int]:
                 child.wait()
         done = a.troubles + b.troubles + c.troubles
     print(f"\n{sum(done.values())} connections: {dict(done)}; reasons told: {sorted(heard.codes)}")
+    print(f"this test's own thread, which only sleeps, came back {late:.2f} s late at most")
     return heard, memory, (folder / "talk.txt").read_text(), sum(done.values())
 
 
