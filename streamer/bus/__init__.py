@@ -17,6 +17,7 @@ __all__ = [
     "Journal",
     "Message",
     "OtherMessage",
+    "Position",
     "PredictionMessage",
     "PreviewMessage",
     "Publisher",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         Snapshot,
         StatusMessage,
     )
+    from streamer.bus.position import Position
     from streamer.bus.publisher import Publisher
     from streamer.bus.sinks import Sink
     from streamer.bus.subscriber import AsyncSubscriber, Subscriber
@@ -47,6 +49,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "streamer.bus.subscriber": ("AsyncSubscriber", "Subscriber"),
+        "streamer.bus.position": ("Position",),
         "streamer.bus.messages": (
             "EventMessage",
             "Gap",
