@@ -10,9 +10,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from streamer.capture.frame_rate import RateChoice, RateMeter
 from streamer.capture.picture_check import OK, PictureCheck
 from streamer.capture.region import Region
-from streamer.capture.timing import RateChoice, RateMeter
 from streamer.config import CameraConfig
 from streamer.system.clock import Clock
 from streamer.types import Frame

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from streamer.capture.address import Kind
 from streamer.capture.intake import Intake
+from streamer.capture.late_frames import LateFrames
+from streamer.capture.media_times import MediaTimes
 from streamer.capture.reader import Reader
 from streamer.capture.source import OpenedSource, open_source
-from streamer.capture.timing import LateFrames, MediaTimes
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceLostError, SourceOpenError
 from streamer.system.clock import Clock

@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from streamer.capture.timing import RateChoice
+from streamer.capture.frame_rate import RateChoice
 from streamer.pipeline.lane import Lane
 from streamer.types import Frame
 

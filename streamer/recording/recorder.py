@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamer.capture.timing import RateChoice
+from streamer.capture.frame_rate import RateChoice
 from streamer.config import RecordingConfig
 from streamer.recording.camera_recorder import CameraRecorder
 from streamer.recording.disk_thread import DiskWriter

@@ -14,8 +14,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from streamer.capture import open_source, opencv
+from streamer.capture.media_times import MediaTimes
 from streamer.capture.source import OpenedSource
-from streamer.capture.timing import MediaTimes
 from streamer.config import CameraConfig, CaptureConfig
 from streamer.errors import DatasetError, SourceError
 from streamer.training.dataset_layout import IMAGE_SUFFIXES

@@ -22,9 +22,10 @@ import pytest
 from streamer.capture import opencv, playing
 from streamer.capture.address import Kind
 from streamer.capture.camera import MOST_ABANDONED
+from streamer.capture.frame_rate import RateChoice, RateMeter
+from streamer.capture.late_frames import LateFrames
 from streamer.capture.picture_check import PictureCheck
 from streamer.capture.region import Region
-from streamer.capture.timing import LateFrames, RateChoice, RateMeter
 from streamer.config import CaptureConfig, Pace
 from streamer.testing import FakeClock
 from streamer.types import CameraState
