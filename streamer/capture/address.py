@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,8 +11,12 @@ from urllib.parse import quote, unquote, urlsplit
 
 from streamer.config import CameraConfig
 from streamer.errors import SourceOpenError
+from streamer.system.private_files import exposure, open_to_others
 from streamer.system.redaction import redact_address, remember, secret_parameters
 
+log = logging.getLogger(__name__)
+
+_told: set[Path] = set()  # password files whose wide rights were told
 _MEDIA_FILES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".flv")
 
 
@@ -174,7 +179,11 @@ def _password(config: CameraConfig) -> str | None:
         return None
     path = Path(config.password_file).expanduser()
     try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
+        word = path.read_text(encoding="utf-8").rstrip("\r\n")
+        if open_to_others(path) and path not in _told:  # read at each open
+            _told.add(path)
+            log.warning("%s", exposure(path, f"camera {config.name}: password_file"))
+        return word
     except FileNotFoundError:
         reason, code = "does not exist", "not_found"
     except (OSError, UnicodeDecodeError) as error:

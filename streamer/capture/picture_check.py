@@ -8,6 +8,13 @@ the group before), whereas sensor noise of half a grey level gives a new picture
 bitrate in use. How *much* changes tells nothing: a key frame of a frozen feed changes more pixels than noise
 does. What cannot be told: an encoder that keeps refining a frozen picture (constant bitrate) looks alive,
 and noise that an encoder removes altogether (720p at 30 kbit/s) looks frozen.
+
+Why refining is not looked for: measured on x264 at 640 x 360, the part of the grid that changes from one
+picture to the next (median, least) is 12.97 and 0.00 % for a frozen picture at a constant 300 kbit/s,
+6.26 and 0.18 % at 1 Mbit/s, 0.12 and 0.07 % at 4 Mbit/s; for a living scene with noise of half a grey
+level 14 and 1.0, 15 and 1.3, 32 and 7.1 % at these rates, but 0.00 and 0.00 % at constant quality (noise
+of one grey level: 0.09 and 0.00 %). Any limit that finds the frozen one calls living cameras frozen, and
+these must not be lost.
 """
 
 from __future__ import annotations

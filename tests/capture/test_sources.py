@@ -233,6 +233,18 @@ def test_credentials_join_the_address_for_the_native_call_only(tmp_path: Path) -
         parse(filed)
 
 
+def test_a_password_file_that_others_can_read_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    word = tmp_path / "word"
+    word.write_text("hunter2")
+    word.chmod(0o644)
+    config = CameraConfig(name="c", source="rtsp://h/x", user="u", password_file=str(word))
+    assert [parse(config).password for _ in range(3)] == ["hunter2"] * 3
+    assert caplog.text.count(f"chmod 600 {word}") == 1
+    assert "hunter2" not in caplog.text
+
+
 def test_userinfo_is_found() -> None:
     assert split_userinfo("rtsp://u:p%40q@h:1/x@2") == ("rtsp://h:1/x@2", "u", "p@q")
     assert split_userinfo("rtsp://u:p@q@h/x") == ("rtsp://h/x", "u", "p@q")
