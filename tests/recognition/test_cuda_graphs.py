@@ -17,7 +17,7 @@ import torch
 from streamer.errors import ModelError
 from streamer.recognition.device_frames import DevicePool
 from streamer.recognition.engines import pytorch
-from streamer.recognition.engines.pytorch import BATCHES, CudaGraphs, RecordedForward, torch_forward
+from streamer.recognition.engines.pytorch import BATCHES, CudaGraphs, RecordedForward
 from streamer.types import Frame, Window
 from tests.helpers.checkpoints import SIZE, shared
 from tests.helpers.fake_cuda import FakeCuda
@@ -218,12 +218,11 @@ def _window(recognizer: Any, number: int) -> Window:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_on_a_gpu() -> None:
-    model = Model().to("cuda")
-    model.weight = model.weight.to("cuda")
-    model.dummy = torch.nn.Parameter(torch.zeros(1, device="cuda"))  # says where the model is
-    forward: Any = torch_forward(model)
-    with torch.inference_mode():
-        forward.prepare(lambda batch: torch.randn(batch, 6, device="cuda"))
-        for batch in (1, 2, 3, 8):
-            values = torch.randn(batch, 6, device="cuda")
-            torch.testing.assert_close(forward(values), model(values), rtol=1e-3, atol=1e-3)
+    """The real thing: a TimeSformer on the device, recorded while it warms up, beside the host's answers."""
+    host, there = load(shared("timesformer")), load(shared("timesformer"), device="cuda")
+    there.warm_up()
+    for count in (1, 2, 3, 8):
+        windows = [_window(host, number) for number in range(count)]
+        np.testing.assert_allclose(
+            np.stack(there.predict(windows)), np.stack(host.predict(windows)), rtol=1e-3, atol=1e-3
+        )
