@@ -84,7 +84,8 @@ def test_json_compares_both_ways_on_the_same_frames(
     assert ours["engine"] == "torch"
     assert 0 < ours["score_error"] < 0.05  # another resize within a grey level, the same weights and frames
     assert ours["ratio"] > 0
-    assert ours["windows_per_s"] == pytest.approx(1e3 / (ours["preprocess_ms"] + ours["model_ms"]), rel=0.7)
+    # medians of rounds: that of the sum is never below that of a part, on a machine however busy
+    assert 1e3 / ours["windows_per_s"] >= max(ours["preprocess_ms"], ours["model_ms"]) * 0.999 > 0
     assert 0 < ours["peak_fraction"] < 1.5
     assert report["machine"]["gemm_gflops"]["fp32"] > 0
     assert report["machine"]["processor"]

@@ -149,7 +149,7 @@ def test_what_cannot_be_recorded_runs_as_it_is(cuda: FakeCuda, caplog: pytest.Lo
             cuda.allocate()  # on the recording thread: not allowed
 
     graphs = CudaGraphs(Model(copies))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "streamer.recognition.engines.pytorch"):
         graphs.prepare(example)
     assert recorded(graphs) == [1, 4, 8]
     assert "no CUDA graph for batches of 2: CUDA error" in caplog.text
