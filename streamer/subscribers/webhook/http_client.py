@@ -14,8 +14,9 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
+from weakref import WeakSet
 
 from streamer.errors import ConfigError
 from streamer.system.addresses import bracketed
@@ -77,6 +78,20 @@ def parse_target(url: str) -> Target:
     return Target(tls, host, path, f"{parts.scheme}://{place}{path}", authorization, shown)
 
 
+class _EventLoop(asyncio.SelectorEventLoop):
+    """Knows its connections: cancelled while TLS begins, httpx2 would leave them to the garbage collector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: WeakSet[asyncio.Transport] = WeakSet()
+
+    async def create_connection(self, *args: Any, **more: Any) -> Any:
+        """As asyncio's."""
+        made = await super().create_connection(*args, **more)
+        self.opened.add(made[0])
+        return made
+
+
 class HttpClient:
     """Posts to one target, and keeps the connection while the receiver does. Used on one thread; any thread
     may `abort`. `timeout`: seconds for a whole exchange, from looking the name up to the answer's head.
@@ -84,7 +99,7 @@ class HttpClient:
 
     def __init__(self, target: Target, timeout: float, context: ssl.SSLContext | None) -> None:
         self._target, self._timeout, self._context = target, timeout, context
-        self._loop = asyncio.new_event_loop()
+        self._loop = _EventLoop()
         self._client: httpx2.AsyncClient | None = None
         self._task: asyncio.Task[Answer] | None = None
         self._aborted = False
@@ -97,6 +112,7 @@ class HttpClient:
         try:
             return self._loop.run_until_complete(self._task)
         except asyncio.CancelledError:
+            self._loop.run_until_complete(self._drop())
             raise PostError("stopped") from None
 
     async def _post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -159,6 +175,9 @@ class HttpClient:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+        for transport in list(self._loop.opened):
+            transport.abort()
+        await asyncio.sleep(0)  # the loop's next round closes their sockets
 
     def abort(self) -> None:
         """From any thread: end the request in progress, and begin none."""
