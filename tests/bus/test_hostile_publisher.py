@@ -8,62 +8,21 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
-import zmq
 
 from streamer.bus import AsyncSubscriber, EventMessage, Subscriber, wire
 from streamer.bus.messages import parse, parse_events, parse_snapshot
 from streamer.cli import subscribe
 from streamer.errors import BusError
-from streamer.types import Phase
-from tests.helpers.bus_parts import DEADLINE, event, prediction, status, until
-
-BIG = b"9" * 400
-GOOD: dict[str, bytes] = {
-    body["type"]: wire.encode(wire.stamp(body, "s", 1, time.time()))
-    for body in (
-        wire.prediction_body(prediction(), None, 2),
-        wire.event_body(event()),
-        wire.status_body(status(), 0.0),
-        wire.heartbeat_body(0, {"cam0": "running"}, {"journal": "j", "started_at": 1.0, "requests": None}),
-        wire.preview_body("cam0", b"jpeg", 2, 2),
-    )
-}
-NUMBERS = (BIG, b"-" + BIG, b"1e999", b"-1e999", b"NaN", b"Infinity", b"1e300", b"-1", b"true", b"null")
-VALUES = (*NUMBERS, b"[]", b"{}", b'"x"', b"[" * 5000 + b"]" * 5000)
-
-
-def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The place of every value inside a message."""
-    if path:
-        yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield from leaves(inner, (*path, key))
-
-
-def replaced(data: bytes, path: tuple[str | int, ...], new: bytes) -> bytes:
-    """The same message with other JSON at one place."""
-    whole = json.loads(data)
-    place = whole
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = "@@@"
-    return json.dumps(whole).encode().replace(b'"@@@"', new)
-
-
-def hostile() -> Iterator[bytes]:
-    for data in GOOD.values():
-        for path in leaves(json.loads(data)):
-            yield from (replaced(data, path, new) for new in VALUES)
-    yield from (b"", b"{", b"null", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b'{"type":[]}')
-
-
-MESSAGES = list(hostile())
+from tests.helpers.bus_parts import DEADLINE, until
+from tests.helpers.hostile_publisher import (
+    BIG,
+    GOOD,
+    MESSAGES,
+    Hostile,
+)
 
 
 def test_whatever_is_understood_can_be_counted_with_printed_and_sent_on() -> None:
@@ -80,44 +39,6 @@ def test_whatever_is_understood_can_be_counted_with_printed_and_sent_on() -> Non
         assert 0 <= message.sent_at < 1e12
         assert 0 < message.seq < 2**63
     assert 0 < understood < len(MESSAGES) / 2
-
-
-class Hostile:
-    """A publisher's endpoints, held by somebody else. `reply` is what requests get."""
-
-    def __init__(self, reply: bytes = b"[]") -> None:
-        self.context: zmq.Context[Any] = zmq.Context()
-        self.pub, self.router = self.context.socket(zmq.XPUB), self.context.socket(zmq.ROUTER)
-        self.pub.sndhwm = 0
-        self.endpoint = f"tcp://127.0.0.1:{self.pub.bind_to_random_port('tcp://127.0.0.1')}"
-        self.requests = f"tcp://127.0.0.1:{self.router.bind_to_random_port('tcp://127.0.0.1')}"
-        self.reply, self._stop = reply, threading.Event()
-        self._thread = threading.Thread(target=self._answer)
-
-    def __enter__(self) -> Hostile:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.context.destroy(linger=0)
-
-    def _answer(self) -> None:
-        while not self._stop.is_set():
-            if self.router.poll(20):
-                peer, data = self.router.recv_multipart()
-                marker = json.dumps(json.loads(data)["id"]).encode()
-                self.router.send_multipart([peer, self.reply.replace(b"@ID", marker)])
-
-    def wait_for_a_reader(self) -> None:
-        assert self.pub.poll(int(DEADLINE * 1000)), "nobody came"
-
-    def send_all(self) -> None:
-        for data in MESSAGES:
-            self.pub.send_multipart([b"event/cam0/", data])
-        good = wire.encode(wire.stamp(wire.event_body(event("last", Phase.END)), "fresh", 1, time.time()))
-        self.pub.send_multipart([b"event/cam0/", good])
 
 
 def test_a_subscriber_counts_it_and_lives_on() -> None:

@@ -242,7 +242,8 @@ def test_every_usual_family_passes() -> None:
 
     for family in ("timesformer", "videomae", "vivit"):
         found = open_checkpoint(str(shared(family)))
-        check_size(found, AutoModelForVideoClassification, model_config(found))
+        check_size(found, AutoModelForVideoClassification, model_config(found))  # raises where it is refused
+        assert found.family == family
 
 
 def test_evaluate_prints_no_escape_sequence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

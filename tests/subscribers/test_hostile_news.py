@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from streamer.bus import wire
-from tests.bus.test_hostile_publisher import MESSAGES, Hostile
 from tests.helpers.bus_parts import event
+from tests.helpers.hostile_publisher import MESSAGES, Hostile
 from tests.helpers.web_parts import listening, served
 
 
