@@ -1,1 +1,1 @@
-"""What the program needs of the machine: time, threads, memory, signals, files, packages, redaction."""
+"""What the program needs of the machine: time, threads, memory, signals, files, addresses, redaction."""
