@@ -258,12 +258,14 @@ def test_a_still_scene_with_sensor_noise_is_not_frozen(sigma: float) -> None:
     assert set(states(noisy(60, sigma))) == {"ok"}
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize("bitrate", [300_000, 1_000_000])
 def test_noise_that_went_through_an_encoder_is_not_frozen(tmp_path: Path, bitrate: int) -> None:
     clip = write_clip(tmp_path / "noise.mp4", noisy(75, 1.0), bitrate=bitrate)
     assert set(states(decoded(clip))) == {"ok"}
 
 
+@pytest.mark.realtime
 def test_a_frozen_feed_that_is_encoded_again_is_frozen_through_its_key_frames(tmp_path: Path) -> None:
     still = [picture(3, 640, 480)] * 100
     clip = write_clip(tmp_path / "still.mp4", still, bitrate=0, options={"qp": "28"})

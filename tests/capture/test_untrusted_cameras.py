@@ -73,6 +73,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.realtime
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is measured as Linux counts it")
 @pytest.mark.parametrize("before", [0, 5], ids=["at once", "within the stream"])
 def test_a_picture_bomb_costs_no_memory(before: int) -> None:

@@ -85,6 +85,7 @@ def test_random_texts(kind: str, data: st.DataObject, tmp_path: Path) -> None:
     file(kind, tmp_path, text.encode("utf-8", "surrogatepass"))
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize("kind", READERS)
 @bounded
 @given(data=st.data())

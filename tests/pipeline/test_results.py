@@ -107,6 +107,7 @@ def test_a_lane_that_waits_for_a_slow_reader_ends_all_the_same() -> None:
     assert (result.ending, result.lost > 100) == (Ending.STOPPED, True)
 
 
+@pytest.mark.realtime
 def test_what_a_failed_sink_missed_is_counted() -> None:
     class Raising:
         def send(self, topic: str, message: Mapping[str, Any]) -> None:

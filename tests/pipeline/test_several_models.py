@@ -135,6 +135,7 @@ def test_frames_are_reduced_once_for_models_that_want_the_same(tmp_path: Path, m
     assert len(count) == stored
 
 
+@pytest.mark.realtime
 def test_checkpoints_in_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
     """`runs/a/best` and `runs/b/best`: both were `best`, and the main one showed no windows."""
     ids = [str(checkpoints.save("vit", tmp_path / name / "best")) for name in ("a", "b")]

@@ -64,6 +64,7 @@ def test_absurd_numbers_are_refused(folder: Path, changes: dict[str, Any], words
     assert time.process_time() - began < 20
 
 
+@pytest.mark.training
 def test_refusing_costs_no_memory(folder: Path) -> None:
     """In a process of its own: `num_labels: 1e9` took 5.6 GB before it was refused."""
     edit(folder / "config.json", id2label=None, label2id=None, num_labels=10**9)

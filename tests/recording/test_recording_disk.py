@@ -89,6 +89,7 @@ def test_a_folder_without_our_mark_is_never_tidied(tmp_path: Path) -> None:
     assert path.exists()
 
 
+@pytest.mark.realtime
 def test_the_folder_stays_small_while_clips_are_made(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (240, 320, 3), np.uint8)
     with Shoot(tmp_path / "r", keep_mb=0.1, image=lambda n: np.roll(noise, n * 7, 1)) as shoot:
@@ -128,6 +129,7 @@ class Stuck:
         disk_thread.write(path, job)
 
 
+@pytest.mark.realtime
 def test_a_slow_disk_costs_pictures_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_thread, "MOST_WAITING", 60_000)
     stuck = Stuck()
@@ -169,6 +171,7 @@ def no_file_above(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize("room", [100, 9_000, 20_000])
 def test_a_full_disk_costs_the_clip_and_leaves_no_half_file(tmp_path: Path, room: int) -> None:
     with Shoot(tmp_path / "r", snapshots=False) as shoot:

@@ -80,6 +80,7 @@ def slowest(pattern: re.Pattern[str], ways: tuple[str, ...]) -> tuple[float, str
     return worst, which
 
 
+@pytest.mark.realtime
 def test_every_expression_takes_linear_time() -> None:
     found = list(patterns())
     assert len(found) > 40
