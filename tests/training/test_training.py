@@ -331,7 +331,7 @@ def test_other_families_learn_too_with_their_body_frozen(
     family: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = checkpoints.save(family, tmp_path / "base")
-    words = ["--freeze", "--balance", "--accumulate", "2", "--checkpointing", "--bf16", "--epochs", "6"]
+    words = ["--freeze", "--balance", "--accumulate", "2", "--checkpointing", "--bf16", "--epochs", "14"]
     assert main(["train", str(data), "--model", str(base), "-o", str(tmp_path / "o"), *WORDS, *words]) == 0
     recognizer = load_recognizer(ModelConfig(id=str(tmp_path / "o"), engine="torch"))
     assert recognizer.spec.labels == tuple(sorted(COLOURS))
