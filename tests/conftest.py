@@ -14,6 +14,7 @@ from tempfile import mkdtemp
 
 import pytest
 
+from streamer.system import redaction
 from tests.helpers import made_once
 
 pytest_plugins = ["tests.helpers.time_limits"]
@@ -60,6 +61,13 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     for variable in [name for name in os.environ if name.startswith("STREAMER_")]:
         monkeypatch.delenv(variable)
     return home
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_other_tests_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test calls a password is an ordinary word in the next."""
+    monkeypatch.setattr(redaction, "_secrets", set())
+    monkeypatch.setattr(redaction, "_known", ())
 
 
 @pytest.fixture(autouse=True)
