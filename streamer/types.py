@@ -54,6 +54,15 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One frame that a streaming model sees next."""
+
+    stream: int  # which of a camera's interleaved streams
+    frame: Frame
+    begins: bool = False  # nothing of before belongs to it
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """The T frames that one prediction looks at, oldest first.
 
@@ -66,6 +75,7 @@ class Window:
     frames: tuple[Frame, ...]
     interval: float  # seconds between the wanted positions
     missing: int = 0
+    steps: tuple[Step, ...] = ()  # what a streaming model has not seen yet; the last one is the newest frame
 
     @property
     def start(self) -> float:
@@ -109,6 +119,7 @@ class ModelSpec:
     device: str = "cpu"
     precision: str = "fp32"
     engine: str = "torch"
+    streaming: bool = False  # True: it computes a frame a hop and remembers; see windows/ticks.py
     lag: float = 0.0  # seconds before a window's end of which its labels speak
     independent: bool = False  # True: sigmoid per label (scores do not sum to one)
     thresholds: tuple[tuple[str, float], ...] = ()  # (label, score at which its event opens), where its own
@@ -123,13 +134,10 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Scores(Sequence["NDArray[Any]"]):
-    """What a model says of some windows: float32 (L,) in [0, 1] of each, in the order of the windows.
-
-    `preprocess_s`: seconds that went by before the model began to compute, for all of them together.
-    """
+    """What a model says of some windows: float32 (L,) in [0, 1] of each, in the order of the windows."""
 
     of_windows: Sequence[NDArray[Any]]
-    preprocess_s: float = 0.0
+    preprocess_s: float = 0.0  # seconds before the model began to compute, for all of them together
 
     @overload
     def __getitem__(self, index: int) -> NDArray[Any]: ...
@@ -192,10 +200,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class LaneResult:
-    """What one model says of one camera: after a window, or when events end without one.
-
-    `stable`, `smoothed` and `open_events` are as they stand after `changes`.
-    """
+    """What one model says of one camera, as it stands after `changes`: after a window, or when events end."""
 
     camera: str
     model: str
