@@ -34,7 +34,7 @@ from streamer.types import (
 
 if TYPE_CHECKING:
     from streamer.capture.camera import Camera
-    from streamer.windows.windows import Windows
+    from streamer.windows.window_source import WindowSource
 
 LATENCY_WINDOWS = 300  # percentiles are taken over this many recent windows
 RECENT_EVENTS = 100
@@ -114,7 +114,7 @@ class Counters:
         self._recent: dict[str, Event] = {}  # by id, in the order of their starts
         self._notes: dict[str, None] = {}
         self._model: ModelSpec | None = None
-        self._lanes: list[tuple[str, Mapping[str, Windows]]] = []  # model, camera -> windows
+        self._lanes: list[tuple[str, Mapping[str, WindowSource]]] = []  # model, camera -> windows
         self._names: Mapping[str, str] = {}  # replaced, never changed: snapshots share it
 
     # --- reports ---
@@ -129,7 +129,7 @@ class Counters:
         with self._lock:
             self._camera(camera).models = {name: _Model(asked) for name, asked in models.items()}
 
-    def lane(self, model: str, windows: Mapping[str, Windows]) -> None:
+    def lane(self, model: str, windows: Mapping[str, WindowSource]) -> None:
         """A model's inference thread, and the windows of its cameras, which are asked for their counts."""
         with self._lock:
             self._lanes.append((model, windows))
@@ -287,7 +287,7 @@ class Counters:
 
 
 def _with_what_others_count(
-    camera: CameraStats, asked: Mapping[tuple[str, str], Windows], readers: Mapping[str, tuple[int, int]]
+    camera: CameraStats, asked: Mapping[tuple[str, str], WindowSource], readers: Mapping[str, tuple[int, int]]
 ) -> CameraStats:
     """With the numbers of its windows and of its reading threads.
 
@@ -311,7 +311,7 @@ def _with_what_others_count(
 
 
 def _inference(
-    lanes: Sequence[tuple[str, Mapping[str, Windows]]], cameras: Sequence[CameraStats]
+    lanes: Sequence[tuple[str, Mapping[str, WindowSource]]], cameras: Sequence[CameraStats]
 ) -> tuple[InferenceStats, ...]:
     """Each lane: since when it is waited for, and when it last gave something, whichever the camera."""
     known = {(camera.status.camera, one.model): one for camera in cameras for one in camera.models}

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import CameraConfig, EventsConfig, ModelConfig
+from streamer.errors import ConfigError
 from streamer.events.event_settings import events_for
 from streamer.events.rules import EventLabels
 from streamer.events.tracker import EventTracker
@@ -27,7 +28,9 @@ from streamer.labels.model_labels import ModelLabels
 from streamer.recognition.inference_thread import InferenceThread
 from streamer.recognition.recognizer import Recognizer
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import Event, Frame, LaneResult, Moment, Prediction
+from streamer.types import Event, Frame, LaneResult, ModelSpec, Moment, Prediction
+from streamer.windows.ticks import Ticks, interleaved
+from streamer.windows.window_source import WindowSource
 from streamer.windows.windows import Windows
 
 if TYPE_CHECKING:
@@ -45,9 +48,29 @@ TINY = 1e-12  # the smallest score that a temperature works on
 GPU_BATCH = 8  # windows in one forward where that is nearly free
 
 
-def default_hop(span: float) -> float:
-    """Seconds between windows where the user has not said: short spans are looked at more often."""
-    return max(SHORTEST_HOP, min(LONGEST_HOP, span / HOPS_PER_SPAN))
+def default_hop(spec: ModelSpec) -> float:
+    """Seconds between windows where the user has not said: short spans are looked at more often.
+
+    A streaming model sees each frame of its grid once: its hop is its interval.
+    """
+    if spec.streaming:
+        return spec.interval
+    return max(SHORTEST_HOP, min(LONGEST_HOP, spec.span / HOPS_PER_SPAN))
+
+
+def hop_of(model: ModelConfig, spec: ModelSpec) -> float:
+    """Seconds between windows of a loaded model.
+
+    Raises:
+        ConfigError: a streaming model cannot be looked at so often.
+    """
+    hop = model.hop or default_hop(spec)
+    if spec.streaming:
+        try:
+            interleaved(spec.interval, hop)
+        except ValueError as error:
+            raise ConfigError(f"model {spec.name}: {error}") from error
+    return hop
 
 
 def tempered(scores: NDArray[Any], temperature: float, independent: bool) -> NDArray[Any]:
@@ -71,7 +94,7 @@ def outcomes_of(recognizer: Recognizer, camera: str) -> ModelLabels:
 class _Watched:
     """What a lane knows of one camera; on its thread, but for `windows` and `lost_at`."""
 
-    windows: Windows
+    windows: WindowSource
     tracker: EventTracker
     events: EventsConfig
     names: LabelSet
@@ -102,7 +125,7 @@ class Lane:
     ) -> None:
         self.recognizer = recognizer
         self.model_id = model.id
-        self.hop = model.hop or default_hop(recognizer.spec.span)
+        self.hop = hop_of(model, recognizer.spec)
         self._top = model.top
         self._temperature = model.temperature
         self._publish = publish
@@ -112,7 +135,7 @@ class Lane:
         self._labels: dict[str, tuple[str, ...]] = {}  # camera -> its words; changed on the lane's thread
         self._taking_over = threading.Lock()  # guards `_over`: a thread that hangs at the stop may come back
         self._over = False
-        self.windows: dict[str, Windows] = {}
+        self.windows: dict[str, WindowSource] = {}
         batch = GPU_BATCH if recognizer.spec.device.startswith("cuda") else 1
         self.thread = InferenceThread(
             recognizer,
@@ -173,7 +196,8 @@ class Lane:
             independent=spec.independent,
             lag=spec.lag,
         )
-        windows = Windows(camera.name, spec.frames, spec.interval, self.hop, self._complete)
+        kind = Ticks if spec.streaming else Windows
+        windows: WindowSource = kind(camera.name, spec.frames, spec.interval, self.hop, self._complete)
         windows.on_ready = self.thread.notify
         self.windows[camera.name] = windows
         self._watched[camera.name] = _Watched(windows, tracker, events, names)

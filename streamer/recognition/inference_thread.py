@@ -19,7 +19,7 @@ from streamer.errors import ModelError, StreamerError
 from streamer.recognition.motion_gate import MotionGate
 from streamer.recognition.recognizer import Recognizer
 from streamer.types import Prediction, Window
-from streamer.windows.windows import Windows
+from streamer.windows.window_source import WindowSource
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class InferenceThread(threading.Thread):
     def __init__(
         self,
         recognizer: Recognizer,
-        windows: Mapping[str, Windows],
+        windows: Mapping[str, WindowSource],
         deliver: Callable[[Prediction], None],
         *,
         batch: int = 1,

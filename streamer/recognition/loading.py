@@ -21,10 +21,12 @@ from streamer.recognition.checkpoints.limits import check_window
 from streamer.recognition.checkpoints.processor import from_json
 from streamer.recognition.device import Placement, choose_device, choose_precision
 from streamer.recognition.engines.tuning import choose_engine
-from streamer.recognition.families.recognizers import FrameRecognizer, LoadedModel, VideoRecognizer
+from streamer.recognition.families.recognizers import FrameRecognizer, LoadedModel, VideoRecognizer, closed
+from streamer.recognition.families.stream_recognizer import StreamRecognizer
 from streamer.recognition.forward import Forward
 from streamer.recognition.model_config import ATTENTION, check_size, config_errors, model_config, one_line
 from streamer.recognition.preprocessing import Preprocessor
+from streamer.recognition.stream_loading import load_streaming
 from streamer.recognition.words import word_loading as words
 from streamer.types import ModelSpec
 
@@ -37,7 +39,9 @@ COMPUTED_WEIGHTS = ("position_ids", "relative_position_index", "num_batches_trac
 NAMES_SHOWN = 3  # of missing weights, in a message
 
 
-def load(config: ModelConfig, name: str | None = None) -> VideoRecognizer | FrameRecognizer:
+def load(
+    config: ModelConfig, name: str | None = None
+) -> VideoRecognizer | FrameRecognizer | StreamRecognizer:
     """See `streamer.recognition.recognizer.load_recognizer`."""
     checkpoint = open_checkpoint(config.id)
     if name is not None:
@@ -60,6 +64,8 @@ def load(config: ModelConfig, name: str | None = None) -> VideoRecognizer | Fram
         notes=settings.notes,
         independent=config_object.problem_type == "multi_label_classification",
     )
+    if checkpoint.own.get("streaming"):
+        return load_streaming(checkpoint, LoadedModel(spec, settings.preprocessor, placement, closed, model))
     loaded = LoadedModel(spec, settings.preprocessor, placement, _forward(model, spec), model)
     recognizer = FrameRecognizer(loaded, config.aggregate) if frames else VideoRecognizer(loaded)
     choose_engine(recognizer, config)

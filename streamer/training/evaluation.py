@@ -37,7 +37,7 @@ def evaluate(
     Raises:
         DatasetError, ModelError, SourceError: nothing can be measured so.
     """
-    from streamer.pipeline.lane import default_hop
+    from streamer.pipeline.lane import hop_of
     from streamer.training.recipe import own_background
 
     spec = recognizer.spec
@@ -48,7 +48,7 @@ def evaluate(
         check_labels(file, segments, names)
     report: dict[str, Any] = {
         "v": 1,
-        "model": _described(spec, config.model.hop or default_hop(spec.span)),
+        "model": _described(spec, hop_of(config.model, spec)),
         "events": config.events.model_dump(mode="json"),
         "background": list(background),
     }  # fmt: skip

@@ -87,7 +87,7 @@ class RecognizerBase(ABC):
     def close(self) -> None:
         """Let the weights go. `predict` fails afterwards."""
         self.model = None
-        self.forward = _closed
+        self.forward = closed
         self._pool = None
 
     def warm_up(self) -> None:
@@ -286,5 +286,5 @@ class FrameRecognizer(RecognizerBase):
         return batch, 3, *self.spec.size
 
 
-def _closed(pixel_values: Tensor) -> Tensor:
+def closed(pixel_values: Tensor) -> Tensor:
     raise ModelError("this recognizer was closed")
