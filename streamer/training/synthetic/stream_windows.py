@@ -69,20 +69,30 @@ def windows(
 
     `record` makes of all its frames (N, H, W, 3) uint8 RGB what a model sees of them (compression, size).
     """
+    frames, plan = scene(rng, split, idle=idle, seconds=seconds, record=record)
+    truth = action_plans.segments(plan, seconds)
+    yield from _cut(rng, frames, untrimmed_videos.tracks(plan, seconds), truth, step)
+
+
+def scene(
+    rng: Rng,
+    split: str,
+    *,
+    idle: bool,
+    seconds: float = SECONDS,
+    record: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+) -> tuple[NDArray[np.uint8], list[Act]]:
+    """A drawn stream: frames (N, H, W, 3) uint8 RGB, `untrimmed_videos.FPS` a second, and what happens."""
     pool = textures.make_pool(split, POOLS[split])
-    plan = [_rest(rng, seconds)] if idle else action_plans.plan(rng, seconds)
+    plan = [_rest(rng, seconds)] if idle else list(action_plans.plan(rng, seconds))
     cast = 1 + max(act.lead + act.members for act in plan)
-    scene = untrimmed_videos.make_scene(rng, pool, cast, int(rng.integers(4) if rng.random() < 0.5 else 0))
+    made = untrimmed_videos.make_scene(rng, pool, cast, int(rng.integers(4) if rng.random() < 0.5 else 0))
     troubled = idle or rng.random() < 0.35
     if troubled:
-        scene = _trouble(rng, scene)
+        made = _trouble(rng, made)
     light = _light(rng, seconds) if troubled else None
-    frames = np.stack(list(untrimmed_videos.acted(rng, scene, plan, seconds, light)))
-    if record is not None:
-        frames = record(frames)
-    yield from _cut(
-        rng, frames, untrimmed_videos.tracks(plan, seconds), action_plans.segments(plan, seconds), step
-    )
+    frames = np.stack(list(untrimmed_videos.acted(rng, made, plan, seconds, light)))
+    return (frames if record is None else record(frames)), plan
 
 
 def _cut(

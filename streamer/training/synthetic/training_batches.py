@@ -57,9 +57,7 @@ def _block(rng: Rng, split: str, count: int) -> list[Sample]:
     still: list[Sample] = []
     scene = 0
     while scene < SCENES or len(acting) < count * (1 - STILL_SHARE) or len(still) < count * STILL_SHARE:
-        for sample in windows(
-            rng, split, idle=scene % SCENES < IDLE_SCENES, step=STEP, record=_recorder(rng)
-        ):
+        for sample in windows(rng, split, idle=scene % SCENES < IDLE_SCENES, step=STEP, record=recorder(rng)):
             (still if sample.label == motions.STILL else acting).append(sample)
         scene += 1
     quiet = round(count * STILL_SHARE)
@@ -74,7 +72,8 @@ def _turned(rng: Rng, sample: Sample) -> Sample:
     return motions.upend(sample) if rng.random() < 0.3 else sample
 
 
-def _recorder(rng: Rng) -> Any:
+def recorder(rng: Rng) -> Any:
+    """A camera of its own quality: frames as drawn -> as a model sees them."""
     quality = int(rng.integers(*QUALITIES))
     if rng.random() < 0.2:  # as drawn: a camera without compression
         return lambda frames: small(frames)

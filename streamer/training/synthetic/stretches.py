@@ -1,0 +1,104 @@
+"""Draws the stretches of stream that the demo's streaming checkpoint is distilled on.
+
+    python -m streamer.training.synthetic.stretches OUT --count 1500
+
+Each file OUT/NNNNN.npz is one drawn scene as a streaming model sees it: frames on the grid of the interval,
+what happens when, and what the window model says at each of them. Drawing costs more than learning from it,
+so it is done beforehand, by as many processes as there are cores (`--part K/N`); what is there already is not
+drawn again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from streamer.demo import assets
+from streamer.training.synthetic import (
+    action_plans,
+    motions,
+    stream_windows,
+    textures,
+    training_batches,
+    untrimmed_videos,
+)
+from streamer.training.synthetic.motions import LABELS
+from streamer.training.synthetic.small_timesformer import to_pixels
+
+IDLE_OF = 4  # every so many scenes, one in which nothing acts
+BATCH = 32  # windows of the teacher at once
+
+
+def draw(number: int, split: str, seed: int) -> dict[str, Any]:
+    """Scene `number`.
+
+    Returns:
+        frames (S, H, W, 3) uint8 RGB and times (S,) seconds, `motions.INTERVAL` apart; truth (K, 3) float32:
+        start, end (seconds) and index of the label.
+    """
+    rng = np.random.default_rng([textures.SEEDS[split], seed, 88, number])
+    record = training_batches.recorder(rng)
+    frames, plan = stream_windows.scene(rng, split, idle=number % IDLE_OF == IDLE_OF - 1, record=record)
+    truth = action_plans.segments(plan, stream_windows.SECONDS)
+    rows = [(segment.start, segment.end, LABELS.index(segment.label)) for segment in truth]
+    grid = np.arange(int(rng.integers(stream_windows.EVERY)), len(frames), stream_windows.EVERY)
+    times = (grid / untrimmed_videos.FPS).astype(np.float32)
+    return {
+        "frames": frames[grid],
+        "times": times,
+        "truth": np.array(rows, np.float32).reshape(-1, 3),
+    }
+
+
+def teach(teacher: Any, frames: Any) -> Any:
+    """What the window model says of the window that ends at each frame: scores float16 (S, L), not a number
+    where there is no whole window yet."""
+    scores = np.full((len(frames), len(LABELS)), np.nan, np.float16)
+    whole = motions.FRAMES - 1
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for start in range(whole, len(frames), BATCH):
+            ends = range(start, min(start + BATCH, len(frames)))
+            clips = np.stack([frames[end - whole : end + 1] for end in ends])
+            logits = teacher(pixel_values=to_pixels(torch.from_numpy(clips))).logits.float()
+            scores[start : ends.stop] = logits.softmax(-1).numpy()
+    return scores
+
+
+def write(folder: Path, numbers: range, split: str, seed: int) -> None:
+    """Draw what is not there yet. Raises OSError."""
+    from transformers import TimesformerForVideoClassification
+
+    teacher = TimesformerForVideoClassification.from_pretrained(assets.checkpoint_path()).eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        path = folder / f"{number:05d}.npz"
+        if path.exists():
+            continue
+        drawn = draw(number, split, seed)
+        part = path.with_suffix(f".part{os.getpid()}")
+        with part.open("wb") as file:
+            np.savez(file, **drawn, scores=teach(teacher, drawn["frames"]))
+        part.replace(path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line; see the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--count", type=int, default=1500)
+    parser.add_argument("--split", default="train", choices=sorted(textures.SEEDS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", default="0/1", metavar="K/N", help="only every Nth scene, from the Kth")
+    args = parser.parse_args(arguments)
+    first, step = (int(number) for number in args.part.split("/"))
+    torch.set_num_threads(1)
+    write(args.out, range(first, args.count, step), args.split, args.seed)
+
+
+if __name__ == "__main__":
+    main()
