@@ -165,7 +165,8 @@ def test_the_program_starts_where_such_links_are_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"), [("false", False), ("no", False), ("true", True), (f"sha256:{'ab' * 32}", None)]
+    ("text", "meant"),
+    [("false", False), ("no", False), ("true", True), ("yes", True), (f"sha256:{'ab' * 32}", None)],
 )
 def test_whether_a_certificate_is_verified_can_be_said_in_text(text: str, meant: bool | None) -> None:
     """`true or false, or text` would take "false" for the text."""
@@ -173,3 +174,12 @@ def test_whether_a_certificate_is_verified_can_be_said_in_text(text: str, meant:
     assert load_config(overrides=overrides, env={}).cameras[0].tls_verify == (
         text if meant is None else meant
     )
+
+
+@pytest.mark.parametrize(("text", "meant"), [("yes", True), ("no", False), ("on", True), ("off", False)])
+def test_every_switch_of_a_file_takes_the_same_words(tmp_path: Path, text: str, meant: bool) -> None:
+    """Also the one that takes a fingerprint beside true and false."""
+    path = tmp_path / "own.yaml"
+    path.write_text(f"loop: {text}\ncameras: [{{name: a, source: 0, tls_verify: {text}}}]\n", "utf-8")
+    config = load_config(path, env={})
+    assert (config.loop, config.cameras[0].tls_verify) == (meant, meant)
