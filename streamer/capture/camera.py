@@ -1,4 +1,4 @@
-"""One supervised camera: opens its source, reads it, notices when it is ill, and opens it again.
+"""One supervised camera: opens its source, reads it, notices when it fails, and opens it again.
 
 Two threads: `camera-<name>` supervises and never makes a native call; `camera-<name>-reader` opens, reads and
 releases one handle. A native call that outlives its limit is left behind with its thread (daemon, counted,
@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Callable
 
 from streamer.capture.address import Kind, kind_of
-from streamer.capture.intake import Image, Intake
+from streamer.capture.frame_delivery import FrameDelivery, Image
 from streamer.capture.picture_check import PictureCheck
-from streamer.capture.playing import Session
-from streamer.capture.reader import Reader
+from streamer.capture.read_loop import ReadLoop
+from streamer.capture.reader_thread import Reader
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceError, SourceLostError, SourceOpenError
 from streamer.system.backoff import Backoff
@@ -30,7 +30,7 @@ from streamer.types import CameraState, CameraStatus, Frame
 log = logging.getLogger(__name__)
 
 MOST_ABANDONED = 3  # hung native calls left behind by one camera before it stops opening more
-_LOOK = 0.2  # seconds between two looks at the reader
+_CHECK_EVERY = 0.2  # seconds between two checks of the reader
 _FAREWELL = 1.0  # seconds a reader gets to finish after stop()
 _SLOW = frozenset({"auth_failed", "not_found", "codec", "permission"})  # no retry mends these
 _FINAL = frozenset({CameraState.ENDED, CameraState.FAILED})
@@ -47,7 +47,7 @@ class Camera:
     A live source is tried again for ever; a file ends (`ended`), or fails for good (`failed`). Black, grey
     and frozen pictures are looked for in live sources only: a film may hold still.
 
-    `tap` gets each good picture, full size, with its time on the time line, on the reader's thread.
+    `on_picture` gets each good picture, full size, with its time on the time line, on the reader's thread.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Camera:
         on_status: Callable[[CameraStatus], None],
         rate: float | None = None,
         clock: Clock = SYSTEM_CLOCK,
-        tap: Callable[[Image, float], None] | None = None,
+        on_picture: Callable[[Image, float], None] | None = None,
     ) -> None:
         self.config = config
         self._capture = capture
@@ -75,12 +75,12 @@ class Camera:
             self._unusable, kind = error, Kind.FILE
         self.live = kind.live
         check = PictureCheck(capture.frozen_after) if kind.live else None
-        intake = Intake(config, reduce, deliver, clock, rate, check, tap)
-        self._intake = intake
+        delivery = FrameDelivery(config, reduce, deliver, clock, rate, check, on_picture)
+        self._delivery = delivery
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._session = Session(
-            config, capture, kind, pace, loop, clock, intake, self._stop, self._frame_came
+        self._read_loop = ReadLoop(
+            config, capture, kind, pace, loop, clock, delivery, self._stop, self._frame_came
         )
         self._backoff = Backoff(capture.retry_min, capture.retry_max)
         self._lock = threading.Lock()
@@ -143,7 +143,7 @@ class Camera:
 
     def newest_image(self) -> Image | None:
         """The newest converted picture, full size, uint8 BGR (H, W, 3); None before the first."""
-        return self._intake.image
+        return self._delivery.image
 
     # -- the supervising thread ------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class Camera:
             )
         self._ran_since = None
         self._wake.clear()
-        reader = Reader(f"camera-{self.config.name}-reader", self._session.play, self._wake)
+        reader = Reader(f"camera-{self.config.name}-reader", self._read_loop.run, self._wake)
         self._reader = reader
         reader.start()
         error = self._watch(reader)
@@ -199,7 +199,7 @@ class Camera:
         stopped_at: float | None = None
         while not reader.done.is_set():
             # Native calls take real time, whatever clock is injected.
-            self._wake.wait(_LOOK)
+            self._wake.wait(_CHECK_EVERY)
             self._wake.clear()
             if self._stop.is_set():
                 stopped_at = time.monotonic() if stopped_at is None else stopped_at
@@ -209,7 +209,7 @@ class Camera:
                     return None
                 continue
             call = reader.in_call()
-            if call is not None and call[0] == "read" and call[1] > self._session.stall_limit:
+            if call is not None and call[0] == "read" and call[1] > self._read_loop.stall_limit:
                 self._stalled()
             hung = reader.overdue()
             if hung is not None and reader.abandon():
@@ -228,7 +228,7 @@ class Camera:
             if now - self._ran_since >= self._capture.healthy_after:
                 self._backoff.reset()
         # A webcam that is not there may be plugged in any moment, and looking costs nothing.
-        slow = error.code in _SLOW and self._session.kind is not Kind.DEVICE
+        slow = error.code in _SLOW and self._read_loop.kind is not Kind.DEVICE
         wait = self._backoff.next(slow)
         been = self._ran_since is not None or self._state is not CameraState.CONNECTING
         state = CameraState.RECONNECTING if been else CameraState.CONNECTING
@@ -254,12 +254,12 @@ class Camera:
             log.info("camera %s is running", self.config.name)
             self._set(CameraState.RUNNING)
             return
-        if self._intake.look != self._shown:
+        if self._delivery.picture_state != self._shown:
             self._publish()
 
     def _stalled(self) -> None:
         if self._state is CameraState.RUNNING:
-            self._set(CameraState.STALLED, f"no frame for {self._session.stall_limit:.1f} s", "timeout")
+            self._set(CameraState.STALLED, f"no frame for {self._read_loop.stall_limit:.1f} s", "timeout")
 
     def _set(self, state: CameraState, detail: str = "", code: str | None = None) -> None:
         with self._lock:
@@ -271,7 +271,7 @@ class Camera:
     def _publish(self) -> None:
         """Hand a snapshot to `on_status`: in order, one at a time, and never while holding the lock."""
         with self._lock:
-            self._shown = self._intake.look
+            self._shown = self._delivery.picture_state
             self._outbox.append(self._snapshot())
         while self._outbox and self._publishing.acquire(blocking=False):
             try:
@@ -283,7 +283,7 @@ class Camera:
                 self._publishing.release()
 
     def _snapshot(self) -> CameraStatus:
-        counts = self._intake.counts
+        counts = self._delivery.counts
         running = self._state is CameraState.RUNNING
         return CameraStatus(
             camera=self.config.name,

@@ -235,7 +235,7 @@ class Pipeline:
                 on_status=self._statuses.changed,
                 rate=fan.rate,
                 clock=self._clock,
-                tap=self._pictures.tap(camera.name),
+                on_picture=self._pictures.receiver(camera.name),
             )
         for lane in self._lanes.all():
             self._counters.lane(lane.recognizer.spec.name, lane.windows)

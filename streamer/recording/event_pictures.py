@@ -15,7 +15,7 @@ from streamer.types import RecordingStats
 
 if TYPE_CHECKING:
     from streamer.recording.preview import NewestPicture, Previews, Publish
-    from streamer.recording.recorder import Recorder, Tap
+    from streamer.recording.recorder import PictureReceiver, Recorder
     from streamer.types import LaneResult
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,11 @@ class EventPictures:
         """What was written and what was lost, by cause; empty where nothing is recorded."""
         return self._recorder.counts if self._recorder is not None else {}
 
-    def tap(self, camera: str) -> Tap | None:
+    def receiver(self, camera: str) -> PictureReceiver | None:
         """What wants a camera's full-size pictures; None where nobody does. Before `start`."""
         if self._recorder is None or not self._recorder.wants(camera):
             return None
-        return self._recorder.tap(camera)
+        return self._recorder.receiver(camera)
 
     def start(self, cameras: Sequence[str], newest: NewestPicture, publish: Publish) -> None:
         """Begin; `newest` gives a camera's newest picture, `publish` sends a preview."""

@@ -1,6 +1,6 @@
 """The recorder: takes pictures and events from the pipeline, and never makes it wait.
 
-    reader's thread ── tap ──> [a few raw pictures] ──> recorder's thread: JPEG, H.264 ──> disk's thread
+    reader's thread ── picture ──> [a few raw pictures] ──> recorder's thread: JPEG, H.264 ──> disk's thread
     lane's thread ── event, scored ──> [calls] ────────┘
 
 Pictures that come while the recorder is busy push out older ones and are counted (`dropped`); with files
@@ -39,7 +39,7 @@ NICE = 5  # less urgent than the model (Linux)
 ENCODING_LEFT = 0.3  # seconds for pictures that wait at the end
 REMEMBERED = 16  # windows whose scores tell where an event had its peak before it was decided
 
-Tap = Callable[[Image, float], None]
+PictureReceiver = Callable[[Image, float], None]
 QueuedCall = tuple[str, Callable[[], None]]  # camera, what is to be done
 
 
@@ -54,10 +54,10 @@ class _PictureQueue:
 
 
 class Recorder:
-    """Pictures of events. `tap`, `event` and `scored` are for any thread and do not block.
+    """Pictures of events. What `receiver` gives, `event` and `scored` are for any thread and do not block.
 
     Args:
-        complete: files played fast: a tap waits until its picture has been taken.
+        complete: files played fast: a camera waits until its picture has been taken.
         name: label -> what people call it.
         note: gets one line when people should know something.
     """
@@ -90,7 +90,7 @@ class Recorder:
     def wants(self, camera: str) -> bool:
         return self._config.cameras is None or camera in self._config.cameras
 
-    def tap(self, camera: str) -> Tap:
+    def receiver(self, camera: str) -> PictureReceiver:
         """What takes a camera's full-size pictures, uint8 BGR (H, W, 3), with their time on the time line;
         they must not be changed afterwards. Before `start`.
         """

@@ -24,7 +24,7 @@ from streamer.windows.sampling import HAIR
 
 BUSY = "busy"  # the model was so late that its stream goes on without this tick
 INTERRUPTED = "interrupted"  # it waited when the video broke off
-_LOOK = 1.0  # seconds between two looks of a blocked `add`
+_CHECK_EVERY = 1.0  # seconds after which a blocked `add` checks again
 _GRID = 1e-3  # of a hop: how far interval / hop may be from a whole number
 
 
@@ -111,7 +111,7 @@ class Ticks:
         with self._changed:
             if self._complete:
                 while not self._closed and len(self._waiting) >= self._most:
-                    self._changed.wait(_LOOK)
+                    self._changed.wait(_CHECK_EVERY)
             if self._closed or (self._epoch is not None and frame.epoch < self._epoch):
                 return False
             newest = self._newest

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.capture import opencv, playing
+from streamer.capture import opencv, read_loop
 from streamer.capture.address import Kind
 from streamer.capture.camera import MOST_ABANDONED
 from streamer.capture.frame_rate import RateChoice, RateMeter
@@ -185,7 +185,7 @@ class HungSource:
 @pytest.fixture
 def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[HungSource]]:
     HungSource.opened, HungSource.freed = [], threading.Event()
-    monkeypatch.setattr(playing, "open_source", lambda *_: HungSource())
+    monkeypatch.setattr(read_loop, "open_source", lambda *_: HungSource())
     yield HungSource
     HungSource.freed.set()
 
@@ -222,7 +222,7 @@ def test_stop_leaves_a_hung_call_behind(hung: type[HungSource]) -> None:
 
 @pytest.mark.realtime
 def test_a_file_on_a_dead_drive_fails(hung: type[HungSource], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(playing, "_LUMPS", 0.2)
+    monkeypatch.setattr(read_loop, "_LUMPS", 0.2)
     monkeypatch.setattr(hung, "kind", Kind.FILE)
     with Watched("film.mp4", pace=Pace.FAST, capture=HASTY) as seen:
         seen.until(lambda: seen.camera.finished, "the end")
@@ -371,7 +371,7 @@ def test_fps_counts_gaps_not_frames() -> None:
 def test_a_machine_too_slow_for_a_file_skips_and_then_plays_slower() -> None:
     clock = FakeClock()
     session = SimpleNamespace(clock=clock, stop=threading.Event())
-    pacer, begin = playing._Pacer(session), clock.monotonic()  # type: ignore[arg-type]
+    pacer, begin = read_loop._Pacer(session), clock.monotonic()  # type: ignore[arg-type]
     shown, skipped = [], []
     for number in range(400):  # 40 ms of video a frame; decoding takes 60 ms
         clock.advance(0.06)
@@ -379,7 +379,7 @@ def test_a_machine_too_slow_for_a_file_skips_and_then_plays_slower() -> None:
     assert skipped
     assert skipped[0] > 20, "half a second late is still shown"
     assert max(b - a for a, b in pairwise(shown)) * 0.06 < 2.5, "never dark for long"
-    quick, begin = playing._Pacer(session), clock.monotonic()  # type: ignore[arg-type]
+    quick, begin = read_loop._Pacer(session), clock.monotonic()  # type: ignore[arg-type]
     assert quick.wait(begin + 5.0)
     assert clock.monotonic() == pytest.approx(begin + 5.0)
 

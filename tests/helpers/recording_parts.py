@@ -101,7 +101,7 @@ class Shoot:
         self.notes: list[str] = []
         self.disk = DiskWriter(folder, config, self.notes.append, writer=writer)
         self.recorder = Recorder(config, self.disk, folder, complete=True, note=self.notes.append)
-        self.tap = self.recorder.tap(camera)
+        self.receive = self.recorder.receiver(camera)
         self.tracker = EventTracker(camera, "model", LABELS, events)
         self.events: list[Event] = []
         self.number = 0
@@ -117,7 +117,7 @@ class Shoot:
         """Pictures for so long; `busy(number)` is the score of the label busy at each."""
         for _ in range(round(seconds * FPS)):
             at = BEGIN + self.number / FPS
-            self.tap(self.image(self.number), at)
+            self.receive(self.image(self.number), at)
             self.score(busy(self.number), at)
             self.number += 1
 

@@ -210,8 +210,8 @@ def test_only_the_wanted_labels_and_cameras(tmp_path: Path) -> None:
     other = CameraConfig(name="b", source="demo")
     config = Config(cameras=(camera, other), recording=recording(tmp_path / "s", cameras=("b",)))
     made = EventPictures(config)
-    assert made.tap("a") is None
-    assert made.tap("b") is not None
+    assert made.receiver("a") is None
+    assert made.receiver("b") is not None
 
 
 # --- names ---
@@ -322,11 +322,11 @@ def test_the_cameras_thread_never_waits_for_the_recorder(tmp_path: Path) -> None
     retention.prepare(tmp_path)
     config = recording(tmp_path)
     made = Recorder(config, DiskWriter(tmp_path, config, pytest.fail), tmp_path)
-    tap = made.tap("cam")
+    receive = made.receiver("cam")
     image = picture(0)
     began = time.monotonic()
     for number in range(200):
-        tap(image, number / 100)
+        receive(image, number / 100)
     assert time.monotonic() - began < patience(5.0)
     came = 40  # of 2 seconds at 20 frames/s
     assert made.counts["dropped"] == pytest.approx(came - MOST_WAITING, abs=2)
@@ -349,7 +349,7 @@ def test_a_recorder_that_breaks_says_so_and_holds_up_nobody(
 
 def test_a_camera_whose_pictures_cannot_be_used_costs_no_other(tmp_path: Path) -> None:
     shoot = Shoot(tmp_path / "r")
-    odd = shoot.recorder.tap("odd")
+    odd = shoot.recorder.receiver("odd")
     with shoot:
         odd(np.zeros((9, 9, 7), np.uint8), BEGIN)
         shoot.play(4.0, between(40, 59))

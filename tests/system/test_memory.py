@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from streamer.capture.camera import Camera
-from streamer.capture.reader import Reader
+from streamer.capture.reader_thread import Reader
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceLostError
 from streamer.system import memory

@@ -34,11 +34,11 @@ class Counts:
     picture: str
 
 
-class Intake:
+class FrameDelivery:
     """One camera's frames. `take` and `drop` are called by the one thread that reads; `counts` by any.
 
-    `picture_check`: None for files, where a still or dark picture is what the file shows. `tap` is shown each
-    good picture, full size, with its time on the time line; it must neither block nor change it.
+    `picture_check`: None for files, where a still or dark picture is what the file shows. `on_picture` gets
+    each good picture, full size, with its time on the time line; it must neither block nor change it.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Intake:
         clock: Clock,
         rate: float | None,
         picture_check: PictureCheck | None,
-        tap: Callable[[Image, float], None] | None = None,
+        on_picture: Callable[[Image, float], None] | None = None,
     ) -> None:
         self._camera = config.name
         self._region = Region(config.region) if config.region else None
@@ -58,7 +58,7 @@ class Intake:
         self._clock = clock
         self._choice = RateChoice(rate)
         self._check = picture_check
-        self._tap = tap
+        self._on_picture = on_picture
         self._lock = threading.Lock()
         self._stored = 0
         self._dropped: Counter[str] = Counter()
@@ -112,8 +112,8 @@ class Intake:
             cause = self._see(image, captured)
             if cause == OK:
                 cause = "error"
-                if self._tap is not None:
-                    self._tap(image, time)
+                if self._on_picture is not None:
+                    self._on_picture(image, time)
                 cause = OK if self._deliver(self._frame(image, time, captured, media_time)) else "refused"
         finally:
             if cause != OK:
@@ -152,7 +152,7 @@ class Intake:
             return self._image
 
     @property
-    def look(self) -> tuple[object, ...]:
+    def picture_state(self) -> tuple[object, ...]:
         """What a changed picture looks like from outside: its size and what is wrong with it."""
         with self._lock:
             return (self._picture, None if self._image is None else self._image.shape[:2])

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from streamer.capture.address import Kind
-from streamer.capture.intake import Intake
+from streamer.capture.frame_delivery import FrameDelivery
 from streamer.capture.late_frames import LateFrames
 from streamer.capture.media_times import MediaTimes
-from streamer.capture.reader import Reader
+from streamer.capture.reader_thread import Reader
 from streamer.capture.source import OpenedSource, open_source
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceLostError, SourceOpenError
@@ -29,7 +29,7 @@ _RELEASE = 5.0  # seconds a handle may take to close
 
 
 @dataclass
-class Session:
+class ReadLoop:
     """What the readers of one camera share, one after the other."""
 
     config: CameraConfig
@@ -38,7 +38,7 @@ class Session:
     pace: Pace
     loop: bool
     clock: Clock
-    intake: Intake
+    delivery: FrameDelivery
     stop: threading.Event
     frame_came: Callable[[], None]  # after each frame, outside native calls
     patience: float = 0.0  # native read time-out, seconds
@@ -66,30 +66,30 @@ class Session:
             return 2 * self.patience + 1.0
         return 2 * self.capture.read_timeout + 1.0
 
-    def play(self, reader: Reader) -> None:
+    def run(self, reader: Reader) -> None:
         """The body of a reader: open, read to the end, release. Returns at a regular end or a stop.
 
         Raises SourceOpenError and SourceLostError.
         """
         if self.kind is Kind.FILE:
-            _play_file(self, reader)
+            _read_file(self, reader)
         else:
-            _play_live(self, reader)
+            _read_live(self, reader)
 
 
 class _Handle:
     """A source that is opened and released on this thread, whatever happens in between."""
 
-    def __init__(self, session: Session, reader: Reader) -> None:
-        self._session = session
+    def __init__(self, read_loop: ReadLoop, reader: Reader) -> None:
+        self._read_loop = read_loop
         self._reader = reader
         self._source: OpenedSource | None = None
 
     def __enter__(self) -> OpenedSource:
-        session = self._session
+        read_loop = self._read_loop
         try:
-            with self._reader.native("open", session.open_limit):
-                self._source = open_source(session.config, session.capture, session.patience)
+            with self._reader.native("open", read_loop.open_limit):
+                self._source = open_source(read_loop.config, read_loop.capture, read_loop.patience)
         except BaseException:
             self.__exit__()
             raise
@@ -106,55 +106,55 @@ class _Handle:
                 source.release()
 
 
-def _play_live(session: Session, reader: Reader) -> None:
-    with _Handle(session, reader) as source:
-        session.intake.begin()
+def _read_live(read_loop: ReadLoop, reader: Reader) -> None:
+    with _Handle(read_loop, reader) as source:
+        read_loop.delivery.begin()
         paced = MediaTimes(source.fps) if source.kind is Kind.HLS else None
         stamped = source.kind in (Kind.RTSP, Kind.RTMP)  # others have no time stamps of their own
         late = LateFrames(source.probed) if stamped else None
         base: float | None = None
         first = True
-        while not session.stop.is_set():
+        while not read_loop.stop.is_set():
             began = time.monotonic()
-            with reader.native("read", session.read_limit if not first else session.patience + 2.0):
+            with reader.native("read", read_loop.read_limit if not first else read_loop.patience + 2.0):
                 ok = source.grab()
-                captured = session.clock.monotonic()
+                captured = read_loop.clock.monotonic()
                 stamp = source.position() if ok else 0.0
             took = time.monotonic() - began
             # After a time-out FFmpeg may hand out one parked frame; the handle is dead all the same.
-            timed_out = took >= 0.95 * session.patience and source.kind is not Kind.DEVICE
+            timed_out = took >= 0.95 * read_loop.patience and source.kind is not Kind.DEVICE
             if not ok or timed_out:
-                raise _loss(session, source, first, took)
+                raise _loss(read_loop, source, first, took)
             first = False
             if paced is not None:
-                base, captured = _pace_lumps(session, base, paced.next(stamp))
-            session.intake.arrived(captured)
+                base, captured = _pace_lumps(read_loop, base, paced.next(stamp))
+            read_loop.delivery.arrived(captured)
             if late is not None and late.is_old(stamp, captured):
-                session.intake.drop("late")
-            elif session.intake.wants(captured):
-                with reader.native("read", session.read_limit):
+                read_loop.delivery.drop("late")
+            elif read_loop.delivery.wants(captured):
+                with reader.native("read", read_loop.read_limit):
                     image = source.retrieve()
-                session.intake.take(image, captured, captured, None)
-            session.frame_came()
+                read_loop.delivery.take(image, captured, captured, None)
+            read_loop.frame_came()
 
 
-def _pace_lumps(session: Session, base: float | None, media: float) -> tuple[float, float]:
+def _pace_lumps(read_loop: ReadLoop, base: float | None, media: float) -> tuple[float, float]:
     """HLS comes a segment at a time: wait until this frame's turn. Returns the base and the time now."""
-    now = session.clock.monotonic()
+    now = read_loop.clock.monotonic()
     if base is None or now - (base + media) > _LATE:
         base = now - media
-    session.clock.wait(session.stop, base + media - now)
-    return base, session.clock.monotonic()
+    read_loop.clock.wait(read_loop.stop, base + media - now)
+    return base, read_loop.clock.monotonic()
 
 
 def _loss(
-    session: Session, source: OpenedSource, first: bool, took: float
+    read_loop: ReadLoop, source: OpenedSource, first: bool, took: float
 ) -> SourceOpenError | SourceLostError:
-    name, place = session.config.name, source.place
-    silent = took >= 0.9 * session.capture.read_timeout
+    name, place = read_loop.config.name, source.place
+    silent = took >= 0.9 * read_loop.capture.read_timeout
     if first and silent:
         # Some cameras send a key frame every ten seconds only: be more patient the next time.
-        session.patience = min(2 * session.patience, max(_MOST_PATIENCE, session.patience))
+        read_loop.patience = min(2 * read_loop.patience, max(_MOST_PATIENCE, read_loop.patience))
         return SourceOpenError(
             f"camera {name}: {place} opened but sent no picture within {took:.1f} s; "
             "check that it is streaming, and lower its key frame interval",
@@ -169,65 +169,66 @@ def _loss(
     return SourceLostError(f"camera {name}: {place} ended the stream; was it restarted?", "lost")
 
 
-def _play_file(session: Session, reader: Reader) -> None:
+def _read_file(read_loop: ReadLoop, reader: Reader) -> None:
     base: float | None = None
     while True:
-        with _Handle(session, reader) as source:
-            session.intake.begin()
+        with _Handle(read_loop, reader) as source:
+            read_loop.delivery.begin()
             if base is None:
-                base = session.clock.monotonic()
+                base = read_loop.clock.monotonic()
             times = MediaTimes(source.fps)
-            _play_once(session, reader, source, times, base)
-        if session.stop.is_set():
+            _read_once(read_loop, reader, source, times, base)
+        if read_loop.stop.is_set():
             return
         if times.last is None:
             raise SourceOpenError(
-                f"camera {session.config.name}: {source.place} holds no picture that can be decoded", "codec"
+                f"camera {read_loop.config.name}: {source.place} holds no picture that can be decoded",
+                "codec",
             )
-        if not session.loop:
+        if not read_loop.loop:
             return
         base += times.last + times.step
 
 
-def _play_once(
-    session: Session, reader: Reader, source: OpenedSource, times: MediaTimes, base: float
+def _read_once(
+    read_loop: ReadLoop, reader: Reader, source: OpenedSource, times: MediaTimes, base: float
 ) -> None:
-    pacer = _Pacer(session) if session.pace is Pace.REALTIME else None
-    while not session.stop.is_set():
-        with reader.native("read", session.read_limit):
+    pacer = _Pacer(read_loop) if read_loop.pace is Pace.REALTIME else None
+    while not read_loop.stop.is_set():
+        with reader.native("read", read_loop.read_limit):
             ok = source.grab()
             stamp = source.position() if ok else 0.0
         if not ok:
             return
         media = times.next(stamp)
         on_time = pacer is None or pacer.wait(base + media)
-        captured = session.clock.monotonic()
-        session.intake.arrived(captured)
+        captured = read_loop.clock.monotonic()
+        read_loop.delivery.arrived(captured)
         if not on_time:
-            session.intake.drop("late")
-        elif session.intake.wants(media):
-            with reader.native("read", session.read_limit):
+            read_loop.delivery.drop("late")
+        elif read_loop.delivery.wants(media):
+            with reader.native("read", read_loop.read_limit):
                 image = source.retrieve()
-            session.intake.take(image, base + media, captured, media)
-        session.frame_came()
+            read_loop.delivery.take(image, base + media, captured, media)
+        read_loop.frame_came()
 
 
 class _Pacer:
     """Holds each frame of a file until its time."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, read_loop: ReadLoop) -> None:
+        self._read_loop = read_loop
         self._slip = 0.0  # seconds by which a too slow machine plays late
         self._late_since: float | None = None
 
     def wait(self, due: float) -> bool:
         """Wait until `due`, monotonic seconds; False for a frame to skip because its time is over."""
-        clock = self._session.clock
+        clock = self._read_loop.clock
         now = clock.monotonic()
         behind = now - due - self._slip
         if behind <= _LATE:
             self._late_since = None
-            clock.wait(self._session.stop, -behind)
+            clock.wait(self._read_loop.stop, -behind)
             return True
         if self._late_since is None:
             self._late_since = now
