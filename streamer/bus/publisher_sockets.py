@@ -13,8 +13,8 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from streamer.bus import endpoints
+from streamer.bus.encryption import Admission, ServerKeys
 from streamer.bus.requests import Peer, Requests
-from streamer.bus.security import Admission, ServerKeys
 from streamer.config import BusConfig
 from streamer.errors import BusError
 from streamer.system.clock import Clock

@@ -12,9 +12,9 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from streamer.bus import endpoints, wire
+from streamer.bus.encryption import ClientKeys
 from streamer.bus.messages import EventMessage, Gap, Message, PredictionMessage
 from streamer.bus.position import Position, Since
-from streamer.bus.security import ClientKeys
 from streamer.bus.subscriber_protocol import SubscriberProtocol
 from streamer.errors import BusError
 from streamer.system.clock import SYSTEM_CLOCK, Clock

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from streamer.bus.keys import allow, allowed, default_folder, new_pair
+from streamer.bus.key_store import allow, allowed, default_folder, new_pair
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 def settings_of(args: argparse.Namespace, host: str, port: int, token: str | None) -> Settings:
     """The options as the page's settings. Raises ConfigError, BusError."""
-    from streamer.bus.security import ClientKeys
+    from streamer.bus.encryption import ClientKeys
     from streamer.subscribers.web.access_control import LOCAL_NAMES, AccessRules
     from streamer.subscribers.web.app import Settings
 

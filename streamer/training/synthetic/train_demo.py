@@ -118,7 +118,7 @@ class Trainer:
         self.live, self.began = False, 0  # the second part, and the step it began at
         self.validation = [collate(samples.validation_set(recipe.checks))]
 
-    def go_live(self) -> None:
+    def begin_second_part(self) -> None:
         """The second part begins: its schedule, and windows among what chooses the best weights."""
         if not self.live:
             self.live, self.began, self.best = True, self.step, 0.0
@@ -212,7 +212,7 @@ def train(recipe: Recipe, resume: bool) -> Trainer:
     if not trainer.live and trainer.progress < 1:
         _part(trainer)
     if recipe.live_minutes > 0:
-        trainer.go_live()
+        trainer.begin_second_part()
         _part(trainer)
     return trainer
 

@@ -15,8 +15,8 @@ import zmq
 import zmq.auth
 
 from streamer.bus import Publisher, Subscriber, keys
+from streamer.bus.encryption import ClientKeys, KeyPair, ServerKeys, read_key
 from streamer.bus.requests import Peer
-from streamer.bus.security import ClientKeys, KeyPair, ServerKeys, read_key
 from streamer.cli import keys as keys_command
 from streamer.config import BusConfig
 from streamer.errors import BusError

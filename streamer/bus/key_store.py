@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from streamer.bus.security import NAME, checked_key, read_key
+from streamer.bus.encryption import NAME, checked_key, read_key
 from streamer.errors import BusError
 from streamer.system.private_files import private_folder
 from streamer.system.user_folders import config_folder
