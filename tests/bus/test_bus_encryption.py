@@ -14,7 +14,7 @@ import pytest
 import zmq
 import zmq.auth
 
-from streamer.bus import Publisher, Subscriber, keys
+from streamer.bus import Publisher, Subscriber, key_store
 from streamer.bus.encryption import ClientKeys, KeyPair, ServerKeys, read_key
 from streamer.bus.requests import Peer
 from streamer.cli import keys as keys_command
@@ -33,8 +33,8 @@ __all__ = ["no_leaks"]
 def folder(tmp_path: Path) -> Path:
     """Keys of a publisher and of one client, which is allowed."""
     for name in ("server", "client"):
-        keys.new_pair(tmp_path, name)
-    keys.allow(tmp_path, str(tmp_path / "client.key"), None)
+        key_store.new_pair(tmp_path, name)
+    key_store.allow(tmp_path, str(tmp_path / "client.key"), None)
     return tmp_path
 
 
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 def stranger(folder: Path) -> Path:
     """Another client, with keys of its own and the publisher's public key."""
     other = folder / "stranger"
-    keys.new_pair(other, "client")
+    key_store.new_pair(other, "client")
     (other / "server.key").write_text((folder / "server.key").read_text())
     return other
 
@@ -120,7 +120,7 @@ def test_without_encryption_there_is_nothing_to_be_had(folder: Path) -> None:
 
 
 def test_the_wrong_server_key_is_named_as_the_likely_cause(folder: Path, stranger: Path) -> None:
-    keys.new_pair(folder / "elsewhere", "server")
+    key_store.new_pair(folder / "elsewhere", "server")
     (stranger / "server.key").write_text((folder / "elsewhere" / "server.key").read_text())
     with secure(folder) as bus:
         assert "server.key is not this publisher's" in refused(bus.endpoint, stranger)
@@ -136,7 +136,7 @@ def test_a_client_allowed_while_running_may_connect_and_one_removed_may_not(
 ) -> None:
     with secure(folder) as bus:
         refused(bus.endpoint, stranger)
-        file = keys.allow(folder, str(stranger / "client.key"), "friend")
+        file = key_store.allow(folder, str(stranger / "client.key"), "friend")
         with Subscriber(bus.endpoint, keys=stranger) as subscriber:
             connect(subscriber)
         file.unlink()
@@ -168,7 +168,7 @@ def test_keys_allow_other_interfaces_and_their_absence_does_not(folder: Path) ->
 
 
 def test_a_publisher_without_allowed_clients_says_so(tmp_path: Path) -> None:
-    keys.new_pair(tmp_path, "server")
+    key_store.new_pair(tmp_path, "server")
     lines: list[str] = []
     with secure(tmp_path, on_problem=lines.append):
         pass
@@ -293,8 +293,8 @@ def test_new_allow_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_the_default_folder_is_the_users_own(own_folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("new") == 0
-    assert (keys.default_folder() / "server.key_secret").is_file()
-    assert keys.default_folder().is_relative_to(own_folders)
+    assert (key_store.default_folder() / "server.key_secret").is_file()
+    assert key_store.default_folder().is_relative_to(own_folders)
 
 
 @pytest.mark.parametrize(
@@ -312,4 +312,6 @@ def test_mistakes_are_one_line(folder: Path, words: list[str], message: str) -> 
     with pytest.raises(BusError, match=message) as caught:
         command(*words, "--dir", str(folder))
     assert "\n" not in str(caught.value)
-    assert [name for name, _ in keys.allowed(folder)] == ["client"], "nothing is left behind by a mistake"
+    assert [name for name, _ in key_store.allowed(folder)] == ["client"], (
+        "nothing is left behind by a mistake"
+    )

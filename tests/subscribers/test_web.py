@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from streamer.bus import Publisher, keys
+from streamer.bus import Publisher, key_store
 from streamer.bus.position import Position
 from streamer.cli import web
 from streamer.config import BusConfig
@@ -224,7 +224,7 @@ def test_a_publisher_that_refuses_our_key_is_said_and_tried_again(
 ) -> None:
     monkeypatch.setattr("streamer.subscribers.web.publisher_feed.AGAIN", 0.2)
     for name in ("server", "client"):
-        keys.new_pair(tmp_path, name)
+        key_store.new_pair(tmp_path, name)
     secret = BusConfig(bind=FREE, keys=str(tmp_path))
     with publisher(tmp_path / "e.db", bus=secret) as bus:
         bus.event(event("e1"))
@@ -236,7 +236,7 @@ def test_a_publisher_that_refuses_our_key_is_said_and_tried_again(
 
             page.until(refusals)
             assert "streamer keys allow" in refusals()[0]
-            keys.allow(tmp_path, str(tmp_path / "client.key"), None)
+            key_store.allow(tmp_path, str(tmp_path / "client.key"), None)
             live(page)
             page.until(lambda: "e1" in page.events())
             until(lambda: b'"e1"' in web.ask("/history")[2], "the history is asked with the key too")
