@@ -1,26 +1,32 @@
-"""`streamer train DATASET --model ID_OR_DIR -o OUT`: fine-tune a video-classification checkpoint."""
+"""`streamer train DATASET --model ID_OR_DIR -o OUT`: fine-tune a video-classification checkpoint.
+
+With --streaming it distils a window model into a streaming one instead.
+"""
 
 from __future__ import annotations
 
 import argparse
 import errno
 import shutil
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from streamer.errors import ConfigError, DatasetError, ModelLoadError
 from streamer.training.output import make_folder, say
-from streamer.training.recipe import METRICS, Recipe
+from streamer.training.recipe import METRICS, Recipe, StreamingRecipe
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 LEAST = {
     "epochs": 1, "batch": 1, "accumulate": 1, "views": 1, "patience": 0, "save_steps": 0, "seed": 0,
     "workers": 0, "lr": 1e-9, "layer_decay": 1e-3, "lag": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0,
+    "steps": 1, "ahead": 0,
 }  # fmt: skip
 
 _DEFAULT = Recipe(dataset="", model="demo")
+_STREAMING = StreamingRecipe(dataset=(), model="demo")
 
 # option, field of the recipe, kind, help
 _NUMBERS: tuple[tuple[str, str, type, str], ...] = (
@@ -47,6 +53,11 @@ _NUMBERS: tuple[tuple[str, str, type, str], ...] = (
     ("--workers", "workers", int, "processes that decode"),
 )
 
+_STREAMING_NUMBERS: tuple[tuple[str, str, type, str], ...] = (
+    ("--steps", "steps", int, "--streaming: steps to learn"),
+    ("--ahead", "ahead", int, "--streaming: ticks by which it shall say sooner what its teacher would"),
+)
+
 _SWITCHES = (
     ("--freeze", "freeze", "train the head only"),
     ("--checkpointing", "checkpointing", "compute activations twice to save memory"),
@@ -58,24 +69,31 @@ _SWITCHES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "DATASET: a folder train/ val/ test/ of class folders with videos, class folders alone, or a CSV\n"
-        "file with path,label and optionally start,end,split,group. docs/training.md has examples."
+        "file with path,label and optionally start,end,split,group. docs/training.md has examples.\n"
+        "With --streaming also untrimmed videos (NAME.mp4, with NAME.csv of start,end,label beside it or\n"
+        "not) and folders of such; its options are --steps, --ahead, --batch, --lr, --save-steps, --seed,\n"
+        "--bf16, --flip, --interval, --group, --background, --device, --resume. docs/streaming.md."
     )
-    parser.add_argument("dataset", metavar="DATASET")
+    parser.add_argument("dataset", metavar="DATASET", nargs="+")
     parser.add_argument("--model", required=True, metavar="ID_OR_DIR", help="checkpoint to start from")
     parser.add_argument("-o", "--out", required=True, metavar="OUT", help="folder for the new checkpoint")
-    for option, name, kind, text in _NUMBERS:
-        default = getattr(_DEFAULT, name)
-        shown = "" if default is None or "default" in text else f" ({default:g})"
-        parser.add_argument(option, dest=name, type=kind, default=default, metavar="N", help=text + shown)
+    parser.add_argument("--streaming", action="store_true",
+                        help="distil a window TimeSformer into one that computes a frame a hop")  # fmt: skip
+    for numbers, recipe in ((_NUMBERS, _DEFAULT), (_STREAMING_NUMBERS, _STREAMING)):
+        for option, name, kind, text in numbers:
+            default = getattr(recipe, name)
+            shown = "" if default is None or "default" in text else f" ({default:g})"
+            parser.add_argument(option, dest=name, type=kind, metavar="N", help=text + shown)
     for option, name, text in _SWITCHES:
         parser.add_argument(option, dest=name, action="store_true", help=text)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction,
                         help="compute in bfloat16 (default: on a GPU that can)")  # fmt: skip
-    parser.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True,
-                        help="scale, crop, flip and recolour clips at random")  # fmt: skip
+    parser.add_argument("--augment", action=argparse.BooleanOptionalAction,
+                        help="scale, crop, flip and recolour clips at random (default: yes)")  # fmt: skip
     parser.add_argument("--flip", choices=("auto", "on", "off"), default="auto",
                         help="mirror clips; auto: unless a label names a side")  # fmt: skip
-    parser.add_argument("--metric", choices=METRICS, default=_DEFAULT.metric, help="chooses the best weights")
+    parser.add_argument("--metric", choices=METRICS,
+                        help=f"chooses the best weights ({_DEFAULT.metric})")  # fmt: skip
     parser.add_argument("--group", metavar="PATTERN", help="regular expression for a file's recording")
     parser.add_argument("--background", action="append", metavar="LABEL",
                         help="a label that means no action (default: idle, still, ...)")  # fmt: skip
@@ -90,19 +108,18 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, DatasetError, ModelLoadError: it cannot be done so.
     """
-    recipe = _recipe(args)
+    recipe = _streaming_recipe(args) if args.streaming else _recipe(args)
     out = Path(args.out).expanduser()
     _check_out(out, args.resume)
     try:
         import_module("accelerate")
     except ImportError as error:
         raise ConfigError('training needs accelerate: pip install "streamer[train]"') from error
-    from streamer.training.fine_tuning import train
     from streamer.training.libraries import FAILURES, be_quiet
 
     be_quiet()
     try:
-        train(recipe, out, resume=args.resume)
+        _work(recipe, out, resume=args.resume)
     except KeyboardInterrupt:
         say(f"interrupted; the same command with --resume goes on from {out / 'run'}")
         raise
@@ -114,24 +131,66 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _recipe(args: argparse.Namespace) -> Recipe:
-    names = [name for _, name, _, _ in _NUMBERS] + [name for _, name, _ in _SWITCHES]
-    values: dict[str, Any] = {name: getattr(args, name) for name in names}
-    for name, least in LEAST.items():
-        if not values[name] >= least:
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least {least:g}, not {values[name]:g}")
-    if values["layer_decay"] > 1 or values["label_smoothing"] >= 1:
-        raise ConfigError("--layer-decay is at most 1, --label-smoothing below 1")
-    bf16 = args.bf16
-    if bf16 is None:
-        from streamer.training.libraries import has_fast_bf16
+def _work(recipe: Recipe | StreamingRecipe, out: Path, *, resume: bool) -> None:
+    if isinstance(recipe, StreamingRecipe):
+        from streamer.training.streaming_training import distil
 
-        bf16 = has_fast_bf16(args.device)
-    return Recipe(
-        dataset=str(Path(args.dataset).expanduser().resolve()), model=args.model, bf16=bf16,
-        augment=args.augment, flip=args.flip, metric=args.metric, group=args.group, device=args.device,
-        background=None if args.background is None else tuple(args.background), **values,
-    )  # fmt: skip
+        distil(recipe, out, resume=resume)
+    else:
+        from streamer.training.fine_tuning import train
+
+        train(recipe, out, resume=resume)
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    given = _given(args)
+    if wrong := [_option(name) for name in ("steps", "ahead") if name in given]:
+        raise ConfigError(f"{', '.join(wrong)} belongs to --streaming")
+    if len(args.dataset) > 1:
+        raise ConfigError("name one data set; several belong to --streaming")
+    if given.get("layer_decay", 1.0) > 1 or given.get("label_smoothing", 0.0) >= 1:
+        raise ConfigError("--layer-decay is at most 1, --label-smoothing below 1")
+    return Recipe(dataset=_absolute(args.dataset[0]), model=args.model, bf16=_bf16(args), **given)
+
+
+def _streaming_recipe(args: argparse.Namespace) -> StreamingRecipe:
+    given = _given(args)
+    known = {field.name for field in fields(StreamingRecipe)}
+    if wrong := [_option(name) for name in given if name not in known]:
+        raise ConfigError(f"--streaming has no {', '.join(wrong)}: `streamer train --help` names its options")
+    dataset = tuple(map(_absolute, args.dataset))
+    return StreamingRecipe(dataset=dataset, model=args.model, bf16=_bf16(args), **given)
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """The recipe's fields that the command line says something about. Raises ConfigError."""
+    names = [name for _, name, _, _ in (*_NUMBERS, *_STREAMING_NUMBERS)]
+    values = {name: getattr(args, name) for name in (*names, "augment", "metric", "group")}
+    given = {name: value for name, value in values.items() if value is not None}
+    given |= {name: True for _, name, _ in _SWITCHES if getattr(args, name)}
+    given |= {"flip": args.flip, "device": args.device}
+    if args.background is not None:
+        given["background"] = tuple(args.background)
+    for name, least in LEAST.items():
+        if name in given and not given[name] >= least:
+            raise ConfigError(f"{_option(name)} must be at least {least:g}, not {given[name]:g}")
+    return given
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
+
+
+def _bf16(args: argparse.Namespace) -> bool:
+    if args.bf16 is not None:
+        return bool(args.bf16)
+    from streamer.training.libraries import has_fast_bf16
+
+    return has_fast_bf16(args.device)
 
 
 def _check_out(out: Path, resume: bool) -> None:

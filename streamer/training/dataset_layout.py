@@ -60,30 +60,27 @@ class Layout:
         return tuple(sorted({clip.label for clip in self.clips}))
 
 
-def read_layout(path: Path, group: str | None = None) -> Layout:
+def read_layout(path: Path, group: str | None = None, *, unlabelled: bool = False) -> Layout:
     """Find the clips of a data set.
 
     Args:
         path: a folder or a CSV file.
         group: a regular expression whose first group (or whole match) in a file's path names its recording.
+        unlabelled: rows without a label are clips too, with the label "".
 
     Raises:
         DatasetError: there is none, or it cannot be understood.
     """
-    try:
-        pattern = re.compile(group) if group else None
-    except re.error as error:
-        raise DatasetError(f"--group {group!r} is not a regular expression: {error}") from error
     notes: tuple[str, ...] = ()
     table = path / LABELS_FILE if path.is_dir() else path
     if table.is_file():
-        clips, unlabelled = _from_csv(table)
-        if unlabelled and not clips:
-            raise DatasetError(
-                f"none of the {unlabelled} rows of {table} has a label; fill in the column label"
-            )
-        if unlabelled:
-            notes = (f"left out: {unlabelled} rows of {table} without a label",)
+        clips = _from_csv(table)
+        labelled = [clip for clip in clips if clip.label]
+        without = len(clips) - len(labelled)
+        if without and not labelled and not unlabelled:
+            raise DatasetError(f"none of the {without} rows of {table} has a label; fill in the column label")
+        if without and not unlabelled:
+            clips, notes = labelled, (f"left out: {without} rows of {table} without a label",)
     elif path.is_dir():
         clips = _from_folder(path)
     else:
@@ -96,8 +93,20 @@ def read_layout(path: Path, group: str | None = None) -> Layout:
     kinds = Counter(clip.path.suffix.lower() in IMAGE_SUFFIXES for clip in clips)
     if len(kinds) > 1:
         raise DatasetError(f"{path} mixes {kinds[False]} videos and {kinds[True]} pictures; keep one kind")
-    clips = [clip if clip.group else replace(clip, group=_group(clip, pattern)) for clip in clips]
-    return Layout(tuple(clips), kinds[True] > 0, notes)
+    return Layout(tuple(grouped(clips, group)), kinds[True] > 0, notes)
+
+
+def grouped(clips: Iterable[Clip], group: str | None) -> list[Clip]:
+    """Clips with the name of their recording, where they have none yet.
+
+    Raises:
+        DatasetError: `group` (see `read_layout`) is no regular expression, or finds nothing in a path.
+    """
+    try:
+        pattern = re.compile(group) if group else None
+    except re.error as error:
+        raise DatasetError(f"--group {group!r} is not a regular expression: {error}") from error
+    return [clip if clip.group else replace(clip, group=_group(clip, pattern)) for clip in clips]
 
 
 def _from_folder(root: Path) -> list[Clip]:
@@ -129,17 +138,14 @@ def _folders(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _from_csv(path: Path) -> tuple[list[Clip], int]:
-    """Its clips, and how many rows have no label."""
-    clips, unlabelled = [], 0
+def _from_csv(path: Path) -> list[Clip]:
+    """Its clips, with the label "" where a row has none."""
+    clips = []
     for number, row in read_rows(path, ("path", "label")):
         where = f"{path}, line {number}"
         label, split = " ".join(row["label"].split()), row.get("split", "").lower()
         if not row["path"]:
             raise DatasetError(f"{where}: a row needs a path")
-        if not label:
-            unlabelled += 1
-            continue
         if split and split not in FOLDERS:
             raise DatasetError(f"{where}: split is train, val or test, found {row['split']!r}")
         start, end = (
@@ -149,7 +155,7 @@ def _from_csv(path: Path) -> tuple[list[Clip], int]:
             raise DatasetError(f"{where}: 0 <= start < end in seconds, found {row['start']},{row['end']}")
         file = path.parent / Path(row["path"]).expanduser()
         clips.append(Clip(file, label, start, end, row.get("group", ""), FOLDERS.get(split, "")))
-    return clips, unlabelled
+    return clips
 
 
 def _group(clip: Clip, pattern: re.Pattern[str] | None) -> str:
@@ -241,7 +247,7 @@ def _choose(pool: Sequence[Clip], wanted: Sequence[str], seed: int) -> dict[str,
         groups[clip.label].add(clip.group)
     chosen: dict[str, str] = {}
     for label in sorted(groups, key=lambda name: (len(groups[name]), name)):
-        own = sorted(groups[label], key=lambda group: _shuffled(group, seed))
+        own = sorted(groups[label], key=lambda group: shuffled(group, seed))
         if len(own) < 2:
             _too_few(label, pool)
         for name in wanted[: 1 if len(own) == 2 else 2]:
@@ -255,7 +261,8 @@ def _choose(pool: Sequence[Clip], wanted: Sequence[str], seed: int) -> dict[str,
     return chosen
 
 
-def _shuffled(group: str, seed: int) -> str:
+def shuffled(group: str, seed: int) -> str:
+    """Recordings sorted by this are in an order that depends on the seed and their names alone."""
     name = Path(group).name if "/" in group else group  # the same split wherever the folder lies
     return hashlib.sha256(f"{seed} {name} {group}".encode()).hexdigest()
 

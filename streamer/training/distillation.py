@@ -78,7 +78,7 @@ def start_tables(student: StreamingTimesformer, model: Any, windows: Iterable[Te
 
     def listener(number: int) -> Callable[..., None]:
         def heard(_: Any, __: Any, out: Tensor) -> None:
-            sums[number] += out.detach().float().mean(0)  # (T, 3 D): every place of every window
+            sums[number] += out.detach().float().mean(0).cpu()  # (T, 3 D): every place of every window
 
         return heard
 
@@ -138,7 +138,7 @@ class Distiller:
         self.student = StreamingTimesformer(self.model, fused=False)
         self.average_model = copy.deepcopy(self.model)
         self.average = StreamingTimesformer(self.average_model, fused=False).requires_grad_(False)
-        self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        self.step, self.seconds = 0, 0.0
         self.optimizer = torch.optim.AdamW(self._groups(), betas=(0.9, 0.98), fused=True)
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -201,7 +201,7 @@ class Distiller:
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / "state.part"
         parts = {name: getattr(self, name).state_dict() for name in _KEPT}
-        torch.save({**parts, "step": self.step, "seconds": self.seconds, "best": self.best}, part)
+        torch.save({**parts, "step": self.step, "seconds": self.seconds}, part)
         part.replace(self.folder / "state.pt")
 
     def load(self) -> None:
@@ -209,7 +209,7 @@ class Distiller:
         state = torch.load(self.folder / "state.pt", weights_only=True)
         for name in _KEPT:
             getattr(self, name).load_state_dict(state[name])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.seconds = state["step"], state["seconds"]
 
 
 def save_checkpoint(model: Any, student: StreamingTimesformer, folder: Path, own: dict[str, Any]) -> None:

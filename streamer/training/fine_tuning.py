@@ -33,7 +33,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> dict[str, Any]:
     Raises:
         DatasetError, ModelLoadError, OSError (disk full, for one).
     """
-    from streamer.training.recipe import check_same
+    from streamer.training.recipe import check_same, save_recipe
     from streamer.training.starting_checkpoint import open_starting_checkpoint
 
     base = open_starting_checkpoint(recipe.model, recipe.interval)
@@ -50,7 +50,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> dict[str, Any]:
     if resume:
         check_same(recipe, split, out / "run" / "recipe.json")
     else:
-        recipe.save(out / "run" / "recipe.json", split)
+        save_recipe(recipe, split, out / "run" / "recipe.json")
     _save_split(out / "split.csv", timed_clips)
     return _fit(recipe, base, timed_clips, split, out)
 

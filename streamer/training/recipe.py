@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from streamer.errors import DatasetError
+from streamer.system.atomic_files import write_atomically
 
 METRICS = ("macro_f1", "top1", "top5", "loss")
 MAY_CHANGE = ("workers", "device")  # on resuming: they do not change the result
@@ -48,12 +49,37 @@ class Recipe:
     workers: int = 2
     device: str = "auto"
 
-    def save(self, path: Path, split: str) -> None:
-        """Write it beside the checkpoints, with the split's hash. Raises OSError."""
-        path.write_text(json.dumps({**asdict(self), "split": split}, indent=1) + "\n", "utf-8")
+
+@dataclass(frozen=True, slots=True)
+class StreamingRecipe:
+    """Options of `streamer train --streaming`. The same recipe on the same data gives the same checkpoint."""
+
+    dataset: tuple[str, ...]
+    model: str
+    interval: float | None = None  # seconds; None: the checkpoint's own
+    steps: int = 2000
+    batch: int = 8  # stretches
+    ahead: int = 0  # ticks by which the student says sooner what its teacher would
+    lr: float = 4e-4  # of the weights that it takes over
+    save_steps: int = 0  # check and save every so many steps; 0: ten times in all
+    bf16: bool = False
+    flip: str = "auto"  # auto: unless a label names a side
+    seed: int = 0
+    group: str | None = None
+    allow_leak: bool = False
+    background: tuple[str, ...] | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-def check_same(recipe: Recipe, split: str, path: Path) -> None:
+AnyRecipe = Recipe | StreamingRecipe
+
+
+def save_recipe(recipe: AnyRecipe, split: str, path: Path) -> None:
+    """Write it beside what a run keeps, with the split's hash. Raises OSError."""
+    write_atomically(path, json.dumps({**asdict(recipe), "split": split}, indent=1) + "\n")
+
+
+def check_same(recipe: AnyRecipe, split: str, path: Path) -> None:
     """Refuse to go on with another recipe or other data than a run began with.
 
     Raises:
@@ -65,9 +91,15 @@ def check_same(recipe: Recipe, split: str, path: Path) -> None:
         raise DatasetError(f"{path} cannot be read ({error}): begin anew in another folder") from error
     now = json.loads(json.dumps({**asdict(recipe), "split": split}))
     differ = [key for key in now if key not in MAY_CHANGE and before.get(key) != now[key]]
-    if "split" in differ:
+    if not {"epochs", "ahead"} & before.keys() & now.keys():
         raise DatasetError(
-            f"{recipe.dataset} has changed since {path.parent.parent} was begun (clips, labels or split); "
+            f"{path.parent.parent} was begun {'without' if 'ahead' in now else 'with'} --streaming: go on "
+            "so, or begin anew in another folder"
+        )
+    if "split" in differ:
+        shown = recipe.dataset if isinstance(recipe.dataset, str) else ", ".join(recipe.dataset)
+        raise DatasetError(
+            f"{shown} has changed since {path.parent.parent} was begun (clips, labels or split); "
             "begin anew in another folder"
         )
     if differ:
