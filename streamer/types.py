@@ -235,7 +235,7 @@ class CameraStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelStats:
-    """What one model makes of one camera. Counts are since the start.
+    """One model's counts for one camera, since the start.
 
     `asked` = `windows` + the sum of `skipped` + those on their way: one that waits, and those in the model.
     """
@@ -257,7 +257,7 @@ class ModelStats:
 
 @dataclass(frozen=True, slots=True)
 class CameraStats:
-    """One camera, and what its models make of it."""
+    """One camera, and the counts of its models."""
 
     status: CameraStatus
     models: tuple[ModelStats, ...] = ()  # the main one first; empty until they are loaded
@@ -326,7 +326,7 @@ class UncertainStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A consistent picture of the whole program, made when somebody looks: screen, health, Prometheus."""
+    """A consistent snapshot of the whole program, made on request: for the screen, health, Prometheus."""
 
     time: float  # monotonic seconds
     wall: float  # Unix seconds

@@ -1,4 +1,4 @@
-"""Encryption (CURVE) and who may connect: key files, and the answers to ZeroMQ's question "may this one in?".
+"""Encryption (CURVE) and who may connect: key files, and the answers when ZeroMQ asks about a connection.
 
 A keys folder on the publisher's machine: `server.key_secret` (never leaves it), `server.key` (given to every
 client), and `allowed/NAME.key`, one public key for each client that may connect. On a client's machine:
@@ -33,7 +33,7 @@ class KeyPair:
 
 
 def read_key(path: Path) -> KeyPair:
-    """The keys in a certificate file. Raises BusError where it cannot be read, is none, or is open to
+    """The keys in a certificate file. Raises BusError where it cannot be read, holds no key, or is open to
     others.
     """
     text, exposed = read_with_rights(path, "key file", BusError, "; 'streamer keys new' makes one")

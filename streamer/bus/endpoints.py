@@ -36,7 +36,7 @@ def split_tcp(endpoint: str) -> tuple[str, int] | None:
 
 
 def check(endpoint: str) -> None:
-    """Raises BusError where an endpoint is none that can be used."""
+    """Raises BusError where an endpoint cannot be used."""
     if split_tcp(endpoint) is None and not (endpoint.startswith("ipc://") and len(endpoint) > len("ipc://")):
         raise BusError(
             f"{endpoint!r} is no endpoint of the bus: write tcp://HOST:PORT"

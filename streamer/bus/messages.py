@@ -80,7 +80,7 @@ class StatusMessage:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatMessage:
-    """The publisher lives."""
+    """The publisher is running."""
 
     session: str
     seq: int

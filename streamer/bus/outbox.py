@@ -1,4 +1,4 @@
-"""What waits for the bus thread: bounded where freshness counts, complete where completeness does."""
+"""What waits for the bus thread: of predictions only the newest, of events and states all."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Outbox:
             return len(self._predictions) + len(self._others) + len(self._previews)
 
     def answer(self) -> None:
-        """Empty the bell, before taking."""
+        """Clear the wake-up signal, before taking."""
         with self._lock:
             if self._woken:
                 self._woken = False
@@ -130,7 +130,7 @@ class Outbox:
             self._room.notify_all()
 
     def close(self) -> None:
-        """Nothing more is accepted; whoever waits for room goes on; the bell rings."""
+        """Nothing more is accepted; whoever waits for room continues; the bus thread wakes."""
         with self._lock:
             self._closed = True
             self._previews.clear()

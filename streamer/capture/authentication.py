@@ -1,4 +1,4 @@
-"""Answers to a camera's question for user and password: RFC 7235 challenges, basic and digest (RFC 7616).
+"""Logging in to a camera with user and password: RFC 7235 challenges, basic and digest (RFC 7616).
 
 What a camera sends is read in one pass, whatever is in it.
 """
@@ -22,7 +22,7 @@ _HASHES: dict[str, Callable[[bytes], Any]] = {
 
 @dataclass(frozen=True)
 class Challenge:
-    """One way in which a camera lets itself be asked; `scheme` and the names in `fields` in lower case."""
+    """One way to log in that a camera offers; `scheme` and the names in `fields` in lower case."""
 
     scheme: str
     fields: dict[str, str]

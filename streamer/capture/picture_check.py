@@ -1,19 +1,19 @@
-"""Is the picture alive? Tells frozen, black and grey (damaged) pictures from real ones.
+"""Whether a picture is usable: tells frozen, black and grey (damaged) ones from real ones.
 
 How frozen is decided, and why. A picture counts as new when its raw pixels, on a grid of 192 x 108, differ
-by as little as one grey level from each of the last 16 different pictures. No
-new picture for `frozen_after` seconds, while frames arrive, is a frozen one. Measured on x264 at 720p: a
-frozen feed that is encoded again settles into exact repetition, key frames included (they repeat those of
-the group before), whereas sensor noise of half a grey level gives a new picture at least once a second at any
-bitrate in use. How *much* changes tells nothing: a key frame of a frozen feed changes more pixels than noise
-does. What cannot be told: an encoder that keeps refining a frozen picture (constant bitrate) looks alive,
-and noise that an encoder removes altogether (720p at 30 kbit/s) looks frozen.
+by as little as one grey level from each of the last 16 different pictures. No new picture for `frozen_after`
+seconds, while frames arrive, is a frozen one. Measured on x264 at 720p: a frozen feed that is encoded again
+settles into exact repetition, key frames included (they repeat those of the group before), whereas sensor
+noise of half a grey level gives a new picture at least once a second at any bitrate in use. How *much*
+changes tells nothing: a key frame of a frozen feed changes more pixels than noise does. What cannot be told: an
+encoder that keeps refining a frozen picture (constant bitrate) looks like live video, and noise that an
+encoder removes altogether (720p at 30 kbit/s) looks frozen.
 
 Why refining is not looked for: measured on x264 at 640 x 360, the part of the grid that changes from one
 picture to the next (median, least) is 12.97 and 0.00 % for a frozen picture at a constant 300 kbit/s,
-6.26 and 0.18 % at 1 Mbit/s, 0.12 and 0.07 % at 4 Mbit/s; for a living scene with noise of half a grey
+6.26 and 0.18 % at 1 Mbit/s, 0.12 and 0.07 % at 4 Mbit/s; for a live scene with noise of half a grey
 level 14 and 1.0, 15 and 1.3, 32 and 7.1 % at these rates, but 0.00 and 0.00 % at constant quality (noise
-of one grey level: 0.09 and 0.00 %). Any limit that finds the frozen one calls living cameras frozen, and
+of one grey level: 0.09 and 0.00 %). Any limit that finds the frozen one calls live cameras frozen, and
 these must not be lost.
 """
 

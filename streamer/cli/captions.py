@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show captions until told to end; returns the exit code."""
+    """Show captions until asked to stop; returns the exit code."""
     _check(args)
     settings, names = subscriber_options.narration_of(args)
     policy = Policy(settings, names, quiet=False)  # text wakes nobody

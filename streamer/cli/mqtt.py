@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Bridge until told to end. Raises ConfigError, BusError."""
+    """Bridge until asked to stop. Raises ConfigError, BusError."""
     if importlib.util.find_spec("paho") is None:
         raise ConfigError("MQTT needs the package paho-mqtt: pip install 'streamer[mqtt]'")
     address = _address(args)

@@ -202,7 +202,7 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
 
 
 def exit_code(result: RunResult) -> int:
-    """What the shell is told of a run."""
+    """A run's exit code for the shell."""
     from streamer.cli.command_line import EXIT_SOURCE, code_of
 
     if result.error is not None:

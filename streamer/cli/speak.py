@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Speak until told to end; returns the exit code. Raises SpeechError where the system cannot speak."""
+    """Speak until asked to stop; returns the exit code. Raises SpeechError where the system cannot speak."""
     if args.to_file is not None and args.log is not None:
         raise ConfigError(f"--log beside --to-file: the log is DIR/{INDEX} there; leave --log out")
     settings, names = subscriber_options.narration_of(args, "engine", "voice", "rate", "pause", "quiet_hours")

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print messages until told to end; returns the exit code. Raises BusError for the command line to
+    """Print messages until asked to stop; returns the exit code. Raises BusError for the command line to
     print.
     """
     for name, value in (("--timeout", args.timeout), ("--count", args.count)):

@@ -1,4 +1,4 @@
-"""Options that several commands share which follow a publisher, and what is read from them."""
+"""Options shared by the commands that follow a publisher, and what is read from them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def since_or_now(args: argparse.Namespace) -> Position:
 
 
 def add_narration(parser: argparse.ArgumentParser) -> None:
-    """What speech and captions share: the publisher, and what is told."""
+    """What speech and captions share: the publisher, and what is said."""
     add_publisher(parser)
     parser.add_argument("--config", metavar="FILE", help="settings, such as configs/speak.yaml")
     parser.add_argument("--language", metavar="CODE", help="en, tr, ar: of the sentences and the voice (en)")

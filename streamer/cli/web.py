@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to end; returns the exit code.
+    """Serve until asked to stop; returns the exit code.
 
     Raises:
         ConfigError, BusError: before anything is served.

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Deliver until told to end. Raises ConfigError, BusError."""
+    """Deliver until asked to stop. Raises ConfigError, BusError."""
     settings = settings_of(args)
     target = settings.target
     warn_if_exposed(settings.dead_letters, "--dead-letters")

@@ -1,4 +1,4 @@
-"""The whole configuration, and what cameras and models have from the common sections."""
+"""The whole configuration, and what cameras and models inherit from the common sections."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ EXPANDED = "cameras"  # the section whose texts may name variables
 
 
 def filled(document: Document, model: type[BaseModel], env: Mapping[str, str] | None) -> Any:
-    """The document's values as they are meant; a variable that is not there is told in its `errors`.
+    """The document's values as they are meant; a variable that is not there goes into its `errors`.
 
     `env`: None: ${NAME} means nothing.
     """

@@ -145,7 +145,7 @@ class Layers(Generic[M]):
         return f"{PREFIX}{near.replace('.', '__').upper()}" if near else None
 
     def _tell_of_links(self, names: Sequence[str]) -> None:
-        """Kubernetes sets STREAMER_PORT and the like for a service called streamer; told once."""
+        """Kubernetes sets STREAMER_PORT and the like for a service called streamer; mentioned once."""
         new = [name for name in names if name not in _told]
         _told.update(new)
         for name in new[:3]:

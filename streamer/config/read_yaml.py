@@ -1,4 +1,4 @@
-"""One way from a YAML file to a pydantic model, which says for all that is wrong where it stands and why.
+"""One way from a YAML file to a pydantic model, which names every mistake with its place and reason.
 
 An error has the file and line (or the option, or the variable), the key, the value as it was written (never a
 secret) and what is allowed.

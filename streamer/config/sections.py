@@ -216,12 +216,12 @@ class JournalConfig(Section):
 
 
 class MetricsConfig(Section):
-    """Numbers for Prometheus, and when the program counts as ill (seconds)."""
+    """Numbers for Prometheus, and when the program counts as unhealthy (seconds)."""
 
     listen: str = ""  # HOST:PORT of /metrics, /healthz and /readyz; "" = none
-    stuck_after: Deadline = 30.0  # nothing computed (or sent) for so long although there is work: ill
-    lost_after: Deadline = 30.0  # no camera has given a frame for so long: ill
-    every_camera: bool = False  # ill too when one of several cameras is away
+    stuck_after: Deadline = 30.0  # nothing computed (or sent) for so long although there is work: unhealthy
+    lost_after: Deadline = 30.0  # no camera has given a frame for so long: unhealthy
+    every_camera: bool = False  # unhealthy too when one of several cameras is away
 
     @field_validator("listen")
     @classmethod

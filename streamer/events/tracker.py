@@ -252,7 +252,7 @@ class EventTracker:
         return changes
 
     def _candidate(self, i: int, rule: Rule, score: float, now: Moment) -> _Candidate | None:
-        """The label's rise over `enter` that goes on now."""
+        """The label's current rise over `enter`."""
         if score < rule.enter:
             self._candidates.pop(i, None)
             return None
@@ -267,7 +267,7 @@ class EventTracker:
         return candidate.since.time - closed.seen.time <= self._merge_gap + HAIR
 
     def _follow(self, opened: _Open, rule: Rule, score: float, now: Moment) -> None:
-        """Whether an open event goes on, fades, or is closed."""
+        """Whether an open event continues, fades, or is closed."""
         if opened.closed:
             return  # the scores are those of a neighbour now, if of anything
         opened.event = replace(opened.event, score=score, peak=max(opened.event.peak, score))

@@ -1,4 +1,4 @@
-"""Label sets for people: names in their language, other names, groups, and labels never to be spoken of.
+"""Label sets for people: names in their language, other names, groups, and labels to ignore.
 
 A label set is a YAML file; `configs/labels/<language>.yaml` are three that come with streamer:
 

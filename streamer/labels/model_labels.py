@@ -1,4 +1,4 @@
-"""What a model answers with."""
+"""The labels that a model can answer with, and what is set for them."""
 
 from __future__ import annotations
 

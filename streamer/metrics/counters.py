@@ -1,4 +1,4 @@
-"""What the stages of the running program report, and the `Stats` that are made of it when somebody looks.
+"""What the stages of the running program report, and the `Stats` that are made of it on request.
 
 Any thread may report; every report takes microseconds and a bounded amount of memory. Nothing here calls
 back into the pipeline, so whoever looks at the numbers can never hold up the work. What a stage counts by

@@ -1,4 +1,4 @@
-"""How often, and how long, of late."""
+"""How often something happened, and how long it took, over the last seconds."""
 
 from __future__ import annotations
 

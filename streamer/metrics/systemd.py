@@ -1,4 +1,4 @@
-"""Telling systemd how the service does (sd_notify): one datagram to the socket that systemd names.
+"""Telling systemd how the service is doing (sd_notify): one datagram to the socket that systemd names.
 
 The protocol: sd_notify(3) of systemd. Nothing happens where no socket is named, so the same program runs in a
 terminal. A message that cannot be sent is dropped: systemd then acts as if it had not come.

@@ -248,7 +248,7 @@ class Lane:
         self.thread.call(change)
 
     def lost(self, camera: str, reason: str) -> None:
-        """A camera's video broke off, or its picture is none: its open events end, and windows that were
+        """A camera's video broke off, or its picture is unusable: its open events end, and windows that were
         captured before come too late. Any thread; returns at once.
         """
         self._watched[camera].lost_at = self._clock.monotonic()

@@ -67,7 +67,7 @@ class Lanes:
         return all(ended)  # every lane got its stop
 
     def lost(self, camera: str, reason: str) -> None:
-        """A camera's video broke off, or its picture is none; any thread, returns at once."""
+        """A camera's video broke off, or its picture is unusable; any thread, returns at once."""
         for lane in self.of.get(camera, ()):
             lane.lost(camera, reason)
 

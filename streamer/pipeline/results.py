@@ -1,4 +1,4 @@
-"""What leaves a run: values that whoever subscribed gets while it goes on, and how it ended."""
+"""What a run gives out: values for its subscribers while it runs, and a result when it has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each camera's last status: told in order, with the last change of its words, and what it ends."""
+"""Each camera's last status, published in order with the last change of its words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CameraStatuses:
 
     Args:
         feed: gets each status.
-        lost: called with a camera and the reason when its video breaks off, or its picture is none any more.
+        lost: called with a camera and the reason when its video breaks off, or its picture becomes unusable.
     """
 
     def __init__(self, feed: Feed[CameraStatus], lost: Callable[[str, str], None]) -> None:

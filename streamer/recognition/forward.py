@@ -1,4 +1,4 @@
-"""What every engine makes of a model."""
+"""The function that every engine makes of a model: pixels in, logits out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The thread that writes pictures: slow, full or dead disks stop here."""
+"""The thread that writes pictures: slow, full or failing disks hold up nothing else."""
 
 from __future__ import annotations
 

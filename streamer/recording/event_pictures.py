@@ -1,4 +1,4 @@
-"""What the pipeline knows of pictures: events on disk, previews on the bus. Off, both cost nothing."""
+"""What the pipeline uses of recording: events on disk, previews on the bus. Off, both cost nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done with pixels here; OpenCV is loaded when the first picture comes."""
+"""What recording does with pixels; OpenCV is loaded when the first picture comes."""
 
 from __future__ import annotations
 

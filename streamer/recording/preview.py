@@ -1,4 +1,4 @@
-"""Small pictures of every camera on the bus, at a few a second, where people turned `preview` on."""
+"""Small pictures of every camera on the bus, a few each second, where `preview` is on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of pictures: made for its owner only, swept at the start, and kept small and young."""
+"""The folder of pictures: for its owner only, cleaned at the start, kept within limits of size and age."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a publisher is, and how to follow it: what every subscriber command is told."""
+"""Where a publisher is, and how to follow it: what every subscriber command needs to know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a subscriber goes on after a restart: a small JSON file, replaced as a whole.
+"""Where a subscriber resumes after a restart: a small JSON file, replaced as a whole.
 
 It holds the position behind the last event that was dealt with (for a bridge: that the receiver accepted).
 It may be older than the truth (then an event is dealt with again; bridges send it with the same key), never

@@ -1,4 +1,4 @@
-"""A lock that one program holds on a file, and that its end (kill -9 included) always gives back."""
+"""A lock that one program holds on a file; it is released whenever that program ends (kill -9 included)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines for people at most once a minute for each cause: whoever knocks often must not fill a log."""
+"""Lines for people, at most one a minute for each cause: repeated attempts must not fill a log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_CAUSES = 256
 
 
 class LogLimit:
-    """Call it with a cause and a line: told unless one of that cause was told within `every` seconds.
+    """Call it with a cause and a line: written unless one of that cause was within the last `every` seconds.
 
     What was left out is counted and said with the next line of that cause. A cause is what went wrong ("key
     not allowed"), never what strangers can make up (a key, an address): those belong into the line. Where

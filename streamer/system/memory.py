@@ -1,4 +1,4 @@
-"""Memory given back: what the C library keeps for later, in a program that runs for months.
+"""Gives memory that the C library keeps back to the system: for a program that runs for months.
 
 A frame is made on one thread and let go on another, each reconnect opens a decoder on a new thread, and
 glibc gives each new thread a heap of its own: half-empty heaps then grow slowly, though nothing leaks.

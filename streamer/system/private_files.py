@@ -1,4 +1,4 @@
-"""Files that only their owner may read: secrets, and what tells what people did."""
+"""Files that only their owner may read: secrets, and records of what people did."""
 
 from __future__ import annotations
 

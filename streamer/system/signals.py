@@ -1,4 +1,4 @@
-"""Ctrl+C and SIGTERM, for every command that goes on until it is told: the first finishes cleanly, the second
+"""Ctrl+C and SIGTERM, for every command that runs until it is stopped: the first finishes cleanly, the second
 leaves at once.
 
 Python runs signal handlers on the main thread between two of its instructions, which may be never while that

@@ -20,7 +20,7 @@ TRAINING = 7001  # keeps training's random numbers apart from others of the same
 
 @dataclass(frozen=True, slots=True)
 class ClipSettings:
-    """How clips are looked at."""
+    """Which frames are taken from a clip, and how they are prepared."""
 
     sampling: Sampling
     preprocessor: Preprocessor

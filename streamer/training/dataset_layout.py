@@ -194,7 +194,7 @@ def join_copies(clips: Sequence[Clip], digests: Mapping[Path, str]) -> tuple[lis
 
 
 def check_leak(clips: Iterable[Clip], *, allowed: bool = False) -> list[str]:
-    """Refuse a given split in which a group stands on both sides.
+    """Refuse a given split in which a group is on both sides.
 
     Raises:
         DatasetError: it does, and is not `allowed`; otherwise a note comes back.

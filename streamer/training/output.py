@@ -34,5 +34,5 @@ def save_text(path: Path, text: str) -> None:
 
 
 def say(text: str) -> None:
-    """One line for people, on standard error: what goes on is never part of a result."""
+    """One line for people, on standard error: progress is never part of a result."""
     print(f"streamer: {printable(text)}", file=sys.stderr, flush=True)

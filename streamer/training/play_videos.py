@@ -1,4 +1,4 @@
-"""Runs videos through the program itself, as fast as it goes, and collects what it says."""
+"""Runs videos through the program itself, as fast as it goes, and collects predictions and events."""
 
 from __future__ import annotations
 

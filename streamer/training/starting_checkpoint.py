@@ -1,4 +1,4 @@
-"""The checkpoint that a training run starts from: its recipe of looking, and its weights with a new head."""
+"""The checkpoint that training starts from: which frames it looks at, and its weights with a new head."""
 
 from __future__ import annotations
 

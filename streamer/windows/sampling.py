@@ -1,4 +1,4 @@
-"""Which frame stands at which position of a window: the nearest in time.
+"""Which frame fills which position of a window: the nearest in time.
 
 A window that ends at `end` takes, for k = T-1 .. 0, the frame nearest to `end - k * interval`.
 

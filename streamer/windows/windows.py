@@ -1,6 +1,6 @@
 """Which frames make a window: chosen by time, never by counting.
 
-Which frame stands at which position: `streamer.windows.sampling`. When a window is due: here.
+Which frame fills which position: `streamer.windows.sampling`. When a window is due: here.
 
 Two ways of going on, both on a grid of hops that begins with the first full span of an epoch:
 

@@ -1,4 +1,4 @@
-"""A TimeSformer that computes the newest frame only and asks the frames before it from a cache.
+"""A TimeSformer that computes the newest frame only, and attends to earlier ones from a cache.
 
 A window model computes T frames at each hop, of which T-1 were there the hop before. Here every frame enters
 once, as if it were the newest of its window, and leaves behind what later frames may ask of it. One layer:

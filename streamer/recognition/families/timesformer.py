@@ -71,7 +71,7 @@ def _wide(values: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """A norm, then heads in which each token of a row asks all of them, then (by the caller) `out`."""
+    """A norm, then heads in which each token of a row attends to all of them, then (by the caller) `out`."""
 
     def __init__(self, norm: nn.Module, attention: Any, out: nn.Linear) -> None:
         super().__init__()

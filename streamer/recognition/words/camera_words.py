@@ -1,4 +1,4 @@
-"""Which words each camera is asked for, and how each family of models that read words was trained."""
+"""Which words each camera looks for, and how each family of models that read words was trained."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TEXT_FAMILIES = {
 
 
 class CameraWords:
-    """Which words each camera is asked for. `check` and `prepare` are for any thread but the inference's."""
+    """Which words each camera looks for. `check` and `prepare` are for any thread but the inference's."""
 
     def __init__(self, encoder: TextEncoder, family: TextFamily, words: WordSet) -> None:
         self.encoder = encoder

@@ -1,4 +1,4 @@
-"""What stands on the captions' screen: changes only when something changed, and not too fast to be read."""
+"""What is shown on the captions' screen: changes only when something changed, and not too fast to be read."""
 
 from __future__ import annotations
 

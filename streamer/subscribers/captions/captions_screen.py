@@ -45,7 +45,7 @@ class CaptionScreen:
         self._live.stop()
 
     def show(self, view: View) -> bool:
-        """Draw it, if it looks different from what stands there; whether it did."""
+        """Draw it if it differs from what is shown; returns whether it did."""
         size = self._console.size
         if self._drawn == (view, (size.width, size.height)):
             return False

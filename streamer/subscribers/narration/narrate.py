@@ -1,4 +1,4 @@
-"""From a publisher's messages to utterances, until told to end: what speech and captions run on."""
+"""From a publisher's messages to utterances, until asked to stop: what speech and captions run on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said when: messages of the bus in, utterances out. No threads, no waiting, clocks from outside.
+"""What is said when: messages of the bus in, utterances out. No threads, no waiting, no clock.
 
 Left out is, in this order: what is not asked for (cameras, labels, verbosity), what is old news, what was
 said a short while ago, what would disturb in quiet hours. It is given out all the same, with the reason, so

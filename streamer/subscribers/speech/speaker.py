@@ -19,7 +19,7 @@ Settle = Callable[[Utterance, "Sound | None"], None]
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What came of an utterance: in files, its name and length."""
+    """The result of an utterance: where it goes into files, the file's name and length."""
 
     file: str | None = None
     seconds: float | None = None

@@ -106,7 +106,7 @@ class SpdSay:
 
 
 class Pyttsx:
-    """The library pyttsx3, in a process of its own: `child.py`."""
+    """The library pyttsx3, in a process of its own: `pyttsx_child.py`."""
 
     name, writes_files = "pyttsx3", True
 

@@ -1,4 +1,4 @@
-"""One queue for each browser. A slow one finds newer news in the place of older, and delays nobody."""
+"""One queue for each browser. A slow one gets the newest state instead of old messages, and delays nobody."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sse(name: str, data: Mapping[str, Any], reached: Position | None = None) -> 
 
 
 class ClientQueue:
-    """What one browser has not been told yet: at most MOST_WAITING pieces, the newest of each kind."""
+    """What was not sent to one browser yet: at most MOST_WAITING messages, the newest of each kind."""
 
     def __init__(self) -> None:
         self.behind = True  # it needs the whole state

@@ -1,4 +1,4 @@
-"""Taking connections in: bounded also while TLS begins, and at the end of the system's file descriptors.
+"""Accepting connections: bounded also while TLS begins, and where file descriptors run out.
 
 asyncio's own server counts nothing before TLS is agreed upon, and where descriptors are used up it writes a
 traceback for every connection that waits.

@@ -1,4 +1,4 @@
-"""One browser's connection: how long its requests may take to arrive, and who gives way when room is short.
+"""One browser's connection: how long its requests may take, and which is closed when there are too many.
 
 Whoever can reach the port can open connections. So each request's head has a deadline, whatever comes byte by
 byte meanwhile; a connection whose request was refused is closed; and where there are more connections than

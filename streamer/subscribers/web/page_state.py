@@ -76,7 +76,7 @@ def status_of(message: StatusMessage) -> Json:
 
 
 class PageState:
-    """The present and the last minutes. Methods return whether anything is to be told."""
+    """The present and the last minutes. Methods return whether browsers need to hear of it."""
 
     def __init__(self) -> None:
         self.statuses: dict[str, Json] = {}

@@ -1,4 +1,4 @@
-"""Follows the publisher and tells the browsers: the only place where news come in.
+"""Follows the publisher and informs the browsers: the only place where messages arrive.
 
 A subscriber with replay: of events nothing is missed, whoever was restarted. Browsers get events only once
 the subscriber has caught up, so that the number a browser remembers always means "everything before it".

@@ -1,4 +1,4 @@
-"""Serving the page: the socket, uvicorn, and an end within 3 seconds whoever still listens."""
+"""Serving the page: the socket, uvicorn, and a stop within 3 seconds whatever browsers are connected."""
 
 from __future__ import annotations
 
