@@ -115,7 +115,7 @@ class PredictionBody(TypedDict):
     ]
     latency_ms: LatencyJson
     held: NotRequired[
-        Annotated[bool, Meta(description="true where nothing moved: the scores before still stand")]
+        Annotated[bool, Meta(description="true where nothing moved: the scores before are still valid")]
     ]
     track: NotRequired[
         Annotated[TrackJson | None, Meta(description="of whom, in parts of the picture; `null` = all of it")]

@@ -5,8 +5,8 @@ by as little as one grey level from each of the last 16 different pictures. No n
 seconds, while frames arrive, is a frozen one. Measured on x264 at 720p: a frozen feed that is encoded again
 settles into exact repetition, key frames included (they repeat those of the group before), whereas sensor
 noise of half a grey level gives a new picture at least once a second at any bitrate in use. How *much*
-changes tells nothing: a key frame of a frozen feed changes more pixels than noise does. What cannot be told: an
-encoder that keeps refining a frozen picture (constant bitrate) looks like live video, and noise that an
+changes tells nothing: a key frame of a frozen feed changes more pixels than noise does. What cannot be told:
+an encoder that keeps refining a frozen picture (constant bitrate) looks like live video, and noise that an
 encoder removes altogether (720p at 30 kbit/s) looks frozen.
 
 Why refining is not looked for: measured on x264 at 640 x 360, the part of the grid that changes from one

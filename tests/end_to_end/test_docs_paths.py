@@ -46,7 +46,7 @@ def test_files_that_a_page_names_are_there(page: Path) -> None:
 @every_page
 def test_data_and_configurations_that_a_page_names_are_there(page: Path) -> None:
     """Paths from the root only: other names are files of the reader's own."""
-    pattern = r"(?<![\w./…-])(?:streamer|tests|docs|configs)/[\w./-]*\.\w+\b"
+    pattern = r"(?<![\w./…-])(?:streamer|tests|docs|configs)/[\w./-]*\.[a-z]\w*\b"
     for name in set(re.findall(pattern, page.read_text("utf-8"))):
         assert name in files(), f"{page.name} names {name}"
 
