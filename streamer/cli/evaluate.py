@@ -6,11 +6,16 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from streamer.cli.model_options import add_model_options, configuration, videos_in, videos_of
 from streamer.errors import ConfigError, DatasetError
 from streamer.system.terminal_text import printable, printable_json
 from streamer.training.output import make_folder, save_text
+
+if TYPE_CHECKING:
+    from streamer.config import Config
+    from streamer.training.evaluation import EvaluationInputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LABEL",
         help="a label that means no action (may be given again)",
     )
+    parser.add_argument(
+        "--against",
+        metavar="ID_OR_DIR",
+        help="measure this checkpoint too, in the same way, and print both and the difference",
+    )
     parser.add_argument("--config", metavar="FILE", help="a config file: its model and events")
     add_model_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
@@ -73,15 +83,16 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out).expanduser() if args.out else None
     if out is not None:
         make_folder(out)
-    from streamer.recognition.recognizer import load_recognizer
-    from streamer.training.evaluation import EvaluationInputs, evaluate
+    from streamer.training.evaluation import EvaluationInputs
 
-    recognizer = load_recognizer(config.model)
-    try:
-        inputs = EvaluationInputs(streams, datasets, idle, args.split, args.views, args.background)
-        report = evaluate(config, recognizer, inputs, out)
-    finally:
-        recognizer.close()
+    inputs = EvaluationInputs(streams, datasets, idle, args.split, args.views, args.background)
+    other = None if args.against is None else configuration(args, args.against)
+    report = _measured(config, inputs, out)
+    if other is not None:
+        beside = None if out is None else out / "against"
+        if beside is not None:
+            make_folder(beside)
+        report["against"] = _measured(other, inputs, beside)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     if out is not None:
         save_text(out / "report.json", text + "\n")
@@ -90,6 +101,17 @@ def run(args: argparse.Namespace) -> int:
     told = map(printable_json, text.split("\n")) if args.json else map(printable, lines(report))
     print("\n".join(told))
     return 0
+
+
+def _measured(config: Config, inputs: EvaluationInputs, out: Path | None) -> dict[str, Any]:
+    from streamer.recognition.recognizer import load_recognizer
+    from streamer.training.evaluation import evaluate
+
+    recognizer = load_recognizer(config.model)
+    try:
+        return evaluate(config, recognizer, inputs, out)
+    finally:
+        recognizer.close()
 
 
 def _sort_out(paths: Sequence[Path], truth: str | None) -> tuple[list[tuple[Path, Path]], list[Path]]:

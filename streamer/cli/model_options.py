@@ -35,8 +35,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def configuration(args: argparse.Namespace) -> Config:
-    """The configuration that the options ask for, as `run` reads it. Raises ConfigError."""
+def configuration(args: argparse.Namespace, against: str | None = None) -> Config:
+    """The configuration that the options ask for, as `run` reads it; `against`: with another checkpoint in
+    its model's place, which leaves behind what the config file said of that one alone.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
     from streamer.config import Option, load_config
 
     options: list[str | Option] = [
@@ -44,7 +49,8 @@ def configuration(args: argparse.Namespace) -> Config:
         for option, key, _, _ in _OPTIONS
         if getattr(args, key) is not None
     ]
-    return load_config(args.config, [*options, *args.set])
+    more = [] if against is None else [Option("model.id", against, "--against")]
+    return load_config(args.config, [*options, *args.set, *more])
 
 
 def videos_in(folder: Path) -> list[Path]:

@@ -126,10 +126,12 @@ class InferenceThread(threading.Thread):
         """Answer a window in which nothing moved with the scores before; False if it must be computed."""
         if self._gates is None:
             return False
-        quiet = self._gates.setdefault(window.camera, MotionGate()).quiet(window)
-        if not quiet or window.camera not in self._scores:
+        spec, gate = self._recognizer.spec, self._gates.setdefault(window.camera, MotionGate())
+        if any(step.begins for step in window.steps) or len(window.frames) < spec.frames:
+            gate.forget_computed()  # a streaming model begins anew: what it says of few frames is not held
             return False
-        spec = self._recognizer.spec
+        if not gate.quiet(window) or window.camera not in self._scores:
+            return False
         scores = self._scores[window.camera]
         labels = self._labels.get(window.camera, spec.labels)
         self._deliver(Prediction(window.camera, spec.name, window, labels, scores, held=True))

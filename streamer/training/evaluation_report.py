@@ -14,7 +14,57 @@ CELL, MARGIN, LETTER = 26, 8, 6.2  # pixels of the picture
 
 
 def lines(report: Mapping[str, Any]) -> list[str]:
-    """The report of `streamer evaluate` as text."""
+    """The report of `streamer evaluate` as text; of two models, both and how they compare."""
+    other = report.get("against")
+    if other is None:
+        return _lines_of_one(report)
+    return [*_lines_of_one(report), "", "against:", *_lines_of_one(other), "", *_compared(report, other)]
+
+
+def _compared(report: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """A row for each figure that both have: the model, the one it is compared with, the difference."""
+    figures, others = _figures(report), _figures(other)
+    rows = []
+    for name, (value, share) in figures.items():
+        beside = others.get(name, (None, share))[0]
+        scale, form, unit = (100.0, "{:.1f}", " %") if share else (1.0, "{:.3f}", "")
+        shown = ["-" if v is None else form.format(scale * v) + unit for v in (value, beside)]
+        more = "-"
+        if value is not None and beside is not None:
+            more = f"{scale * (value - beside):+.{1 if share else 3}f}"
+        rows.append([name, *shown, more])
+    names = [report["model"]["name"], other["model"]["name"]]
+    if names[0] == names[1]:  # folders of one name in different places
+        names[1] += " (against)"
+    return table(["figure", *names, "difference"], rows)
+
+
+def _figures(report: Mapping[str, Any]) -> dict[str, tuple[float | None, bool]]:
+    """What two models are compared by: name -> (value, whether it is a share)."""
+    found: dict[str, tuple[float | None, bool]] = {}
+    if clips := report.get("clips"):
+        found |= {
+            f"clips, {name}": (clips[key], True) for name, key in (("top-1", "top1"), ("top-5", "top5"))
+        }
+        found["clips, macro F1"] = clips["macro_f1"], False
+    if streams := report.get("streams"):
+        found["windows inside an action, right"] = streams["window_accuracy"], True
+        found["frame mAP"] = streams["frame_map"], True
+        for limit, n in streams["events"].items():
+            found |= {
+                f"events at IoU {limit}, {key}": (n[key], False) for key in ("precision", "recall", "f1")
+            }
+        for key, n in streams["delay"].items():
+            found[f"median delay to {key}_at, s"] = n["median"], False
+        for key in ("raw", "stable"):
+            found[f"label changes a minute, {key}"] = streams["label_changes_per_minute"][key], False
+    if idle := report.get("idle"):
+        found["idle, false events"] = float(idle["false_events"]), False
+        found["idle, false events an hour"] = idle["false_events_per_hour"], False
+    return found
+
+
+def _lines_of_one(report: Mapping[str, Any]) -> list[str]:
     model, events = report["model"], report["events"]
     out = [
         f"model {model['name']}: {model['frames']} frames, one every {model['interval']:g} s "

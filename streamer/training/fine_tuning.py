@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamer.errors import ConfigError, DatasetError
+from streamer.errors import ConfigError, DatasetError, ModelLoadError
 from streamer.training.output import say
 from streamer.training.recipe import Recipe
 
@@ -37,6 +37,11 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> dict[str, Any]:
     from streamer.training.starting_checkpoint import open_starting_checkpoint
 
     base = open_starting_checkpoint(recipe.model, recipe.interval)
+    if base.checkpoint.own.get("streaming"):
+        raise ModelLoadError(
+            f"{base.checkpoint.name} is a streaming model: fine-tune the window model that it was made from, "
+            "then distil that (train --streaming)"
+        )
     if recipe.lag > base.sampling.span:
         raise ConfigError(f"--lag {recipe.lag:g}: a window spans {base.sampling.span:g} s; give 0 to that")
     timed_clips, split, notes = prepare(recipe, out)

@@ -15,6 +15,7 @@ import pytest
 from streamer.errors import ModelError
 from streamer.recognition.inference_thread import FAILURES_ALLOWED, InferenceThread
 from streamer.types import Frame, ModelSpec, Prediction, Scores, Window
+from streamer.windows.ticks import Ticks
 from streamer.windows.windows import Windows
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -159,3 +160,30 @@ def test_a_model_that_keeps_failing_ends_the_thread_with_its_error() -> None:
         assert isinstance(thread.error, ModelError)
         assert not out
         assert not thread.busy_with("a")
+
+
+def test_the_motion_gate_never_hides_that_a_stream_begins_anew() -> None:
+    """After a hole a still picture is still the same, but a streaming model's memory must be emptied."""
+    model, out = Paced(), []
+    ticks = Ticks("a", T, INTERVAL, INTERVAL, True)
+    thread = InferenceThread(model, {"a": ticks}, out.append, motion_gate=True)
+    ticks.on_ready = thread.notify
+    for _ in range(100):
+        model.allowed.release()
+    thread.start()
+    times = [*(n * INTERVAL for n in range(20)), *(9.0 + n * INTERVAL for n in range(20))]
+    try:
+        for index, at in enumerate(times):
+            assert ticks.add(Frame("a", index, 0, at, at, at, None, np.zeros((8, 8, 3), np.uint8)))
+        ticks.close()
+        while not ticks.finished or thread.busy_with("a"):
+            threading.Event().wait(0.01)
+    finally:
+        thread.stop()
+        thread.join(PATIENCE)
+    asked = [model.asked.get_nowait()[0] for _ in range(model.asked.qsize())]
+    assert [window.end for window in asked if window.steps[0].begins] == [0.0, 9.0]
+    cold = [n for n, prediction in enumerate(out) if not prediction.held]
+    assert cold == [*range(T), *range(20, 20 + T)], "what it says of fewer than T frames is not held"
+    assert len(out) == len(times)
+    assert sum(prediction.held for prediction in out) == len(times) - len(asked) > 20

@@ -355,6 +355,12 @@ def test_models_that_cannot_be_streamed_are_refused(
         assert f"has {kind} attention" in said(command(footage, model, tmp_path / "b"), capsys, 4)
     own = save_streaming(tmp_path / "streaming")
     assert "a streaming model already" in said(command(footage, own, tmp_path / "c"), capsys, 4)
+    classes = tmp_path / "classes"
+    for number in range(4):
+        (classes / LABELS[number % 2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(footage / f"{number % 3}.mp4", classes / LABELS[number % 2] / f"{number}.mp4")
+    plain = ["train", str(classes), "--model", str(own), "-o", str(tmp_path / "e")]
+    assert "fine-tune the window model that it was made from" in said(plain, capsys, 4)
     many = shutil.copytree(checkpoints.shared("timesformer"), tmp_path / "many")
     edit(many / "config.json", problem_type="multi_label_classification")
     assert "multi-label" in said(command(footage, many, tmp_path / "d"), capsys, 4)

@@ -23,7 +23,7 @@ from streamer.config import CameraConfig, Config, ModelConfig
 from streamer.pipeline.pipeline import Pipeline
 from streamer.recognition.checkpoints.checkpoint import open_checkpoint
 from streamer.recognition.recognizer import load_recognizer
-from streamer.training.recipe import Recipe
+from streamer.training.recipe import Recipe, save_recipe
 from streamer.training.starting_checkpoint import load_model, open_starting_checkpoint
 from streamer.training.trainer import last_checkpoint, numbers, parameter_groups
 from tests.helpers import checkpoints
@@ -185,7 +185,7 @@ def test_a_folder_is_never_overwritten_and_a_run_not_mixed(
     assert "holds no run" in said("-o", str(tmp_path / "none"), "--resume")
     begun = tmp_path / "begun"
     (begun / "run").mkdir(parents=True)
-    Recipe(str(data), str(base), seed=5).save(begun / "run" / "recipe.json", "x")
+    save_recipe(Recipe(str(data), str(base), seed=5), "x", begun / "run" / "recipe.json")
     assert "--resume goes on with its run" in said("-o", str(begun))
     assert "has changed since" in said("-o", str(begun), "--resume")
     text = json.loads((begun / "run" / "recipe.json").read_text())

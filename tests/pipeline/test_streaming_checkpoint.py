@@ -1,0 +1,168 @@
+"""A streaming checkpoint in the rest of the program: evaluate, calibrate, motion gate, beside another model,
+uncertain windows, recording.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from streamer.cli.command_line import main
+from streamer.config import (
+    CameraConfig,
+    Config,
+    EventsConfig,
+    ModelConfig,
+    RecordingConfig,
+    UncertainConfig,
+    load_config,
+)
+from streamer.demo import assets
+from tests.helpers.media import moving, write_clip
+from tests.helpers.pipelines import DEMO, QUIET, watch
+from tests.helpers.streaming_parts import save_streaming
+
+DEMO_TICKS = 300  # about: a minute, one each 0.2 s
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def streaming(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_streaming(tmp_path_factory.mktemp("checkpoints") / "streaming")
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds of one picture."""
+    picture = next(moving(1))
+    return write_clip(tmp_path_factory.mktemp("still") / "still.mp4", [picture] * 120, 10)
+
+
+def on(model: Path, **more: Any) -> ModelConfig:
+    return ModelConfig(id=str(model), device="cpu", **more)
+
+
+def camera(path: Path) -> CameraConfig:
+    return CameraConfig(name="c", source=str(path))
+
+
+def test_evaluate_measures_it_against_its_teacher(
+    streaming: Path, still: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["evaluate", str(assets.clip_path()), "--idle", str(still), "--model", str(streaming)]
+    words += ["--against", "demo", "--device", "cpu", "--out", str(out)]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "figure" in shown
+    report = json.loads((out / "report.json").read_text())
+    assert [report["model"]["name"], report["against"]["model"]["name"]] == ["streaming", "demo"]
+    for one in (report, report["against"]):
+        assert abs(one["streams"]["windows"] - DEMO_TICKS) < 10
+        assert one["streams"]["window_accuracy"] is not None
+    row = next(line for line in shown.splitlines() if line.lstrip().startswith("windows inside an action, r"))
+    shares = [float(word) for word in row.replace("%", "").split()[-3:]]
+    assert shares[0] == pytest.approx(100 * report["streams"]["window_accuracy"], abs=0.06)
+    assert shares[1] == pytest.approx(100 * report["against"]["streams"]["window_accuracy"], abs=0.06)
+    assert shares[2] == pytest.approx(shares[0] - shares[1], abs=0.11)
+    assert {path.name for path in (out / "against").iterdir()} == {"clip.svg", "idle-still.svg"}
+
+
+def test_evaluate_against_itself_differs_nowhere(
+    streaming: Path, still: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "--idle", str(still), "--model", str(streaming), "--against", str(streaming)]
+    assert main([*words, "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3].split() == ["figure", "streaming", "streaming", "(against)", "difference"]
+    assert [line.split()[-1] for line in lines[-2:]] == ["+0.000", "+0.000"]
+
+
+def test_evaluate_takes_labelled_clips_as_streams_of_their_own(
+    streaming: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("waving", "still"):
+        (tmp_path / label).mkdir()
+        write_clip(tmp_path / label / "a.mp4", moving(30), 10)
+    assert main(["evaluate", str(tmp_path), "--model", str(streaming), "--device", "cpu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["clips"]["clips"] == 2
+
+
+def test_calibrate_fits_thresholds_for_it(streaming: Path, still: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c.yaml"
+    words = ["calibrate", str(still), "--model", str(streaming), "--device", "cpu", "--target", "0"]
+    assert main([*words, "-o", str(out)]) == 0
+    assert load_config(out).model.id == str(streaming.resolve())
+
+
+def test_a_held_tick_is_not_seen_by_the_model(streaming: Path, still: Path) -> None:
+    def predictions(*, gate: bool) -> list[dict[str, Any]]:
+        config = Config(cameras=(camera(still),), model=on(streaming, motion_gate=gate), **QUIET)
+        result, sink = watch(config)
+        assert result.ok
+        return sink.of("prediction")
+
+    every, gated = predictions(gate=False), predictions(gate=True)
+    assert [m["window"]["media_end"] for m in gated] == [m["window"]["media_end"] for m in every]
+    held = [m.get("held", False) for m in gated]
+    assert sum(held) > 40
+    assert not any(held[:8])
+    best = [[m["top"][0]["label"] for m in messages[30:]] for messages in (every, gated)]
+    assert best[0] == best[1], "nothing moves, so nothing changes"
+
+
+def test_beside_a_window_model_on_one_camera(streaming: Path) -> None:
+    models = [{"id": str(streaming)}, {"id": "demo", "hop": 0.2}]
+    cameras = [{"name": "demo", "source": "demo", "models": models}]
+    result, sink = watch(Config.model_validate({**QUIET, "cameras": cameras}))
+    assert result.ok
+    counts: dict[str, int] = {}
+    for message in sink.of("prediction"):
+        counts[message["model"]] = counts.get(message["model"], 0) + 1
+    assert len(counts) == 2
+    assert all(abs(count - DEMO_TICKS) < 15 for count in counts.values())
+
+
+def test_uncertain_windows_of_it_are_saved(streaming: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "unsure"
+    uncertain = UncertainConfig(folder=str(folder), margin=0.99, least=0.0, every=1.0, scores="raw")
+    result, _ = watch(Config(cameras=(DEMO,), model=on(streaming), uncertain=uncertain, **QUIET))
+    assert result.ok
+    rows = (folder / "labels.csv").read_text().splitlines()
+    assert len(rows) > 1
+    clips = list(folder.glob("*/*/*.mp4"))
+    assert len(clips) == len(rows) - 1
+
+
+def test_its_events_are_recorded(streaming: Path, tmp_path: Path) -> None:
+    recording = RecordingConfig(folder=str(tmp_path / "clips"), clips=True, pre_roll=0.5, post_roll=0.5)
+    events = EventsConfig(enter=0.2, exit=0.1, min_on=0.0)
+    config = Config(cameras=(DEMO,), model=on(streaming), events=events, recording=recording, **QUIET)
+    result, sink = watch(config)
+    assert result.ok
+    assert any(message["event"]["phase"] == "end" for message in sink.of("event"))
+    assert list((tmp_path / "clips").rglob("*.mp4"))
+
+
+def test_its_memory_is_what_the_formula_says(streaming: Path) -> None:
+    from transformers import TimesformerForVideoClassification
+
+    from streamer.recognition.families.streaming_timesformer import StreamingTimesformer
+
+    model = TimesformerForVideoClassification.from_pretrained(streaming)
+    state = StreamingTimesformer(model, fused=False).new_state(3)
+    layers, ages, patches, width = 4, 8, 16, 192
+    assert state.bytes_per_camera == layers * ages * (2 * patches + 1) * width * np.float32().itemsize
