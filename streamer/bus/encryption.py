@@ -85,7 +85,7 @@ class ClientKeys:
         secret = path / "client.key_secret" if path.is_dir() else path
         return cls(_read_secret(secret), read_key(secret.parent / "server.key").public)
 
-    def arm(self, socket: Any) -> None:
+    def apply_to(self, socket: Any) -> None:
         socket.curve_publickey, socket.curve_secretkey = self.own.public, self.own.secret
         socket.curve_serverkey = self.server
 
@@ -105,7 +105,7 @@ class ServerKeys:
         folder = Path(os.path.expanduser(place))
         return cls(_read_secret(folder / "server.key_secret"), folder / "allowed")
 
-    def arm(self, socket: Any) -> None:
+    def apply_to(self, socket: Any) -> None:
         socket.curve_server = True
         socket.curve_publickey, socket.curve_secretkey = self._pair.public, self._pair.secret
 
@@ -157,11 +157,11 @@ class Admission:
         for line in () if keys is None else keys.damaged:
             on_problem(line)
 
-    def arm(self, socket: Any) -> None:
+    def apply_to(self, socket: Any) -> None:
         """Have this socket ask; before it is bound."""
         socket.zap_domain = b"streamer"
         if self._keys is not None:
-            self._keys.arm(socket)
+            self._keys.apply_to(socket)
 
     def handle(self) -> None:
         """Answer what is asked now."""

@@ -45,9 +45,9 @@ class Outbox:
         self._woken = False
         self.dropped = 0
         self.late = 0  # predictions and events that came after the end
-        self.wake, self._bell = socket.socketpair()
+        self.wake, self._wake_writer = socket.socketpair()
         self.wake.setblocking(False)
-        self._bell.setblocking(False)
+        self._wake_writer.setblocking(False)
 
     def put_prediction(self, body: Body, captured: float) -> None:
         with self._lock:
@@ -142,7 +142,7 @@ class Outbox:
         with self._lock:
             self._woken = True
             self.wake.close()
-            self._bell.close()
+            self._wake_writer.close()
 
     def _next(self) -> int:
         self._numbers += 1
@@ -151,7 +151,7 @@ class Outbox:
     def _ring(self) -> None:
         if not self._woken:
             self._woken = True
-            self._bell.send(b"!")
+            self._wake_writer.send(b"!")
 
 
 def _told(status: CameraStatus) -> tuple[object, ...]:

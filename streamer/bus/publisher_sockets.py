@@ -110,7 +110,7 @@ class PublisherSockets:
         made.tcp_keepalive, made.tcp_keepalive_idle = 1, 10  # seconds
         made.tcp_keepalive_intvl, made.tcp_keepalive_cnt = 5, 3
         if self._admission is not None:
-            self._admission.arm(made)
+            self._admission.apply_to(made)
         return made
 
     # ---- at work

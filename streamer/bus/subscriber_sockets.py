@@ -87,7 +87,7 @@ class SubscriberSockets:
         made.tcp_keepalive, made.tcp_keepalive_idle = 1, 10  # seconds
         made.tcp_keepalive_intvl, made.tcp_keepalive_cnt = 5, 3
         if self._keys is not None:
-            self._keys.arm(made)
+            self._keys.apply_to(made)
         return made
 
     def _connect(self, socket: zmq.Socket[bytes], endpoint: str) -> None:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 MOST_ABANDONED = 3  # hung native calls left behind by one camera before it stops opening more
 _CHECK_EVERY = 0.2  # seconds between two checks of the reader
-_FAREWELL = 1.0  # seconds a reader gets to finish after stop()
+_STOP_GRACE = 1.0  # seconds a reader gets to finish after stop()
 _SLOW = frozenset({"auth_failed", "not_found", "codec", "permission"})  # no retry mends these
 _FINAL = frozenset({CameraState.ENDED, CameraState.FAILED})
 
@@ -203,7 +203,7 @@ class Camera:
             self._wake.clear()
             if self._stop.is_set():
                 stopped_at = time.monotonic() if stopped_at is None else stopped_at
-                if time.monotonic() - stopped_at > _FAREWELL:
+                if time.monotonic() - stopped_at > _STOP_GRACE:
                     if reader.abandon():
                         self._left_behind.append(reader)
                     return None

@@ -109,7 +109,7 @@ class FrameDelivery:
             return
         cause = "error"  # what it is if anything below raises
         try:
-            cause = self._see(image, captured)
+            cause = self._check_picture(image, captured)
             if cause == OK:
                 cause = "error"
                 if self._on_picture is not None:
@@ -132,7 +132,7 @@ class FrameDelivery:
         index, self._index = self._index, self._index + 1
         return Frame(self._camera, index, self._epoch, time, captured, wall, media_time, reduced)
 
-    def _see(self, image: Image, captured: float) -> str:
+    def _check_picture(self, image: Image, captured: float) -> str:
         wrong, picture = OK, OK
         if self._check is not None:
             wrong = self._check.see(image, captured)

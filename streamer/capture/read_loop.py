@@ -20,7 +20,7 @@ from streamer.system.clock import Clock
 
 _DEVICE_OPEN = 30.0  # seconds; a webcam under Windows may take twenty
 _SLOW_DEVICES = not sys.platform.startswith("linux")
-_LUMPS = 10.0  # seconds between two segments of HLS
+_SEGMENT_GAP = 10.0  # seconds between two segments of HLS
 _MOST_PATIENCE = 20.0  # seconds for a first picture, where key frames are rare
 _STALLED = 0.75  # parts of read_timeout
 _LATE = 0.5  # seconds a file may be behind its time before frames are skipped
@@ -46,7 +46,7 @@ class ReadLoop:
     def __post_init__(self) -> None:
         self.patience = self.capture.read_timeout
         if self.kind is Kind.HLS or (self.kind is Kind.FILE):
-            self.patience = max(self.patience, _LUMPS)
+            self.patience = max(self.patience, _SEGMENT_GAP)
 
     @property
     def open_limit(self) -> float:
@@ -57,7 +57,7 @@ class ReadLoop:
     @property
     def stall_limit(self) -> float:
         """Seconds without a frame after which a camera is shown as stalled, before its handle is given up."""
-        return _STALLED * (_LUMPS if self.kind is Kind.HLS else self.capture.read_timeout)
+        return _STALLED * (_SEGMENT_GAP if self.kind is Kind.HLS else self.capture.read_timeout)
 
     @property
     def read_limit(self) -> float:
@@ -127,7 +127,7 @@ def _read_live(read_loop: ReadLoop, reader: Reader) -> None:
                 raise _loss(read_loop, source, first, took)
             first = False
             if paced is not None:
-                base, captured = _pace_lumps(read_loop, base, paced.next(stamp))
+                base, captured = _pace_segments(read_loop, base, paced.next(stamp))
             read_loop.delivery.arrived(captured)
             if late is not None and late.is_old(stamp, captured):
                 read_loop.delivery.drop("late")
@@ -138,7 +138,7 @@ def _read_live(read_loop: ReadLoop, reader: Reader) -> None:
             read_loop.frame_came()
 
 
-def _pace_lumps(read_loop: ReadLoop, base: float | None, media: float) -> tuple[float, float]:
+def _pace_segments(read_loop: ReadLoop, base: float | None, media: float) -> tuple[float, float]:
     """HLS comes a segment at a time: wait until this frame's turn. Returns the base and the time now."""
     now = read_loop.clock.monotonic()
     if base is None or now - (base + media) > _LATE:

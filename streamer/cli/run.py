@@ -167,8 +167,8 @@ def _options(args: argparse.Namespace) -> list[str | Option]:
 def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> tuple[RunResult, bool]:
     """Run the pipeline under the chosen user interface: (what came of it, whether a thread was left)."""
     from streamer.config import Pace, Ui
-    from streamer.dashboard.choice import choose
     from streamer.dashboard.json_lines import JsonSink
+    from streamer.dashboard.output_choice import choose
     from streamer.dashboard.plain_text import PlainSink
     from streamer.metrics.monitoring import Monitoring
     from streamer.pipeline.pipeline import Pipeline

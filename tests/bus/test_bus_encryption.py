@@ -104,7 +104,7 @@ def test_a_hundred_and_fifty_unlisted_keys_are_one_line(folder: Path) -> None:
 
 def test_requests_need_the_key_too(folder: Path, stranger: Path) -> None:
     with secure(folder) as bus, zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        ClientKeys.load(stranger).arm(socket)
+        ClientKeys.load(stranger).apply_to(socket)
         socket.linger, socket.rcvtimeo = 0, 500
         socket.connect(bus.requests_endpoint or "")
         socket.send(b'{"op":"snapshot"}')
@@ -189,7 +189,7 @@ def test_many_strangers_do_not_keep_an_allowed_client_out(folder: Path, stranger
     def knock(endpoint: str) -> None:
         while not stop.is_set():
             with zmq.Context() as context, context.socket(zmq.SUB) as socket:
-                ClientKeys.load(stranger).arm(socket)
+                ClientKeys.load(stranger).apply_to(socket)
                 socket.linger = 0
                 socket.connect(endpoint)
                 stop.wait(0.01)

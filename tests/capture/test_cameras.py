@@ -222,7 +222,7 @@ def test_stop_leaves_a_hung_call_behind(hung: type[HungSource]) -> None:
 
 @pytest.mark.realtime
 def test_a_file_on_a_dead_drive_fails(hung: type[HungSource], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_loop, "_LUMPS", 0.2)
+    monkeypatch.setattr(read_loop, "_SEGMENT_GAP", 0.2)
     monkeypatch.setattr(hung, "kind", Kind.FILE)
     with Watched("film.mp4", pace=Pace.FAST, capture=HASTY) as seen:
         seen.until(lambda: seen.camera.finished, "the end")

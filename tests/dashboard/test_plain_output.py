@@ -14,7 +14,7 @@ import pytest
 
 from streamer.config import Ui
 from streamer.dashboard.background_writer import BackgroundWriter
-from streamer.dashboard.choice import choose
+from streamer.dashboard.output_choice import choose
 from streamer.dashboard.plain_text import PlainSink, spoken
 
 AT = time.mktime((2026, 3, 4, 14, 3, 22, 0, 0, -1))

@@ -1,4 +1,4 @@
-"""What people and programs see on the terminal: a live screen, plain text, or JSON lines.
+"""Chooses what standard output shows: a live screen, plain text, or JSON lines.
 
 `Screen` needs Rich and is imported only when it is used.
 """
