@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from streamer.system.atomic_files import write_atomically
 from streamer.system.terminal_text import printable
 from streamer.training.agreement import agreement_line, agreement_lines, measure_agreement
 from streamer.training.clips import names_a_side
-from streamer.training.distillation import Distiller, Settings, save_checkpoint, start_tables
+from streamer.training.distillation import Distiller, Settings, Stretch, save_checkpoint, start_tables
 from streamer.training.ground_truth import background_of
 from streamer.training.output import say
 from streamer.training.recipe import StreamingRecipe, background_in, check_same, save_recipe
@@ -85,7 +85,7 @@ def distil(recipe: StreamingRecipe, out: Path, *, resume: bool = False) -> dict[
     )  # fmt: skip
     distiller = Distiller(teacher.model, train, teacher.pixels, settings, out / "run")
     began = begin(distiller, teacher.model, teacher.teaching.frames, resume=resume)
-    learn(distiller, held_out, recipe.save_steps or max(1, recipe.steps // CHECKS), say, began)
+    learn(distiller, held_out.all, recipe.save_steps or max(1, recipe.steps // CHECKS), say, began)
     return _finish(recipe, teacher, data, distiller, held_out, out)
 
 
@@ -192,7 +192,7 @@ def begin(distiller: Distiller, model: Any, ages: int, *, resume: bool) -> bool:
 
 def learn(
     distiller: Distiller,
-    held_out: KeptStretches,
+    held_out: Callable[[], Iterable[Stretch]],
     save_steps: int,
     tell: Callable[[str], None],
     resumed: bool,
@@ -202,7 +202,7 @@ def learn(
     steps, told, mean = distiller.settings.steps, time.monotonic(), 0.0
 
     def check() -> str:
-        found = measure_agreement(distiller.average, held_out.all(), distiller.pixels, by_frames=False)
+        found = measure_agreement(distiller.average, held_out(), distiller.pixels, by_frames=False)
         return agreement_line(found)
 
     tell(f"going on from step {distiller.step}" if resumed else f"before the first step: {check()}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,17 @@ import torch
 from numpy.typing import NDArray
 
 from streamer.demo import assets
-from streamer.training.distillation import UNKNOWN, Distiller, Settings, Stretch, start_tables
+from streamer.training.agreement import agreement_lines, measure_agreement
+from streamer.training.distillation import UNKNOWN, Distiller, Settings, Stretch
+from streamer.training.output import say
+from streamer.training.streaming_training import begin, learn
 from streamer.training.synthetic import motions, stream_windows
 from streamer.training.synthetic.motions import LABELS, MIRRORED, UPSIDE_DOWN
 from streamer.training.synthetic.small_timesformer import to_pixels
+from streamer.training.taught_stretches import sooner
 
 TICKS = 56
+CHECKED_EVERY = 250  # steps
 
 
 def _exchanged(pairs: dict[int, int]) -> NDArray[np.int64]:
@@ -51,7 +57,7 @@ class Scenes:
     cache: dict[Path, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.files.extend(sorted(self.folder.glob("*.npz")))
+        self.look()
 
     def load(self, path: Path) -> Any:
         if path not in self.cache:
@@ -62,11 +68,17 @@ class Scenes:
     def whole(self, path: Path) -> Stretch:
         """A whole scene as a stretch."""
         data = self.load(path)
-        moment = stream_windows.MOMENT - self.ahead * motions.INTERVAL
-        scores = np.full(data["scores"].shape, np.nan, np.float32)
-        scores[: len(scores) - self.ahead] = data["scores"][self.ahead :]
-        labels = np.array([self._label(data["truth"], float(t) - moment) for t in data["times"]])
-        return Stretch(data["frames"], scores, labels)
+        scores = data["scores"].astype(np.float32)
+        labels = [self._label(data["truth"], float(t) - stream_windows.MOMENT) for t in data["times"]]
+        return sooner(Stretch(data["frames"], scores, np.array(labels)), self.ahead)
+
+    def all(self) -> Iterator[Stretch]:
+        """Every scene whole."""
+        return (self.whole(path) for path in self.files)
+
+    def look(self) -> None:
+        """Take in what was drawn meanwhile."""
+        self.files[:] = sorted(self.folder.glob("[0-9]*.npz"))
 
     def _label(self, truth: NDArray[Any], at: float) -> int:
         if not self.labelled:
@@ -95,27 +107,6 @@ def _turned(labels: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.i
     return np.where(labels == UNKNOWN, UNKNOWN, pairs[labels])
 
 
-def measure(student: Any, scenes: Scenes, batch: int = 4) -> dict[str, float]:
-    """Share of ticks on which the student agrees with its teacher, and on which it is right."""
-    agree, agreed, right, known, sure = 0, 0, 0, 0, 0
-    with torch.inference_mode():
-        for start in range(0, len(scenes.files), batch):
-            drawn = [scenes.whole(path) for path in scenes.files[start : start + batch]]
-            length = min(len(s.frames) for s in drawn)
-            logits = student.parallel(to_pixels(np.stack([s.frames[:length] for s in drawn])))
-            best = logits.argmax(-1).numpy()
-            for row, stretch in zip(best, drawn, strict=True):
-                scores, labels = stretch.scores[:length], stretch.labels[:length]
-                taught = ~np.isnan(scores[:, 0])
-                agree += int((row == scores.argmax(-1))[taught].sum())
-                agreed += int(taught.sum())
-                right += int((row == labels)[labels != UNKNOWN].sum())
-                both = taught & (labels != UNKNOWN)
-                sure += int((scores.argmax(-1) == labels)[both].sum())
-                known += int((labels != UNKNOWN).sum())
-    return {"agree": agree / agreed, "right": right / max(1, known)}
-
-
 def main(arguments: list[str] | None = None) -> None:
     """The command line; see the module's text."""
     from transformers import TimesformerForVideoClassification
@@ -136,24 +127,15 @@ def main(arguments: list[str] | None = None) -> None:
     check = Scenes(args.validation, ahead=args.ahead)
     settings = Settings(steps=args.steps, batch=args.batch, truth=args.truth)
     distiller = Distiller(model, source, to_pixels, settings, args.out)
-    if (args.out / "state.pt").exists():
-        distiller.load()
-        print(f"resumed at step {distiller.step}", flush=True)
-    else:
-        rng = np.random.default_rng(0)
-        windows = [source.draw(rng).frames[8:16] for _ in range(32)]
-        start_tables(distiller.student, model, [to_pixels(np.stack(windows))])
-        distiller.adopt()
-        print("before", measure(distiller.average, check), flush=True)
-    began, mean = time.monotonic(), 0.0
-    for loss in distiller.run(lambda: time.monotonic() - began > 60 * args.minutes):
-        mean = loss if not mean else 0.98 * mean + 0.02 * loss
-        if distiller.step % 25 == 0:
-            source.files[:] = sorted(args.stretches.glob("*.npz"))
-            print(f"step {distiller.step} {distiller.seconds / 60:.1f} min loss {mean:.4f}", flush=True)
-        if distiller.step % 250 == 0:
-            print(f"step {distiller.step}", measure(distiller.average, check), flush=True)
-    print("done", measure(distiller.average, check), flush=True)
+    resumed = begin(distiller, model, motions.FRAMES, resume=True)
+    began = time.monotonic()
+
+    def over() -> bool:
+        source.look()
+        return bool(time.monotonic() - began > 60 * args.minutes)
+
+    learn(distiller, check.all, CHECKED_EVERY, say, resumed, over)
+    print("\n".join(agreement_lines(measure_agreement(distiller.average, check.all(), to_pixels))))
 
 
 if __name__ == "__main__":

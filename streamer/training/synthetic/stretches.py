@@ -11,7 +11,6 @@ drawn again.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ import numpy as np
 import torch
 
 from streamer.demo import assets
+from streamer.recognition.families.timesformer import FusedTimesformer
+from streamer.system.atomic_files import replacing
 from streamer.training.synthetic import (
     action_plans,
     motions,
@@ -29,9 +30,9 @@ from streamer.training.synthetic import (
 )
 from streamer.training.synthetic.motions import LABELS
 from streamer.training.synthetic.small_timesformer import to_pixels
+from streamer.training.taught_stretches import teach
 
 IDLE_OF = 4  # every so many scenes, one in which nothing acts
-BATCH = 32  # windows of the teacher at once
 
 
 def draw(number: int, split: str, seed: int) -> dict[str, Any]:
@@ -55,35 +56,20 @@ def draw(number: int, split: str, seed: int) -> dict[str, Any]:
     }
 
 
-def teach(teacher: Any, frames: Any) -> Any:
-    """What the window model says of the window that ends at each frame: scores float16 (S, L), not a number
-    where there is no whole window yet."""
-    scores = np.full((len(frames), len(LABELS)), np.nan, np.float16)
-    whole = motions.FRAMES - 1
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        for start in range(whole, len(frames), BATCH):
-            ends = range(start, min(start + BATCH, len(frames)))
-            clips = np.stack([frames[end - whole : end + 1] for end in ends])
-            logits = teacher(pixel_values=to_pixels(torch.from_numpy(clips))).logits.float()
-            scores[start : ends.stop] = logits.softmax(-1).numpy()
-    return scores
-
-
 def write(folder: Path, numbers: range, split: str, seed: int) -> None:
     """Draw what is not there yet. Raises OSError."""
     from transformers import TimesformerForVideoClassification
 
-    teacher = TimesformerForVideoClassification.from_pretrained(assets.checkpoint_path()).eval()
+    teacher = FusedTimesformer(TimesformerForVideoClassification.from_pretrained(assets.checkpoint_path()))
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         path = folder / f"{number:05d}.npz"
         if path.exists():
             continue
         drawn = draw(number, split, seed)
-        part = path.with_suffix(f".part{os.getpid()}")
-        with part.open("wb") as file:
-            np.savez(file, **drawn, scores=teach(teacher, drawn["frames"]))
-        part.replace(path)
+        scores = teach(teacher, drawn["frames"], motions.FRAMES, to_pixels, bf16=True)
+        with replacing(path) as part:
+            np.savez(part, **drawn, scores=scores.astype(np.float16))
 
 
 def main(arguments: list[str] | None = None) -> None:
