@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -111,6 +112,13 @@ def kind_of(config: CameraConfig) -> Kind:
         return Kind.DEVICE
     scheme, mark, rest = source.partition("://")
     scheme = scheme.lower()
+    if not mark and (meant := _mistyped_scheme(source)) and not os.path.exists(source):
+        # The source is not quoted: where it is an address, it may hold a password.
+        raise SourceOpenError(
+            f"camera {config.name}: its source is no file, and as an address it lacks ://; "
+            f"write {meant}://HOST[:PORT]/PATH, and the password as `password`",
+            "not_found",
+        )
     if not mark or scheme == "file":
         return Kind.FILE
     kind = _KINDS.get(scheme)
@@ -130,6 +138,17 @@ def kind_of(config: CameraConfig) -> Kind:
     if kind is Kind.HTTP and path.endswith(".m3u8"):
         return Kind.HLS
     return Kind.FILE if kind is Kind.HTTP and path.endswith(_MEDIA_FILES) else kind
+
+
+def _mistyped_scheme(source: str) -> str | None:
+    """The scheme that rtsp:/HOST, rtsp:USER:PASSWORD@HOST or USER:PASSWORD@HOST lacks; None for other paths.
+
+    They may stand behind the folder of a config file, which relative paths are meant from.
+    """
+    if found := re.search(r"(?:^|/)(rtsps?|rtmps?|https?):", source, re.IGNORECASE):
+        return found[1].lower()
+    user = re.search(r"(?:^|/)(?![A-Za-z]:\\)[^/:@\\]*:", source)
+    return "rtsp" if user and "@" in source[user.end() :] else None
 
 
 def _source(config: CameraConfig) -> str | int:

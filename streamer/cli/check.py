@@ -53,6 +53,17 @@ def check_named_files(config: Config) -> None:
         raise ConfigError("\n".join(dict.fromkeys(errors)))
 
 
+def _is_for_speech(file: str) -> bool:
+    """Whether a file that is no configuration has the settings of speech and captions."""
+    from streamer.subscribers.narration.settings import load_settings
+
+    try:
+        load_settings(file, {})
+    except ConfigError:
+        return False
+    return True
+
+
 def run(args: argparse.Namespace) -> int:
     """Print `FILE: ok` with its cameras.
 
@@ -69,7 +80,15 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("name a config file: streamer check FILE")
     from streamer.config import load_config
 
-    config = load_config(Path(args.file), args.set)
+    try:
+        config = load_config(Path(args.file), args.set)
+    except ConfigError:
+        if args.set or not _is_for_speech(args.file):
+            raise
+        raise ConfigError(
+            f"{args.file}: settings of what is said, not of cameras; streamer speak and streamer captions"
+            f" take it: streamer speak --config {args.file}"
+        ) from None
     check_named_files(config)
     watched = [camera.name for camera in config.cameras if camera.enabled]
     off = [camera.name for camera in config.cameras if not camera.enabled]

@@ -158,6 +158,8 @@ def _unknown(word: str) -> str:
         return f"{word!r} is no command; did you mean {near[0]}?"
     if "://" in word or word == "demo" or word.isdigit() or os.path.exists(word):
         return f"{word!r} is no command; to watch it: streamer run {word}"
+    if "@" in word:  # an address without its scheme may hold a password: not quoted
+        return "an address is no command; to watch it: streamer run SCHEME://HOST[:PORT]/PATH"
     return f"{word!r} is no command; commands are {', '.join(COMMANDS)}"
 
 

@@ -13,7 +13,9 @@ from streamer.training.synthetic import video_files
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = video_files.__doc__
-    parser.add_argument("what", choices=("dataset",), help="write the data set as video files")
+    parser.add_argument(
+        "what", metavar="dataset", choices=("dataset",), help="write the data set as video files"
+    )
     parser.add_argument("out", metavar="OUT", help="a folder, new or empty")
     parser.add_argument(
         "--clips",

@@ -216,7 +216,7 @@ def zeromq() -> Iterator[Finding]:
 def terminal() -> Iterator[Finding]:
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     if not sys.stdout.isatty():
-        yield Finding("ok", "terminal", "standard output is none: --ui auto gives plain text")
+        yield Finding("ok", "terminal", "standard output is not a terminal: --ui auto gives plain text")
     elif encoding != "utf8":
         mend = "set PYTHONUTF8=1, or use a UTF-8 locale"
         yield Finding("warn", "terminal", f"{sys.stdout.encoding} cannot show every name", mend)

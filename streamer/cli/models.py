@@ -38,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: no such verb or entry.
         ModelLoadError: it cannot be downloaded.
     """
-    words = args.words if len(args.words) != 1 else ["show", *args.words]
+    words = args.words
+    if len(words) == 1 and words[0] not in ("show", "get"):
+        words = ["show", *words]
     if words and (len(words) != 2 or words[0] not in ("show", "get")):
         raise ConfigError("write streamer models, streamer models show ID, or streamer models get ID")
     if words and words[0] == "get":

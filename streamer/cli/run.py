@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, dest=key, metavar=shown, help=text)
     parser.add_argument(
         "--label", action="append", metavar="LABEL",
-        help="events of this one of the model's labels only (may be given again)",
+        help="only events of this label of the model (may be given again)",
     )  # fmt: skip
     parser.add_argument(
         "--labels", action="append", metavar="WORDS|FILE.yaml",

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log", type=Path, metavar="FILE", help="what was said or left out and why, JSON lines"
     )
-    parser.add_argument("--state", type=Path, metavar="FILE", help="go on after a restart where it was left")
+    parser.add_argument("--state", type=Path, metavar="FILE", help="resume after a restart where it was left")
     parser.add_argument("--say", metavar="TEXT", help="say this and end: to try voice, rate and loudness")
 
 

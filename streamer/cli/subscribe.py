@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="events from there on, complete: 90s, 15m, 2h, 3d ago, a date, Unix seconds, or seq:NUMBER",
     )  # fmt: skip
     parser.add_argument(
-        "--state", metavar="FILE", help="remembers which events were shown, and goes on behind them next time"
+        "--state", metavar="FILE", help="remembers which events were shown, and resumes after them next time"
     )
     parser.add_argument("--timeout", type=float, metavar="S", help="end after so many seconds of silence")
     parser.add_argument("--count", type=int, metavar="N", help="end after so many messages")

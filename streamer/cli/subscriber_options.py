@@ -39,7 +39,7 @@ def add_delivery(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since", metavar="WHEN",
         help="where to begin the first time (now): 15m, 2h, 3d ago, a date, or seq:NUMBER; later the state"
-        " file tells",
+        " file decides",
     )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def add_narration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera-names", choices=("auto", "always", "never"),
                         help="begin with the camera's name: auto = where there are several")  # fmt: skip
     parser.add_argument("--verbosity", choices=("brief", "normal", "full"),
-                        help="brief: starts; normal: and ends; full: and that it goes on")  # fmt: skip
+                        help="brief: starts; normal: and ends; full: and that it still lasts")  # fmt: skip
     parser.add_argument("--repeat-after", type=float, metavar="S",
                         help="the same sentence not again within so many seconds (60)")  # fmt: skip
     parser.add_argument("--fresh", type=float, metavar="S", help="nothing older (15); 0: however old")

@@ -35,7 +35,7 @@ _NUMBERS: tuple[tuple[str, str, type, str], ...] = (
         "--lag",
         "lag",
         float,
-        "seconds before a clip's end of which its label speaks, such as 0.45 for "
+        "seconds before a clip's end that its label describes, such as 0.45 for "
         "`demo dataset --windows`; 0: of the whole clip",
     ),
     ("--epochs", "epochs", int, "times through the data"),
@@ -62,7 +62,7 @@ _SWITCHES = (
     ("--freeze", "freeze", "train the head only"),
     ("--checkpointing", "checkpointing", "compute activations twice to save memory"),
     ("--balance", "balance", "draw all labels equally often"),
-    ("--allow-leak", "allow_leak", "go on although the split has recordings on both sides"),
+    ("--allow-leak", "allow_leak", "continue although the split has recordings on both sides"),
 )
 
 
@@ -98,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--background", action="append", metavar="LABEL",
                         help="a label that means no action (default: idle, still, ...)")  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in OUT")
+    parser.add_argument("--resume", action="store_true", help="continue the run in OUT")
     parser.add_argument("--push-to-hub", metavar="REPOSITORY", help="upload the finished checkpoint")
 
 

@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bind", default=DEFAULT_BIND, metavar="HOST:PORT", help=f"where to serve ({DEFAULT_BIND})"
     )
-    parser.add_argument("--token-file", metavar="FILE", help="whose only line a reader must know")
+    parser.add_argument(
+        "--token-file", metavar="FILE", help="its only line is the token that readers must give"
+    )
     parser.add_argument("--token-env", metavar="NAME", help="environment variable that holds the token")
     parser.add_argument(
         "--host", action="append", default=[], metavar="NAME",
@@ -41,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alert", action="append", default=[], metavar="LABEL",
                         help="an alert until a reader chooses others; several times")  # fmt: skip
     parser.add_argument("--recordings", metavar="DIR", help="folder of the events' snapshots and clips")
-    parser.add_argument("--pages", type=int, default=64, metavar="N", help="open at the same time (64)")
+    parser.add_argument(
+        "--pages", type=int, default=64, metavar="N", help="how many may be open at the same time (64)"
+    )
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate: serve https")
     parser.add_argument("--tls-key", metavar="FILE", help="the certificate's key")
 

@@ -213,6 +213,34 @@ def test_unknown_schemes_and_broken_addresses_are_refused() -> None:
         assert "secret" not in str(fails(broken))
 
 
+@pytest.mark.parametrize(
+    ("source", "meant"),
+    [
+        ("rtsp:/me:hunter2@h/x", "rtsp"),
+        ("RTSPS:me:hunter2@h/x", "rtsps"),
+        ("http:/h/x?password=hunter2", "http"),
+        ("me:hunter2@192.168.1.20/stream1", "rtsp"),
+        ("me:hun/ter2@h", "rtsp"),
+        ("/etc/streamer/rtsp:/me:hunter2@h/x", "rtsp"),
+        ("/etc/streamer/me:hunter2@h", "rtsp"),
+    ],
+)
+def test_an_address_without_its_slashes_is_named_and_not_quoted(source: str, meant: str) -> None:
+    """It would be a file that is not there, and its password in the line that says so, and on the bus."""
+    message = str(fails(source))
+    assert f"lacks ://; write {meant}://HOST" in message
+    assert "hun" not in message
+    with pytest.raises(SourceOpenError, match="lacks ://"):
+        kind_of(CameraConfig(name="c", source=source))  # what a camera's status says comes from here
+
+
+@pytest.mark.parametrize(
+    "source", ["a:b.mp4", "clips/12:30.mp4", "me@home.mp4", "C:\\me@home.mp4", "x/%04d.png"]
+)
+def test_files_with_such_signs_stay_files(source: str) -> None:
+    assert kind_of(CameraConfig(name="c", source=source)) is Kind.FILE
+
+
 def test_credentials_join_the_address_for_the_native_call_only(tmp_path: Path) -> None:
     word = "p@ss:w/rd %#ü"
     config = CameraConfig(

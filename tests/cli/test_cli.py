@@ -110,6 +110,8 @@ def test_completion_is_for_some_shells_and_needs_its_library(
         (["subscrbe"], "'subscrbe' is no command; did you mean subscribe?"),
         (["0"], "'0' is no command; to watch it: streamer run 0"),
         (["rtsp://me:hunter2@h/x"], "'rtsp://***@h/x' is no command; to watch it: streamer run rtsp://***@h/x"),
+        (["rtsp:/me:hunter2@h/x"],
+         "an address is no command; to watch it: streamer run SCHEME://HOST[:PORT]/PATH"),
         (["run"], "nothing to watch: name a SOURCE (0 is the first webcam, demo needs none), or list "
          "cameras: in a --config FILE"),
         (["run", "0", "--hop", "0"], "--hop: model.hop = '0': expected a number from 0.001 to 3600"),
@@ -119,6 +121,7 @@ def test_completion_is_for_some_shells_and_needs_its_library(
         (["run", "--frames", "8"], "unrecognized arguments: --frames; see streamer run --help"),
         (["--config"], "argument --config: expected one argument; see streamer run --help"),
         (["check"], "name a config file: streamer check FILE"),
+        (["models", "get"], "write streamer models, streamer models show ID, or streamer models get ID"),
         (["models", "show", "nobody/nothing"],
          "'nobody/nothing' is neither in the table nor on this machine (a checkpoint need not be in the "
          "table: streamer models get nobody/nothing fetches it); known: streamer models"),
@@ -226,6 +229,13 @@ def test_check_tells_every_mistake(tmp_path: Path, capsys: Captured) -> None:
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(f"streamer: {file}:1: ui = 'x'")
     assert second.startswith(f"streamer: {file}:2: loop = 'x'")
+
+
+def test_check_says_what_a_file_of_speech_is_for(capsys: Captured) -> None:
+    file = str(ROOT / "configs" / "speak.yaml")
+    assert command_line.main(["check", file]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"take it: streamer speak --config {file}")
 
 
 def test_check_reads_the_files_that_a_configuration_names(tmp_path: Path, capsys: Captured) -> None:
