@@ -18,7 +18,7 @@ from streamer.bench.machine_limits import count_flops, gemm_peaks
 from streamer.bench.peak_memory import Peak
 from streamer.bench.plan import Plan, Report, Result
 from streamer.config import ModelConfig
-from streamer.errors import ConfigError, ModelError
+from streamer.errors import ConfigError, ModelError, ModelLoadError
 from streamer.recognition.checkpoints.checkpoint import open_checkpoint
 from streamer.recognition.device import DTYPES, has_bf16, use_threads
 from streamer.recognition.engines.calibration import clip_windows
@@ -100,6 +100,11 @@ class _Stage:
         config = ModelConfig(id=model_id, device=plan.device, engine="torch", precision="fp32")  # type: ignore[arg-type]
         recognizer: Any = load(config)
         self._recognizer = recognizer
+        if recognizer.spec.streaming:
+            raise ModelLoadError(
+                f"{recognizer.spec.name} is a streaming model, and bench measures models of windows so far: "
+                "name the one that it was made from"
+            )
         if plan.threads is not None:
             recognizer.threads = plan.threads
         use_threads(recognizer.threads)  # transformers' way too

@@ -65,7 +65,8 @@ def load(
         independent=config_object.problem_type == "multi_label_classification",
     )
     if checkpoint.own.get("streaming"):
-        return load_streaming(checkpoint, LoadedModel(spec, settings.preprocessor, placement, closed, model))
+        loaded = LoadedModel(spec, settings.preprocessor, placement, closed, model)
+        return load_streaming(checkpoint, loaded, config)
     loaded = LoadedModel(spec, settings.preprocessor, placement, _forward(model, spec), model)
     recognizer = FrameRecognizer(loaded, config.aggregate) if frames else VideoRecognizer(loaded)
     choose_engine(recognizer, config)

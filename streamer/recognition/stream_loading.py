@@ -6,24 +6,29 @@ import dataclasses
 
 from safetensors import SafetensorError, safe_open
 
+from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
+from streamer.recognition.device import Placement
 from streamer.recognition.families.recognizers import LoadedModel
 from streamer.recognition.families.stream_recognizer import StreamRecognizer, TorchStream
 from streamer.recognition.families.streaming_timesformer import PREFIX, StreamingTimesformer
 from streamer.recognition.model_config import one_line
 
 
-def load_streaming(checkpoint: Checkpoint, loaded: LoadedModel) -> StreamRecognizer:
+def load_streaming(checkpoint: Checkpoint, loaded: LoadedModel, config: ModelConfig) -> StreamRecognizer:
     """A recognizer that computes one frame a hop.
 
     Args:
         checkpoint: its config.json has `streamer.streaming`.
         loaded: the window model; its `forward` is not used.
+        config: asks for an engine and a precision, perhaps.
 
     Raises:
-        ModelLoadError: it is no TimeSformer with divided attention, or its own tensors are not there.
+        ModelLoadError: it is no TimeSformer with divided attention, its own tensors are not there, or it is
+            asked for what streams cannot do.
     """
+    _check_asked(checkpoint.name, loaded.placement, config)
     if checkpoint.family != "timesformer":
         raise ModelLoadError(
             f"{checkpoint.name}: only TimeSformers can be streamed, this is a {checkpoint.family}"
@@ -41,3 +46,15 @@ def load_streaming(checkpoint: Checkpoint, loaded: LoadedModel) -> StreamRecogni
     model.to(placement.device, placement.dtype).eval().requires_grad_(False)
     spec = dataclasses.replace(loaded.spec, streaming=True)
     return StreamRecognizer(dataclasses.replace(loaded, spec=spec), TorchStream(model))
+
+
+def _check_asked(name: str, placement: Placement, config: ModelConfig) -> None:
+    if config.engine == "openvino":
+        raise ModelLoadError(
+            f"{name} is a streaming model: torch computes it, OpenVINO does not yet (--engine)"
+        )
+    if config.precision not in ("auto", placement.precision):
+        raise ModelLoadError(
+            f"{name} is a streaming model: on {placement.device.type} it computes in {placement.precision}, "
+            f"not in {config.precision} (--precision)"
+        )

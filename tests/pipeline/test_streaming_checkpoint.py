@@ -166,3 +166,8 @@ def test_its_memory_is_what_the_formula_says(streaming: Path) -> None:
     state = StreamingTimesformer(model, fused=False).new_state(3)
     layers, ages, patches, width = 4, 8, 16, 192
     assert state.bytes_per_camera == layers * ages * (2 * patches + 1) * width * np.float32().itemsize
+
+
+def test_bench_says_that_it_measures_windows(streaming: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--model", str(streaming), "--device", "cpu", "--rounds", "1"]) == 4
+    assert "bench measures models of windows so far" in capsys.readouterr().err.splitlines()[-1]

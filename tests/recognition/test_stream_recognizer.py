@@ -133,6 +133,12 @@ def test_a_checkpoint_without_its_tables_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, r"says that it is a streaming model, but .*streaming\.\w+ is missing")
 
 
+def test_engines_and_precisions_that_it_has_not_are_refused(folder: Path) -> None:
+    refused(folder, "torch computes it, OpenVINO does not yet", engine="openvino")
+    for precision in ("int8", "bf16"):
+        refused(folder, f"on cpu it computes in fp32, not in {precision}", precision=precision)
+
+
 @pytest.mark.parametrize(("hop", "given"), [(None, 0.2), (0.1, 0.1), (0.2, 0.2)])
 def test_its_hop_is_its_interval_or_a_part_of_it(
     recognizer: StreamRecognizer, hop: float | None, given: float
