@@ -326,7 +326,9 @@ def _counted(parts: Sequence[Part], teaching: Teaching) -> str:
     def minutes(held_out: bool) -> str:
         ticks = sum(part.ticks for part in parts if part.held_out == held_out)
         videos = len({part.footage.timed.clip.path for part in parts if part.held_out == held_out})
-        return f"{ticks * teaching.interval / 60:.1f} minutes of {videos} videos"
+        return (
+            f"{ticks * teaching.interval / 60:.1f} minutes of {videos} {'video' if videos == 1 else 'videos'}"
+        )
 
     known = sum(int((part.labels != UNKNOWN).sum()) for part in parts) / sum(part.ticks for part in parts)
     shares = f"{known:.0%} of all ticks have a known label"

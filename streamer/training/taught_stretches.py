@@ -30,7 +30,7 @@ from streamer.training.streaming_data import Part
 from streamer.training.video_frames import read_frames
 
 WINDOWS = 8  # of the teacher at once
-MOST_HELD = 512e6  # bytes of stretches that stay in memory
+MOST_HELD = 256e6  # bytes of stretches that stay in memory, of those to learn from and of those held out
 ROOM = 1.1  # times the frames' bytes that must be free on the disk
 
 Pixels = Callable[
