@@ -112,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out).expanduser()
     _check_out(out, args.resume)
     try:
-        import_module("accelerate")
+        if not args.streaming:
+            import_module("accelerate")
     except ImportError as error:
         raise ConfigError('training needs accelerate: pip install "streamer[train]"') from error
     from streamer.training.libraries import FAILURES, be_quiet
@@ -228,8 +229,8 @@ def _as_our_error(error: Exception, out: Path) -> Exception:
         return DatasetError(f"training stopped: {text}; go on with the same command and --resume")
     if "out of memory" in text.lower():
         return ModelLoadError(
-            "the GPU's memory is too small for this batch: a smaller --batch with --accumulate, "
-            "--checkpointing, or --device cpu"
+            "the GPU's memory is too small for this batch: a smaller --batch (without --streaming also with "
+            "--accumulate, or --checkpointing), or --device cpu"
         )
     return error
 

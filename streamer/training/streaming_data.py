@@ -114,7 +114,7 @@ def prepare(
     """
     clips, notes = find_clips(paths, teaching.labels, group)
     files = sorted({clip.path for clip in clips})
-    say(f"looking through {len(files)} files")
+    say(f"looking through {len(files)} {'file' if len(files) == 1 else 'files'}")
     scanned, bad = scan_all(files, cache, lambda _done, _all: None)
     told = [f"left out: {file}: {reason}" for file, reason in bad.items()]
     if len(told) > BAD_SHOWN:

@@ -43,6 +43,7 @@ from streamer.training.streaming_data import Part, StreamingData, Teaching, prep
 from streamer.training.taught_stretches import KeptStretches, Pixels, pixels_of, teach, write_stretches
 
 CHECKS = 10  # times in a run that it is measured and saved, where nobody said otherwise
+CHECKED = 32  # held-out files in each of these measurements; the last one takes all
 EVERY = 10.0  # seconds between two lines of progress
 FIRST_WINDOWS = 32  # of the teacher, that the tables begin with
 DIVIDED = "divided_space_time"
@@ -85,7 +86,13 @@ def distil(recipe: StreamingRecipe, out: Path, *, resume: bool = False) -> dict[
     )  # fmt: skip
     distiller = Distiller(teacher.model, train, teacher.pixels, settings, out / "run")
     began = begin(distiller, teacher.model, teacher.teaching.frames, resume=resume)
-    learn(distiller, held_out.all, recipe.save_steps or max(1, recipe.steps // CHECKS), say, began)
+    learn(
+        distiller,
+        lambda: held_out.some(CHECKED),
+        recipe.save_steps or max(1, recipe.steps // CHECKS),
+        say,
+        began,
+    )
     return _finish(recipe, teacher, data, distiller, held_out, out)
 
 
@@ -246,10 +253,11 @@ def _finish(
         name: sum(part.ticks for part in data.parts if part.held_out == held)
         for name, held in (("learnt_from", False), ("held_out", True))
     }
+    videos = {part.footage.timed.clip.path.name for part in data.parts if part.held_out}
     metrics: dict[str, Any] = {
         "v": 1, "labels": list(teaching.labels), "split": data.split, "steps": distiller.step,
         "seconds": round(distiller.seconds, 1), "device": str(teacher.device), "ahead": recipe.ahead,
-        "ticks": ticks, "held_out": found,
+        "ticks": ticks, "held_out_videos": sorted(videos), "held_out": found,
     }  # fmt: skip
     text = card(recipe, base, teaching, metrics, out.resolve().name, layers=len(distiller.student.blocks))
     write_atomically(out / "README.md", text)

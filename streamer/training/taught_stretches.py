@@ -26,6 +26,7 @@ from streamer.recognition.forward import Forward
 from streamer.recognition.preprocessing import Preprocessor
 from streamer.system.atomic_files import write_atomically
 from streamer.training.distillation import UNKNOWN, Stretch
+from streamer.training.output import make_folder
 from streamer.training.streaming_data import Part
 from streamer.training.video_frames import read_frames
 
@@ -90,7 +91,7 @@ def write_stretches(
     Raises:
         DatasetError: a video is no longer what it was, or the disk is too small. OSError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, private=True)  # pictures, perhaps of people
     paths = [folder / f"{number:05d}.npz" for number in range(len(parts))]
     missing = sum(part.ticks for part, path in zip(parts, paths, strict=True) if not path.exists())
     height, width = preprocessor.numbers.size
@@ -107,7 +108,7 @@ def write_stretches(
             scores = teacher(frames)[part.before :]
             content = io.BytesIO()
             np.savez(content, frames=frames[part.before :], scores=scores, labels=part.labels)
-            write_atomically(path, content.getvalue())
+            write_atomically(path, content.getvalue(), mode=0o600)
         progress(number, part)
     return paths
 
@@ -173,6 +174,11 @@ class KeptStretches:
         while len(self._held) > 1 and sum(one.frames.nbytes for one in self._held.values()) > MOST_HELD:
             self._held.popitem(last=False)
         return stretch
+
+    def some(self, most: int) -> Iterable[Stretch]:
+        """At most so many files whole, from all over."""
+        step = -(-len(self.files) // most)
+        return (self.whole(path) for path in self.files[::step])
 
     def all(self) -> Iterable[Stretch]:
         """Every file whole, one after the other."""

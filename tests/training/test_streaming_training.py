@@ -32,7 +32,7 @@ from streamer.training.streaming_data import (
     prepare,
     ticks_of,
 )
-from streamer.training.taught_stretches import KeptStretches, padded, sooner
+from streamer.training.taught_stretches import KeptStretches, padded, sooner, write_stretches
 from tests.helpers import checkpoints
 from tests.helpers.checkpoints import LABELS
 from tests.helpers.media import moving, write_clip
@@ -214,6 +214,36 @@ def test_sooner_takes_what_comes_later_and_padding_is_unknown() -> None:
     assert longer.frames[:, 0, 1, 0].tolist() == [0, 1, 2, 3, 4, 4, 4]
     assert longer.labels.tolist()[-2:] == [UNKNOWN] * 2
     assert len(padded(ahead, 3).frames) == 5
+
+
+def test_stretches_are_written_once_and_for_their_owner_only(footage: Path, tmp_path: Path) -> None:
+    data = prepare(
+        [footage], teaching(), group=None, allow_leak=False, seed=0, cache=tmp_path / "c.json", say=str
+    )
+    preprocessor = load(checkpoints.shared("timesformer"), interval=0.2).preprocessor
+    asked = []
+
+    def teacher(frames: Any) -> Any:
+        asked.append(len(frames))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return np.full((len(frames), 3), len(asked), np.float32)
+
+    def write() -> list[Path]:
+        return write_stretches(data.parts, tmp_path / "s", preprocessor, teacher, lambda _n, _part: None)
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["00000.npz"]
+    paths = write()
+    assert asked == [len(data.parts[0].wanted), *(len(part.wanted) for part in data.parts[1:2] * 2)] + [
+        len(part.wanted) for part in data.parts[2:]
+    ]
+    assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
+    assert (tmp_path / "s").stat().st_mode & 0o777 == 0o700
+    kept = KeptStretches(paths, [1.0] * len(paths), 28)
+    assert [len(one.frames) for one in kept.all()] == [part.ticks for part in data.parts]
+    assert len(list(kept.some(2))) == 2
 
 
 def test_stretches_come_from_files_and_are_mirrored_where_that_is_allowed(
