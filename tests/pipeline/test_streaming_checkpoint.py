@@ -171,3 +171,12 @@ def test_its_memory_is_what_the_formula_says(streaming: Path) -> None:
 def test_bench_says_that_it_measures_windows(streaming: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--model", str(streaming), "--device", "cpu", "--rounds", "1"]) == 4
     assert "bench measures models of windows so far" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_models_show_says_that_it_streams(streaming: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+    for model in (str(streaming), "demo"):
+        assert main(["models", "show", model, "--json"]) == 0
+        shown.append(json.loads(capsys.readouterr().out))
+    assert any("a streaming model" in note for note in shown[0]["notes"])
+    assert 7 < shown[1]["gflop"] / shown[0]["gflop"] <= 8.1, "one frame instead of eight"

@@ -21,8 +21,8 @@ def describe(model_id: str) -> dict[str, Any]:
 
     Returns:
         id, family, kind ("video", "frame" or "words"), use, folder, frames, interval and span (seconds), size
-        [H, W], mean, std, labels (how many), label_names, licence, gflop (of one window, of a frame model
-        one frame; two per multiply-add), notes. What is unknown is None.
+        [H, W], mean, std, labels (how many), label_names, licence, gflop (of one window, of frame and
+        streaming models one frame; two per multiply-add), notes. What is unknown is None.
 
     Raises:
         ModelLoadError: it is neither known nor here, or its files are wrong.
@@ -72,9 +72,15 @@ def _from_files(checkpoint: Checkpoint) -> dict[str, Any]:
     except ModelLoadError as error:  # of a family that is not known: worth a note here, an error when it runs
         more = [str(error)]
     whole = checkpoint.family == "xclip"  # of word models the only one that looks at whole windows
+    streaming = bool(checkpoint.own.get("streaming"))
+    if streaming:
+        more = [
+            *more,
+            "a streaming model: it computes one frame each interval, and asks the others from a cache",
+        ]
     counted = (
         gflop({**seeing, "model_type": "vit"}, 1, numbers.size) if words
-        else gflop(checkpoint.config, count or 1, numbers.size)
+        else gflop(checkpoint.config, 1 if streaming else count or 1, numbers.size)
     )  # fmt: skip
     counted = counted * (count or 1) if counted is not None and whole else counted
     return {
