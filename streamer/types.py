@@ -120,6 +120,7 @@ class ModelSpec:
     precision: str = "fp32"
     engine: str = "torch"
     streaming: bool = False  # True: it computes a frame a hop and remembers; see windows/ticks.py
+    reach: int = 0  # frames before the newest that a streaming model's answer depends on
     lag: float = 0.0  # seconds before a window's end of which its labels speak
     independent: bool = False  # True: sigmoid per label (scores do not sum to one)
     thresholds: tuple[tuple[str, float], ...] = ()  # (label, score at which its event opens), where its own

@@ -126,7 +126,9 @@ class InferenceThread(threading.Thread):
         """Answer a window in which nothing moved with the scores before; False if it must be computed."""
         if self._gates is None:
             return False
-        spec, gate = self._recognizer.spec, self._gates.setdefault(window.camera, MotionGate())
+        spec = self._recognizer.spec
+        further = max(0, spec.reach - (spec.frames - 1))
+        gate = self._gates.setdefault(window.camera, MotionGate(further))
         if any(step.begins for step in window.steps) or len(window.frames) < spec.frames:
             gate.forget_computed()  # a streaming model begins anew: what it says of few frames is not held
             return False

@@ -16,7 +16,7 @@ camera's own noise, measured on the frames themselves:
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,16 @@ def block_means(image: NDArray[Any]) -> Means:
 
 
 class MotionGate:
-    """One camera's gate. Pure: the same windows give the same answers."""
+    """One camera's gate. Pure: the same windows give the same answers.
 
-    def __init__(self) -> None:
+    Args:
+        further: windows in which nothing moved that are computed before one is held, of each stream.
+            A streaming model looks further back than its window: what it says has settled only then.
+    """
+
+    def __init__(self, further: int = 0) -> None:
+        self._further = further
+        self._settling: Counter[int] = Counter()  # stream -> such windows since something moved
         self._means: OrderedDict[tuple[int, int], Means] = OrderedDict()  # (epoch, index) -> means, one span
         self._changes: deque[Means] = deque(maxlen=NOISE_MEMORY)  # from frame to frame, absolute
         self._still: tuple[int, Means] | None = None  # epoch and newest means, if nothing moved in the last
@@ -70,13 +77,17 @@ class MotionGate:
         if still and self._still is not None and self._still[0] == window.epoch:
             changed = np.abs(stack[-1] - self._still[1])
             if bool((changed < limit).all()):
-                return True
+                stream = window.steps[-1].stream if window.steps else 0
+                self._settling[stream] += 1
+                return self._settling[stream] > self._further
+        self._settling.clear()
         self._still = (window.epoch, stack[-1]) if still else None
         return False
 
     def forget_computed(self) -> None:
         """The window that was called not quiet has no scores after all: the next one is computed."""
         self._still = None
+        self._settling.clear()
 
     def _of(self, frame: Frame) -> Means:
         """A frame's means, computed once while windows share it."""

@@ -44,7 +44,7 @@ def load_streaming(checkpoint: Checkpoint, loaded: LoadedModel, config: ModelCon
             "(`streamer train --streaming`)"
         ) from error
     model.to(placement.device, placement.dtype).eval().requires_grad_(False)
-    spec = dataclasses.replace(loaded.spec, streaming=True)
+    spec = dataclasses.replace(loaded.spec, streaming=True, reach=model.reach)
     return StreamRecognizer(dataclasses.replace(loaded, spec=spec), TorchStream(model))
 
 

@@ -117,6 +117,16 @@ def test_edges_that_tremble_are_noise_where_they_are() -> None:
         assert gate.quiet(camera.window(moved(trembling(), 3, 40))) is False
 
 
+def test_a_model_that_looks_further_back_computes_so_many_still_windows_more() -> None:
+    camera, gate = Camera(0.0), MotionGate(5)
+    assert [gate.quiet(camera.window()) for _ in range(10)] == [False] * 6 + [True] * 4
+    gate.quiet(camera.window(moved(camera.scene, 3, 16)))
+    answers = [gate.quiet(camera.window()) for _ in range(FRAMES + 8)]
+    assert answers == [False] * (FRAMES + 5) + [True] * 3
+    gate.forget_computed()
+    assert not any(gate.quiet(camera.window()) for _ in range(6))
+
+
 def test_a_new_epoch_is_always_computed() -> None:
     camera, gate = Camera(1.0), MotionGate()
     for _ in range(20):

@@ -219,6 +219,11 @@ class StreamingTimesformer(nn.Module):
         self.norm = inner.layernorm
         self.classifier = model.classifier
 
+    @property
+    def reach(self) -> int:
+        """How many frames before the newest its answer depends on."""
+        return (len(self.blocks) + 1) * (self.ages - 1)
+
     def own_tensors(self) -> dict[str, Tensor]:
         """What it has beside the window model, for model.safetensors: `newest` (D,), `keys` and `values`
         (layers, T, D), `answers` (layers, T), each under PREFIX.
