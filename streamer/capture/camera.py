@@ -33,6 +33,7 @@ MOST_ABANDONED = 3  # hung native calls left behind by one camera before it stop
 _CHECK_EVERY = 0.2  # seconds between two checks of the reader
 _STOP_GRACE = 1.0  # seconds a reader gets to finish after stop()
 _SLOW = frozenset({"auth_failed", "not_found", "codec", "permission"})  # no retry mends these
+_STARTING = frozenset({"not_found", "codec"})  # but these may pass while a camera starts up
 _FINAL = frozenset({CameraState.ENDED, CameraState.FAILED})
 
 
@@ -227,8 +228,10 @@ class Camera:
             self._reconnects += 1
             if now - self._ran_since >= self._capture.healthy_after:
                 self._backoff.reset()
-        # A webcam that is not there may be plugged in any moment, and looking costs nothing.
-        slow = error.code in _SLOW and self._read_loop.kind is not Kind.DEVICE
+        # A webcam that is not there may be plugged in any moment, and looking costs nothing. A camera that
+        # starts up answers before it has video: that its video or path is wrong must be seen twice.
+        certain = error.code not in _STARTING or error.code == self._code
+        slow = error.code in _SLOW and certain and self._read_loop.kind is not Kind.DEVICE
         wait = self._backoff.next(slow)
         been = self._ran_since is not None or self._state is not CameraState.CONNECTING
         state = CameraState.RECONNECTING if been else CameraState.CONNECTING

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.capture import opencv, read_loop
+from streamer.capture import opencv, read_loop, source
 from streamer.capture.address import Kind
 from streamer.capture.camera import MOST_ABANDONED
 from streamer.capture.frame_rate import RateChoice, RateMeter
@@ -77,6 +78,29 @@ def test_a_camera_with_rare_key_frames_is_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.realtime
+def test_a_camera_that_answers_before_it_has_video_is_tried_again_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent while it is opened, well when it is asked why: only seen twice is that a fault of its video."""
+    real = source.find_reason
+
+    def starts_up(*more: Any) -> Any:
+        server.mute = False
+        return real(*more)
+
+    monkeypatch.setattr(source, "find_reason", starts_up)
+    clip = write_clip(tmp_path / "clip.h264", moving(50), container="h264", gop=10)
+    capture = QUICK.model_copy(update={"retry_max": 60.0})
+    with MiniRtsp(clip) as server, Watched(server.url, capture=capture) as seen:
+        seen.until_frames(3)
+        server.mute = True
+        server.drop()
+        seen.until(lambda: "codec" in seen.codes, "why it cannot be opened")
+        seen.until_frames(3)
+    waits = [float(wait) for s in seen.statuses for wait in re.findall(r"next try in ([\d.]+) s", s.detail)]
+    assert max(waits) < 10
+
+
 def test_fps_is_measured() -> None:
     with MjpegCamera(fps=10) as server, Watched(server.url) as seen:
         seen.until_frames(15)
