@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -10,7 +11,7 @@ from typing import Any, Self, TextIO
 from streamer.dashboard.background_writer import BackgroundWriter
 
 
-class LineSink:
+class LineSink(ABC):
     """A `bus.Sink`; what a message becomes is for its subclasses to say.
 
     complete: never drop a line, hold up the caller instead (files with `--pace fast`).
@@ -29,9 +30,9 @@ class LineSink:
     ) -> None:
         self._writer = BackgroundWriter(stream, stop=stop, complete=complete, encoding=self.encoding)
 
+    @abstractmethod
     def send(self, topic: str, message: Mapping[str, Any]) -> None:
         """Queue what is to be written of one message."""
-        raise NotImplementedError
 
     def close(self, timeout: float = 1.0) -> None:
         """Write what is queued, for `timeout` seconds at most."""
