@@ -16,7 +16,7 @@ from streamer.config.config import OF_CHECKPOINT, Config
 from streamer.config.filling import resolved_path
 from streamer.config.layers import Layers, Option
 from streamer.config.sections import DEMO
-from streamer.config.yaml_reader import KeyPath
+from streamer.config.yaml_values import KeyPath
 
 
 class _ConfigLayers(Layers[Config]):

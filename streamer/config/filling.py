@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from streamer.config.read_yaml import located
 from streamer.config.schema import schema_of
-from streamer.config.yaml_reader import Document, KeyPath
+from streamer.config.yaml_values import Document, KeyPath
 
 _VARIABLE = re.compile(r"\$(\$)?\{([^}]{0,200})\}")
 EXPANDED = "cameras"  # the section whose texts may name variables

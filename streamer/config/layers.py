@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from streamer.config.filling import filled
 from streamer.config.read_yaml import dotted, validated
 from streamer.config.schema import schema_of
-from streamer.config.yaml_reader import Document, KeyPath, Origin, parse_value, read_document
+from streamer.config.yaml_values import Document, KeyPath, Origin, parse_value, read_document
 from streamer.errors import ConfigError
 from streamer.system.redaction import redact_address
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from streamer.config.schema import schema_of
-from streamer.config.yaml_reader import DEEPEST, Document, KeyPath, read_document
+from streamer.config.yaml_values import DEEPEST, Document, KeyPath, read_document
 from streamer.errors import ConfigError
 from streamer.system.redaction import redact_address
 from streamer.system.terminal_text import printable

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from streamer.config.yaml_reader import KeyPath
+from streamer.config.yaml_values import KeyPath
 
 Node = dict[str, Any]
 LARGE = 1_000_000  # numbers from here on are written out with commas

@@ -11,7 +11,7 @@ import pytest
 
 from streamer.config import CameraConfig, Config, EventsConfig, ModelConfig, Pace, Ui, load_config
 from streamer.config.schema import schema_of
-from streamer.config.yaml_reader import read_document
+from streamer.config.yaml_values import read_document
 from streamer.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from streamer.config.read_yaml import read_yaml, validated
 from streamer.config.sections import Score, Section, wrong
-from streamer.config.yaml_reader import Document
+from streamer.config.yaml_values import Document
 from streamer.labels.model_labels import ModelLabels
 
 NOTHING = "nothing of these"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from streamer.config import load_config
-from streamer.config import yaml_reader as reader_module
-from streamer.config.yaml_reader import read_document
+from streamer.config import yaml_values as reader_module
+from streamer.config.yaml_values import read_document
 from streamer.errors import ConfigError
 from streamer.labels.label_files import read_labels
 from streamer.recognition.words.prompts import read_words
