@@ -144,6 +144,8 @@ def set_up(testing: bool) -> None:
     Raises SystemExit with one line when it cannot be done.
     """
     what = "streamer and what its tests need" if testing else "streamer"
+    if VENV.is_symlink():
+        fail(f"{VENV} is left as it is", "it is a link, and another checkout may live in it; remove the link")
     say(f"setting up {what} in {VENV} (once; PyTorch makes it about 1 GB, several on Linux with CUDA)")
     try:
         testing = testing or "test" in (MARKER.read_text(encoding="utf-8") if MARKER.exists() else "")

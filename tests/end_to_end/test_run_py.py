@@ -100,6 +100,20 @@ def test_the_first_start_sets_up_and_the_second_does_not(checkout: Checkout) -> 
 
 
 @posix
+def test_an_environment_that_is_a_link_is_not_changed(checkout: Checkout, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "kept").touch()
+    (checkout.folder / ".venv").symlink_to(theirs)
+    refused = checkout.start("run", "0")
+    assert refused.returncode == 1
+    assert refused.stderr.endswith("it is a link, and another checkout may live in it; remove the link\n")
+    assert len(refused.stderr.splitlines()) == 1
+    assert [path.name for path in theirs.iterdir()] == ["kept"]
+    assert not checkout.installs
+
+
+@posix
 def test_tests_get_their_extras_once_and_starts_after_that_need_none(checkout: Checkout) -> None:
     checkout.start("run", "0")
     done = checkout.start("test", "-k", "events")
