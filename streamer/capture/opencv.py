@@ -67,6 +67,13 @@ def _prepare_environment() -> None:
             log.warning("%s is ignored: it would print the cameras' passwords", name)
 
 
+def _set_variable(value: str | None) -> None:
+    if value is None:
+        os.environ.pop(CAPTURE_OPTIONS, None)
+    else:
+        os.environ[CAPTURE_OPTIONS] = value
+
+
 class OptionsGate:
     """Lets opens that want the same FFmpeg options run together, and others wait their turn.
 
@@ -93,10 +100,7 @@ class OptionsGate:
                 self._changed.wait(wait)
             self._turn += 1
             self._value = value
-            if value is None:
-                os.environ.pop(CAPTURE_OPTIONS, None)
-            else:
-                os.environ[CAPTURE_OPTIONS] = value
+            _set_variable(value)
             self._users[ticket] = time.monotonic() + self._settle
             self._changed.notify_all()
         try:
@@ -104,6 +108,8 @@ class OptionsGate:
         finally:
             with self._changed:
                 del self._users[ticket]
+                if not self._users:  # videos that others open in this process are none of ours
+                    _set_variable(USER_OPTIONS)
                 self._changed.notify_all()
 
     def _wait_of(self, ticket: int, value: str | None) -> float:

@@ -101,6 +101,14 @@ def test_a_camera_that_answers_before_it_has_video_is_tried_again_soon(
     assert max(waits) < 10
 
 
+def test_videos_that_others_open_in_this_process_get_none_of_our_options(tmp_path: Path) -> None:
+    before = os.environ.get(opencv.CAPTURE_OPTIONS)
+    with MiniRtsp(write_clip(tmp_path / "c.h264", moving(20), container="h264")) as server:
+        with Watched(server.url) as seen:
+            seen.until_frames(1)
+        assert os.environ.get(opencv.CAPTURE_OPTIONS) == before
+
+
 def test_fps_is_measured() -> None:
     with MjpegCamera(fps=10) as server, Watched(server.url) as seen:
         seen.until_frames(15)
