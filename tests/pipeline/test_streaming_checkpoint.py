@@ -29,6 +29,7 @@ from tests.helpers.media import moving, write_clip
 from tests.helpers.pipelines import DEMO, QUIET, watch
 from tests.helpers.streaming_parts import save_streaming
 
+pytestmark = pytest.mark.realtime  # videos are played through the whole program
 REACH = (4 + 1) * (8 - 1) + 1  # frames that its answer depends on
 DEMO_TICKS = 300  # about: a minute, one each 0.2 s
 
