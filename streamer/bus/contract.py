@@ -1,7 +1,7 @@
 """The contract of the bus, written once: what a message's JSON object holds.
 
 Messages are checked against these types when they arrive (messages.py), type checkers hold their making
-(wire.py) to them, and the JSON Schema and the tables of docs/bus.md are made of them:
+(wire.py) to them, and the JSON Schema (contract_schema.py) and the tables of docs/bus.md are made of them:
 
     python -m streamer.bus.contract_tables              prints the schema
     python -m streamer.bus.contract_tables docs/bus.md  writes the page's tables anew
@@ -12,12 +12,9 @@ are ignored. A state or phase of a newer publisher is let through: the schema na
 
 from __future__ import annotations
 
-import json
-import re
 from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, TypedDict
 
 from msgspec import Meta
-from msgspec.json import schema_components
 
 from streamer.types import CameraState, Phase
 
@@ -315,36 +312,6 @@ MESSAGES: Final[dict[str, type]] = {
     "heartbeat": HeartbeatJson,
     "preview": PreviewJson,
 }
-_REPLIES: Final[dict[str, type]] = {
+REPLIES: Final[dict[str, type]] = {
     "events": EventsReplyJson, "snapshot": SnapshotJson, "error": ErrorJson,
 }  # fmt: skip
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of all messages and replies."""
-    types = {**MESSAGES, **_REPLIES}
-    _, found = schema_components(list(types.values()), ref_template="#/$defs/{name}")
-    text = re.sub(r'"#/\$defs/(\w+)Json"', lambda m: f'"#/$defs/{_lower(m[1])}"', json.dumps(found))
-    components = {_lower(name.removesuffix("Json")): part for name, part in json.loads(text).items()}
-    for name, part in components.items():  # in the order in which they are written above
-        keys = globals()[f"{name[:1].upper()}{name[1:]}Json"].__annotations__
-        part["properties"] = {key: part["properties"][key] for key in keys}
-        part.pop("title", None)
-    for kind, named in types.items():
-        part = components[_lower(named.__name__.removesuffix("Json"))]
-        part["properties"]["type"] = {"const": kind}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:streamer:bus:{VERSION}",
-        "title": f"Messages of streamer's bus, version {VERSION}",
-        "description": "One JSON object per message. Further keys may appear at any time; readers ignore what"
-        " they do not know.",
-        "oneOf": [
-            {"$ref": f"#/$defs/{_lower(named.__name__.removesuffix('Json'))}"} for named in types.values()
-        ],
-        "$defs": components,
-    }
-
-
-def _lower(name: str) -> str:
-    return name[:1].lower() + name[1:]

@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from streamer.bus.contract import MESSAGES, HeadJson, schema
+from streamer.bus.contract import MESSAGES, HeadJson
+from streamer.bus.contract_schema import schema
 
 _MARKED = re.compile(r"<!-- keys of (\w+) -->\n.*?<!-- end of keys -->", re.DOTALL)
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streamer.bus import contract
+from streamer.bus import contract, contract_schema
 from streamer.types import CameraStatus, Event, LabelScore, Moment, Prediction
 
 VERSION: Final = contract.VERSION
@@ -66,7 +66,7 @@ def decode(data: bytes) -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of all messages."""
-    return contract.schema()
+    return contract_schema.schema()
 
 
 def stamp(body: Body, session: str, seq: int, sent_at: float) -> Body:
