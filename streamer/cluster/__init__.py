@@ -1,1 +1,1 @@
-"""Cameras over many machines: a front that subscribers connect to, workers that watch, and who watches what."""
+"""Cameras over many machines: a front for subscribers, workers that watch, and who watches what."""

@@ -1,7 +1,7 @@
 """What starts workers on machines: an engine, such as Ray, only places processes.
 
-Who watches which camera, and whether a worker lives, is never asked of the engine: the front hears the workers
-themselves. Without a launcher the front takes the workers that join by themselves (systemd, Kubernetes, a shell).
+Who watches which camera, and whether a worker lives, is never asked of the engine: the front hears the
+workers themselves. Without a launcher it takes the workers that join by themselves (systemd, Kubernetes).
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ class Launcher(Protocol):
         ...
 
     def start(self, node: str, settings: WorkerSettings) -> None:
-        """Begin to start a worker on a node, bound to it, and never restarted by the engine; returns before it
-        has joined.
-        """
+        """Begin to start a worker on a node, bound to it, never restarted by the engine; returns at once."""
         ...
 
     def stop(self, name: str) -> None:
