@@ -149,7 +149,8 @@ class EventPhaseJson(TypedDict):
                 description="why it ended where it was not the scores: `camera stalled`, "
                 "`camera reconnecting`, `picture black` (`grey`, `frozen`), `no predictions`, "
                 "`video interrupted`, `restarted` (a file), "
-                "`video ended`, `labels changed`, `stopped`, `program stopped` (found open by the next run)"
+                "`video ended`, `labels changed`, `track lost`, `stopped`, "
+                "`program stopped` (found open by the next run)"
             ),
         ]
     ]
@@ -203,6 +204,9 @@ class StatusBody(TypedDict):
     age: NotRequired[Annotated[Seconds | None, Meta(description="seconds since the newest frame")]]
     labels_changed: NotRequired[
         Annotated[dict[str, Any], Meta(description="the last change of its words while it runs")]
+    ]
+    following: NotRequired[
+        Annotated[Count, Meta(description="people followed now; only where a camera follows people")]
     ]
 
 

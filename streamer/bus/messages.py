@@ -16,9 +16,17 @@ from typing import Any, TypeAlias
 from msgspec import convert
 
 from streamer.bus import contract
-from streamer.types import LabelScore
+from streamer.types import Box, LabelScore
 
 Raw: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackMessage:
+    """Somebody who is followed, and where they were: see bus.md."""
+
+    id: int | str
+    box: Box  # left, top, width, height; parts of the picture's width and height
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class PredictionMessage:
     end: float  # and of its last
     raw: Raw = field(repr=False, compare=False)
     type: str = "prediction"
+    track: TrackMessage | None = None  # of whom; None: the whole picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,7 @@ class EventMessage:
     reason: str | None
     raw: Raw = field(repr=False, compare=False)
     type: str = "event"
+    track: TrackMessage | None = None  # of whom, where they were at this phase; None: the whole picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,7 @@ class StatusMessage:
     dropped: Mapping[str, int]
     raw: Raw = field(repr=False, compare=False)
     type: str = "status"
+    following: int | None = None  # people followed now; None: it follows nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +249,7 @@ def _prediction(raw: Raw) -> PredictionMessage:
         start=told["window"]["start"],
         end=told["window"]["end"],
         raw=raw,
+        track=_track(told.get("track")),
     )
 
 
@@ -259,7 +271,12 @@ def _event(raw: Raw) -> EventMessage:
         ended_at=event["ended_at"],
         reason=event.get("reason"),
         raw=raw,
+        track=_track(told.get("track")),
     )
+
+
+def _track(told: contract.TrackJson | None) -> TrackMessage | None:
+    return None if told is None else TrackMessage(told["id"], told["box"])
 
 
 def _status(raw: Raw) -> StatusMessage:
@@ -277,6 +294,7 @@ def _status(raw: Raw) -> StatusMessage:
         height=told["height"],
         dropped=told["dropped"],
         raw=raw,
+        following=told.get("following"),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from streamer.bus import contract, contract_schema
-from streamer.types import CameraStatus, Event, LabelScore, Moment, Prediction
+from streamer.types import CameraStatus, Event, LabelScore, Moment, Prediction, Track
 
 VERSION: Final = contract.VERSION
 KINDS: Final = tuple(contract.MESSAGES)
@@ -114,6 +114,8 @@ def prediction_body(
     }
     if prediction.held:  # nothing moved: the scores before stand
         body["held"] = True
+    if window.follows:
+        body["track"] = _track(window.track)
     return {**body}
 
 
@@ -140,6 +142,8 @@ def event_body(event: Event, display: Display | None = None) -> Body:
     body: contract.EventBody = {
         "type": "event", "camera": event.camera, "model": event.model, "event": told,
     }  # fmt: skip
+    if event.follows:
+        body["track"] = _track(event.track)
     return {**body}
 
 
@@ -165,6 +169,8 @@ def status_body(status: CameraStatus, now: float) -> Body:
         body["code"] = status.code
     if status.labels_changed is not None:
         body["labels_changed"] = dict(status.labels_changed)
+    if status.following is not None:
+        body["following"] = status.following
     return {**body}
 
 
@@ -209,6 +215,13 @@ def _score(value: float) -> float:
     if not math.isfinite(number):
         raise ValueError(f"a score is {number}, which no message can carry")
     return round(number, 4)
+
+
+def _track(track: Track | None) -> contract.TrackJson | None:
+    if track is None:
+        return None
+    left, top, width, height = (min(2.0, max(-1.0, round(part, 4))) for part in track.box)
+    return {"id": track.id, "box": (left, top, width, height)}
 
 
 def _media(moment: Moment) -> float | None:

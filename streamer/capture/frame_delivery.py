@@ -112,9 +112,9 @@ class FrameDelivery:
             cause = self._check_picture(image, captured)
             if cause == OK:
                 cause = "error"
-                if self._on_picture is not None:
-                    self._on_picture(image, time)
                 cause = OK if self._deliver(self._frame(image, time, captured, media_time)) else "refused"
+                if self._on_picture is not None:  # now it is known who is where in it
+                    self._on_picture(image, time)
         finally:
             if cause != OK:
                 self.drop(cause)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from streamer.config import EventsConfig
 from streamer.events.rules import EventLabels, Rule
-from streamer.types import Event, LabelScore, Moment, Phase, Prediction
+from streamer.types import Event, LabelScore, Moment, Phase, Prediction, Track
 
 UPDATE_EVERY = 1.0  # seconds between two updates of one event
 SILENCE = 5.0  # seconds without a prediction that break the average and end events ...
@@ -68,7 +68,8 @@ class _Open:
 
 
 class EventTracker:
-    """Events of one camera and one model. Several labels may be open at once, each at most once.
+    """Events of one camera, or of one who is followed there, and one model. Several labels may be open at
+    once, each at most once.
 
     For one thread at a time.
     """
@@ -83,9 +84,10 @@ class EventTracker:
         new_id: Callable[[], str] = new_event_id,
         independent: bool = False,
         lag: float = 0.0,
+        follows: bool = False,
     ) -> None:
         """`independent`: scores do not sum to one (sigmoid), so a group takes its greatest, not the sum.
-        `lag`: seconds before a window's end of which its scores speak.
+        `lag`: seconds before a window's end of which its scores speak. `follows`: the camera follows people.
 
         Raises ConfigError if the config names a label that the model does not have.
         """
@@ -96,6 +98,8 @@ class EventTracker:
         self._new_id = new_id
         self._independent = independent
         self._lag = lag
+        self._follows = follows
+        self._track: Track | None = None  # of the newest prediction
         self._labels = EventLabels(model, labels, config)
         self._average: NDArray[np.float64] | None = None
         self._now: Moment | None = None  # the newest prediction
@@ -117,6 +121,7 @@ class EventTracker:
         if not np.isfinite(raw).all() or self._is_old(now, frame.epoch):
             return []
         changes = self._break_off(now, frame.epoch)
+        self._track = prediction.track
         average = self._smooth(scores, now)
         self._now, self._epoch = now, frame.epoch
         over = np.flatnonzero(average >= self._labels.enter).tolist()
@@ -124,12 +129,14 @@ class EventTracker:
             changes += self._step(i, float(average[i]), now)
         return sorted(changes, key=lambda event: event.phase is not Phase.END)
 
-    def end_all(self, at: Moment, reason: str) -> list[Event]:
+    def end_all(self, at: Moment, reason: str, track: Track | None = None) -> list[Event]:
         """End every open event (camera lost, stop, labels changed) and forget the average.
 
         An event still going on ends at `at`, the newest moment known of the camera, unless that is before
-        its last window or too long after it to be believed; a fading one where it was last seen.
+        its last window or too long after it to be believed; a fading one where it was last seen. `track`:
+        where they were at `at`, if more is known than the newest prediction had.
         """
+        self._track = track or self._track
         changes = [self._break(i, at, reason) for i in sorted(self._open)]
         self._candidates.clear()
         self._average = None
@@ -290,6 +297,8 @@ class EventTracker:
             peak=candidate.peak,
             started=self._spoken_of(candidate.since),
             decided=decided,
+            track=self._track,
+            follows=self._follows,
         )
         self._open[i] = _Open(event, decided, now.time)
         return event
@@ -298,7 +307,7 @@ class EventTracker:
         if now.time - opened.published < UPDATE_EVERY - HAIR:
             return []
         opened.published = now.time
-        opened.event = replace(opened.event, phase=Phase.UPDATE)
+        opened.event = replace(opened.event, phase=Phase.UPDATE, track=self._track)
         return [opened.event]
 
     def _break(self, i: int, at: Moment, reason: str) -> Event:
@@ -307,13 +316,13 @@ class EventTracker:
         if opened.below is None and 0.0 <= at.time - opened.seen.time <= self._longest_silence:
             opened = self._open.pop(i)
             ended = _not_before(at, opened.seen)
-            return replace(opened.event, phase=Phase.END, ended=ended, reason=reason)
+            return replace(opened.event, phase=Phase.END, ended=ended, reason=reason, track=self._track)
         return self._end(i, reason)
 
     def _end(self, i: int, reason: str | None) -> Event:
         opened = self._open.pop(i)
         ended = _not_before(self._spoken_of(opened.seen), opened.event.started)
-        return replace(opened.event, phase=Phase.END, ended=ended, reason=reason)
+        return replace(opened.event, phase=Phase.END, ended=ended, reason=reason, track=self._track)
 
     def _spoken_of(self, seen: Moment) -> Moment:
         """What a window that ends at `seen` speaks of."""

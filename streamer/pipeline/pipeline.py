@@ -27,7 +27,7 @@ from streamer.pipeline.statuses import CameraStatuses
 from streamer.recording.event_pictures import EventPictures
 from streamer.system import memory, threads
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import CameraState, CameraStatus, LaneResult, Stats
+from streamer.types import CameraState, CameraStatus, LaneResult, Stats, Tracks
 
 if TYPE_CHECKING:
     from streamer.bus import Publisher, Sink
@@ -77,6 +77,7 @@ class Pipeline:
         self._cameras: dict[str, Camera] = {}
         self._results: Feed[LaneResult] = Feed()
         self._status_feed: Feed[CameraStatus] = Feed()
+        self._tracks: Feed[Tracks] = Feed()  # who is where in each picture, before it is recorded or shown
         self._lanes = Lanes(config, self._names, self._results.publish, recognizer, self._loaded, clock)
         self._statuses = CameraStatuses(self._status_feed, self._lanes.lost)
         self._edits = LabelEdits(config, config_file, reload)

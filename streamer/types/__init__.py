@@ -1,5 +1,6 @@
 """The values that travel through the program, in the order they are made."""
 
+from streamer.types.people import Box, Track, Tracks, whole_of
 from streamer.types.predictions import (
     Event,
     LabelScore,
@@ -15,6 +16,7 @@ from streamer.types.stats import (
     Histogram,
     InferenceStats,
     ModelStats,
+    PersonStats,
     PublisherState,
     RecordingStats,
     Stats,
@@ -23,6 +25,7 @@ from streamer.types.stats import (
 from streamer.types.video import CameraState, CameraStatus, Frame, Step, Window
 
 __all__ = [
+    "Box",
     "CameraState",
     "CameraStats",
     "CameraStatus",
@@ -35,6 +38,7 @@ __all__ = [
     "ModelSpec",
     "ModelStats",
     "Moment",
+    "PersonStats",
     "Phase",
     "Prediction",
     "PublisherState",
@@ -42,6 +46,9 @@ __all__ = [
     "Scores",
     "Stats",
     "Step",
+    "Track",
+    "Tracks",
     "UncertainStats",
     "Window",
+    "whole_of",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, overload
 
+from streamer.types.people import Track
 from streamer.types.video import Window
 
 if TYPE_CHECKING:  # numpy is not imported with the package
@@ -90,6 +91,11 @@ class Prediction:
     inference_s: float = 0.0
     held: bool = False  # nothing moved: the scores of the window before stand
 
+    @property
+    def track(self) -> Track | None:
+        """Of whom; None = the whole picture."""
+        return self.window.track
+
     def top(self, k: int) -> list[LabelScore]:
         """The k best labels, best first; equal scores in the order of the labels."""
         scores: list[float] = self.scores.tolist()
@@ -121,11 +127,17 @@ class Event:
     decided: Moment  # when it was sure enough to say
     ended: Moment | None = None
     reason: str | None = None  # why it ended, where it was not the scores
+    track: Track | None = None  # of whom, where they are at this phase; None = the whole picture
+    follows: bool = False  # its camera follows people: messages say `track`, null for the whole picture
 
 
 @dataclass(frozen=True, slots=True)
 class LaneResult:
-    """What one model says of one camera, as it stands after `changes`: after a window, or when events end."""
+    """What one model says of one camera, as it stands after `changes`: after a window, or when events end.
+
+    Of a camera that follows people each of them has results of their own, as the whole picture has: what is
+    said here is of the one that `track` names.
+    """
 
     camera: str
     model: str
@@ -135,3 +147,5 @@ class LaneResult:
     smoothed: Mapping[str, float] = field(default_factory=dict)  # label or group -> smoothed score
     open_events: tuple[Event, ...] = ()  # whose end has not been published, oldest first
     changes: tuple[Event, ...] = ()  # phases of events that come of it, ends first
+    track: Track | None = None  # of whom; None = the whole picture
+    gone: bool = False  # they are followed no more: the last result with this track

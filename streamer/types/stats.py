@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from streamer.types.people import Track
 from streamer.types.predictions import Event, LabelScore, ModelSpec
 from streamer.types.video import CameraStatus
 
@@ -32,6 +33,15 @@ class ModelStats:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonStats:
+    """Somebody who is followed now, and what the camera's main model says of them."""
+
+    track: Track  # where they were in their newest window
+    top: tuple[LabelScore, ...] = ()  # best first; empty until they were seen for a span
+    stable: LabelScore | None = None  # what is believed now; None = unknown
+
+
+@dataclass(frozen=True, slots=True)
 class CameraStats:
     """One camera, and the counts of its models."""
 
@@ -40,6 +50,8 @@ class CameraStats:
     open_events: tuple[Event, ...] = ()
     readers: int = 0  # threads that read it, those that hang included
     readers_hanging: int = 0  # of these, left behind in a call that does not return
+    people: tuple[PersonStats, ...] = ()  # who is followed, oldest first
+    left_out: Mapping[str, int] = field(default_factory=dict)  # cause -> people who were not followed
 
     @property
     def main(self) -> ModelStats:

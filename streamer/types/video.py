@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from streamer.types.people import Track
+
 if TYPE_CHECKING:  # numpy is not imported with the package
     from numpy.typing import NDArray
 
@@ -68,6 +70,8 @@ class Window:
     interval: float  # seconds between the wanted positions
     missing: int = 0
     steps: tuple[Step, ...] = ()  # what a streaming model has not seen yet; the last one is the newest frame
+    track: Track | None = None  # of whom, at its newest frame; None = the whole picture
+    follows: bool = False  # its camera follows people: messages say `track`, null for the whole picture
 
     @property
     def start(self) -> float:
@@ -108,3 +112,4 @@ class CameraStatus:
     reconnects: int = 0
     newest: float | None = None  # monotonic seconds of the newest frame
     labels_changed: Mapping[str, Any] | None = None  # the last change of its labels while running
+    following: int | None = None  # people followed now; None = nobody is to be followed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count, pairwise
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from streamer.config import EventsConfig, LabelRule
 from streamer.errors import ConfigError
 from streamer.events.tracker import INTERRUPTED, RESTARTED, SILENT, EventTracker
-from streamer.types import Event, Frame, Moment, Phase, Prediction, Window
+from streamer.types import Event, Frame, Moment, Phase, Prediction, Track, Window
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 LABELS = ("still", "waving", "moving left")
@@ -542,3 +543,22 @@ def test_an_event_shorter_than_the_models_lag_ends_not_before_it_starts() -> Non
     ended = phases[-1].ended
     assert ended is not None
     assert phases[-1].started.time <= ended.time
+
+
+def test_each_phase_has_the_box_of_its_moment() -> None:
+    one = EventTracker("cam", "m", LABELS, RAW, follows=True)
+
+    def of_person(time: float, score: float) -> Prediction:
+        seen = prediction(time, [0.0, score, 0.0])
+        where = Track(4, (time / 10, 0.0, 0.1, 0.2))
+        return replace(seen, window=replace(seen.window, track=where, follows=True))
+
+    told = [event for t in (0.0, 1.0, 2.0) for event in one.update(of_person(t, 0.9))]
+    assert [(e.phase, e.track.box[0] if e.track else None, e.follows) for e in told] == [
+        (Phase.START, 0.0, True),
+        (Phase.UPDATE, 0.1, True),
+        (Phase.UPDATE, 0.2, True),
+    ]
+    last = Track(4, (0.25, 0.0, 0.1, 0.2))
+    (end,) = one.end_all(Moment(2.5, 1.7e9 + 2.5), "track lost", last)
+    assert (end.reason, end.track, end.ended) == ("track lost", last, Moment(2.5, 1.7e9 + 2.5))
