@@ -7,9 +7,10 @@ import logging
 import os
 import sys
 import threading
+from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from streamer.system import memory
 from streamer.system.redaction import redact
@@ -72,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="play files again from the start (the demo without a command does, and with --duration)",
     )
     parser.add_argument(
+        "--give-up",
+        action="store_true",
+        help="for scripts: leave with exit code 3 when every source is one that no retry can mend",
+    )
+    parser.add_argument(
         "--insecure-bind", action="store_true", help="let other machines read without encryption"
     )
     parser.add_argument(
@@ -91,7 +97,6 @@ def run(args: argparse.Namespace) -> int:
     with Stopper() as stopper:
         config = configuration(args)
         result, abandoned = _watch(config, stopper.stop, args)
-        _explain(result)
         code = exit_code(result)
         if stopper.interrupted:
             code = INTERRUPTED
@@ -148,7 +153,6 @@ def _options(args: argparse.Namespace) -> list[str | Option]:
     options: list[str | Option] = []
     if args.sources:
         options.append(Option("cameras", cameras_of(args.sources), "SOURCE"))
-        options.append(Option("capture.give_up", True, "SOURCE"))
     for option, key, _, _ in _OPTIONS:
         value = getattr(args, key)
         if value is not None:
@@ -159,6 +163,8 @@ def _options(args: argparse.Namespace) -> list[str | Option]:
         options.append(Option("model.labels", args.labels, "--labels"))
     if args.loop is not None:
         options.append(Option("loop", args.loop, "--loop"))
+    if args.give_up:
+        options.append(Option("capture.give_up", True, "--give-up"))
     if args.insecure_bind:
         options.append(Option("bus.insecure_bind", True, "--insecure-bind"))
     return [*options, *args.set]
@@ -174,7 +180,9 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
     from streamer.pipeline.pipeline import Pipeline
 
     ui = choose(config.ui, sys.stdout.isatty())
-    _talk(args.verbose)
+    # plain lines and the talk on one terminal: what a camera is like is said once, by the lines
+    lines_say_it = ui is Ui.PLAIN and _same_place(sys.stdout, sys.stderr)
+    talk = _talk(args.verbose, cameras=not lines_say_it)
     complete = config.pace is Pace.FAST
     with ExitStack() as stack:
         sinks: list[JsonSink | PlainSink] = []
@@ -198,6 +206,7 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
             readers = "" if monitoring.private else "; other machines can read them, without a password"
             _say(f"metrics on http://{monitoring.address}/metrics{readers}")
         result = pipeline.run(stop)
+    _explain(result, talk, cameras=not lines_say_it)
     return result, pipeline.abandoned
 
 
@@ -210,14 +219,24 @@ def exit_code(result: RunResult) -> int:
     return EXIT_SOURCE if result.nothing_seen else 0
 
 
-def _explain(result: RunResult) -> None:
-    """Why it ended, where nobody asked it to."""
+def _explain(result: RunResult, talk: _Talk, *, cameras: bool) -> None:
+    """Why it ended, where nobody asked it to: what was not said before."""
     if result.error is not None:
         _say(str(result.error))
-    for camera in result.cameras if result.nothing_seen else ():
+    for camera in result.cameras if result.nothing_seen and cameras else ():
         if camera.code is not None:
             why = camera.detail.partition("; next try in")[0]  # there is none
-            _say(f"camera {camera.camera}: {why or camera.code}")
+            line = f"camera {camera.camera}: {why or camera.code}"
+            if line not in talk.said:
+                _say(line)
+
+
+def _same_place(one: TextIO, other: TextIO) -> bool:
+    """Whether two streams end in the same file or terminal."""
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except (OSError, ValueError):  # a stream without a descriptor
+        return False
 
 
 def _say(text: str) -> None:
@@ -235,15 +254,31 @@ class _Redacted(logging.Formatter):
         return printable(super().formatMessage(record))  # one line: nobody's text makes another
 
 
-def _talk(verbose: bool) -> None:
-    """Warnings go to standard error; a live screen holds them back until it ends."""
+class _Talk(logging.StreamHandler[TextIO]):
+    """Standard error; remembers what was said of late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: deque[str] = deque(maxlen=200)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+        super().emit(record)
+
+
+def _talk(verbose: bool, *, cameras: bool = True) -> _Talk:
+    """Warnings go to standard error; a live screen holds them back until it ends. `cameras`: theirs too."""
     root = logging.getLogger()
     for old in root.handlers[:]:
-        if isinstance(old.formatter, _Redacted):
+        if isinstance(old, _Talk):
             root.removeHandler(old)
-    handler = logging.StreamHandler()
+    handler = _Talk()
     handler.setFormatter(_Redacted("streamer: %(message)s"))
     root.addHandler(handler)
     level = logging.INFO if verbose else logging.WARNING
     root.setLevel(level)
     logging.getLogger("streamer").setLevel(level)  # libraries imported later change the root's
+    logging.getLogger("streamer.capture.camera").setLevel(
+        logging.NOTSET if cameras or verbose else logging.ERROR
+    )
+    return handler

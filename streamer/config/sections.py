@@ -193,7 +193,7 @@ class CaptureConfig(Section):
     healthy_after: Deadline = 30.0  # running this long resets the back-off
     frozen_after: Deadline = 2.0  # the same picture this long is a frozen one
     max_megapixels: Annotated[float, Field(gt=0, le=10_000)] = 40.0  # larger pictures are refused
-    give_up: bool = False  # leave when no camera is left that a retry could mend; on for SOURCEs
+    give_up: bool = False  # leave when no camera is left that a retry could mend; --give-up
 
 
 class BusConfig(Section):

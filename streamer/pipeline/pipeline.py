@@ -173,7 +173,7 @@ class Pipeline:
             self._statuses.changed(waiting)
         ending, error = Ending.STOPPED, None
         try:
-            if self._config.capture.give_up and not self._any_can_be_had(cameras):
+            if not self._any_can_be_had(cameras):
                 ending = Ending.COMPLETE
             elif self._lanes.load_all(cameras, stop):
                 self._start(cameras)
@@ -193,12 +193,14 @@ class Pipeline:
 
     def _any_can_be_had(self, cameras: Sequence[CameraConfig]) -> bool:
         """A mistyped file name is said at once, not after the model is loaded."""
-        from streamer.capture import check_source
+        from streamer.capture import check_source, kind_of
 
         failed = []
         for camera in cameras:
             try:
-                check_source(camera)
+                # a live source may come at any time, and its password's file too: it is tried for ever
+                if self._config.capture.give_up or not kind_of(camera).live:
+                    check_source(camera)
             except SourceOpenError as error:
                 failed.append((camera.name, error))
         if len(failed) < len(cameras):

@@ -177,7 +177,8 @@ def test_every_option_reaches_its_key() -> None:
     assert (config.bus.bind, config.bus.requests, config.bus.insecure_bind) == ("tcp://127.0.0.1:0", "", True)
     assert (config.ui, config.pace, config.loop, config.duration) == (Ui.JSON, Pace.FAST, True, 9.0)
     assert (config.events.include, config.events.enter) == (("waving", "still"), 0.6)
-    assert config.capture.give_up, "with SOURCEs the program ends when none can be had"
+    assert not config.capture.give_up, "a live source is tried for ever, with SOURCEs too"
+    assert options("0", "--give-up").capture.give_up
 
 
 def test_without_a_command_it_is_the_demo_and_loops() -> None:
