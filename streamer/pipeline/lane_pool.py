@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from streamer.types import LaneResult
 
 STOP_CHECK_EVERY = 0.2  # seconds
+Load = Callable[[ModelConfig, str], "Recognizer"]  # with what it is called in messages
 
 
 class Lanes:
@@ -26,7 +27,7 @@ class Lanes:
         config: which camera runs what.
         names: other names of labels in the events' settings.
         publish: gets what leaves the lanes.
-        given: used instead of loading anything.
+        load: makes a model's recognizer; None: `load_recognizer`.
         loaded: called with each model when it is ready.
     """
 
@@ -35,7 +36,7 @@ class Lanes:
         config: Config,
         names: LabelSet,
         publish: Callable[[LaneResult], None],
-        given: Recognizer | None,
+        load: Load | None,
         loaded: Callable[[Recognizer], None],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -43,7 +44,7 @@ class Lanes:
         self._names = names
         self._publish = publish
         self._clock = clock
-        self._given = given
+        self._load_model = load
         self._loaded = loaded
         self._lanes: dict[ModelConfig, Lane] = {}
         self.of: dict[str, tuple[Lane, ...]] = {}  # camera -> its lanes, the main one first
@@ -134,7 +135,7 @@ class Lanes:
 
         key = model.model_copy(update={"labels": ("words",) if model.labels else None})
         if key not in self._lanes:
-            recognizer = self._given or load_recognizer(model, self._config.model_names[model.id])
+            recognizer = (self._load_model or load_recognizer)(model, self._config.model_names[model.id])
             recognizer.warm_up()
             self._loaded(recognizer)
             complete = self._config.pace is Pace.FAST

@@ -21,7 +21,7 @@ from streamer.labels.label_files import load_labels
 from streamer.labels.label_set import LabelSet
 from streamer.metrics.counters import Counters
 from streamer.pipeline.label_changes import LabelChanges, LabelEdits
-from streamer.pipeline.lane_pool import Lanes
+from streamer.pipeline.lane_pool import Lanes, Load
 from streamer.pipeline.results import Ending, Feed, RunResult
 from streamer.pipeline.statuses import CameraStatuses
 from streamer.recording.event_pictures import EventPictures
@@ -50,6 +50,7 @@ class Pipeline:
     Args:
         config: everything; see `streamer.config`.
         recognizer: used instead of loading `config.model` (tests, own models).
+        load: makes a model's recognizer; None: each model is loaded here, and closed at the end.
         sinks: get every message as sent on the bus.
         clock: injected time.
         config_file: where the configuration came from; with `reload`, which reads it again, words (`labels`)
@@ -65,6 +66,7 @@ class Pipeline:
         config: Config,
         *,
         recognizer: Recognizer | None = None,
+        load: Load | None = None,
         sinks: Sequence[Sink] = (),
         clock: Clock = SYSTEM_CLOCK,
         config_file: Path | None = None,
@@ -78,7 +80,8 @@ class Pipeline:
         self._results: Feed[LaneResult] = Feed()
         self._status_feed: Feed[CameraStatus] = Feed()
         self._tracks: Feed[Tracks] = Feed()  # who is where in each picture, before it is recorded or shown
-        self._lanes = Lanes(config, self._names, self._results.publish, recognizer, self._loaded, clock)
+        loader = load if recognizer is None else lambda *_: recognizer
+        self._lanes = Lanes(config, self._names, self._results.publish, loader, self._loaded, clock)
         self._statuses = CameraStatuses(self._status_feed, self._lanes.lost)
         self._edits = LabelEdits(config, config_file, reload)
         self._abandoned = False

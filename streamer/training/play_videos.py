@@ -8,43 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer.config import BusConfig, CameraConfig, Config, JournalConfig, Pace
 from streamer.errors import ModelError, SourceOpenError
 from streamer.events.rules import EventLabels
 from streamer.pipeline.pipeline import Pipeline
+from streamer.recognition.loaded_models import SharedRecognizer
 from streamer.recognition.recognizer import Recognizer
 from streamer.training.stream_scores import DetectedEvent, ScoredWindow, VideoResult
-from streamer.types import ModelSpec, Scores, Window
+from streamer.types import ModelSpec
 
 CAMERA = "video"
 MOST_LABELS = 1000  # what a prediction can list
-
-
-class SharedRecognizer:
-    """A loaded model that several pipelines use one after the other: their end does not close it."""
-
-    def __init__(self, recognizer: Recognizer) -> None:
-        self._recognizer = recognizer
-        self.spec: ModelSpec = recognizer.spec
-        self.words = recognizer.words
-        self.picture_key = recognizer.picture_key
-
-    def reduce(self, image: NDArray[Any]) -> NDArray[Any]:
-        return self._recognizer.reduce(image)
-
-    def predict(self, windows: Sequence[Window]) -> Scores:
-        return self._recognizer.predict(windows)
-
-    def warm_up(self) -> None:
-        self._recognizer.warm_up()
-
-    def forget(self, camera: str) -> None:
-        self._recognizer.forget(camera)
-
-    def close(self) -> None:
-        """Only the owner closes it."""
 
 
 class _Collector:

@@ -16,6 +16,7 @@ from streamer.cli.command_line import main
 from streamer.config import Config
 from streamer.demo.assets import clip_path, truth
 from streamer.errors import DatasetError, ModelError, SourceOpenError
+from streamer.recognition.recognizer import load_recognizer
 from streamer.training import clip_scores, play_videos, stream_scores
 from streamer.training.ground_truth import Segment, background_of, read_truth, write_truth
 from streamer.training.play_videos import watch
@@ -239,6 +240,21 @@ def test_numbers_of_a_run_that_lost_messages_are_refused(
     monkeypatch.setattr("streamer.pipeline.pipeline.Pipeline.warn", lambda *_: None)  # notes do not matter
     with pytest.raises(ModelError, match=r"\d+ messages were lost"):
         watch(blinking(tmp_path / "b.mp4"), Config(), Bright())
+
+
+def test_what_a_model_kept_of_one_video_is_not_used_for_the_next(tmp_path: Path) -> None:
+    """A model of single frames remembers their logits by camera and number: both videos have the same."""
+    other, video = write_clip(tmp_path / "a.mp4", moving(120), 10), blinking(tmp_path / "b.mp4")
+    config = Config.model_validate({"model": {"id": str(checkpoints.shared("vit"))}})
+    recognizer = load_recognizer(config.model)
+    alone = watch(video, config, recognizer)
+    recognizer.forget("video")
+    before = watch(other, config, recognizer)
+    after = watch(video, config, recognizer)
+    recognizer.close()
+    told = [window.scores.tolist() for window in after.windows]
+    assert told == [window.scores.tolist() for window in alone.windows]
+    assert told[: len(before.windows)] != [window.scores.tolist() for window in before.windows]
 
 
 def test_a_video_that_cannot_be_opened(tmp_path: Path) -> None:
