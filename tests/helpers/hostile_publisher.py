@@ -87,7 +87,11 @@ class Hostile:
                 self.router.send_multipart([peer, self.reply.replace(b"@ID", marker)])
 
     def wait_for_a_reader(self) -> None:
-        assert self.pub.poll(int(DEADLINE * 1000)), "nobody came"
+        """Until somebody has asked for events; subscriptions to other topics come one by one, too."""
+        asked = b""
+        while not (asked.startswith(b"\x01") and b"event/".startswith(asked[1:])):
+            assert self.pub.poll(int(DEADLINE * 1000)), "nobody came"
+            asked = self.pub.recv()
 
     def send_all(self) -> None:
         for data in MESSAGES:

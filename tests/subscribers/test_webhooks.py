@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from streamer.bus import Publisher
+from streamer.bus import EventMessage, Publisher
 from streamer.bus.position import Position
 from streamer.cli.command_line import main
 from streamer.errors import BusError, ConfigError
@@ -146,6 +146,7 @@ class Hook(WebhookBridge):
 
     def __init__(self, bus: Publisher, url: str, folder: Path, **more: Any) -> None:
         self.lines: list[str] = []
+        self.accepted: list[int] = []
         self.clock = Waits()
         more = {"since": 0.0, "phases": ("start", "update", "end"), "timeout": 5.0, "secrets": ()} | more
         self.state = folder / "state.json"
@@ -156,6 +157,12 @@ class Hook(WebhookBridge):
 
     def said(self, text: str) -> bool:
         return any(text in line for line in self.lines)
+
+    def _deliver(self, message: EventMessage) -> bool:
+        accepted = super()._deliver(message)
+        if accepted:
+            self.accepted.append(message.seq)
+        return accepted
 
 
 def test_each_event_is_posted_in_order_as_it_was_sent(
@@ -518,9 +525,10 @@ def test_a_missing_part_of_the_history_is_told_and_passed_by(receiver: Receiver,
 def test_a_restart_goes_on_behind_the_last_accepted_event(
     bus: Publisher, receiver: Receiver, tmp_path: Path
 ) -> None:
-    with Running(Hook(bus, receiver.url, tmp_path)):
+    hook = Hook(bus, receiver.url, tmp_path)
+    with Running(hook):
         publish_events(bus, ["a"])
-        until(lambda: len(receiver.got) == 3, "the first three")
+        until(lambda: hook.accepted == [1, 2, 3], "the first three, and that they were accepted is known")
     publish_events(bus, ["b"])
     with Running(Hook(bus, receiver.url, tmp_path)):
         until(lambda: len(receiver.got) >= 6, "the next three")
