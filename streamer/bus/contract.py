@@ -125,6 +125,9 @@ class EventPhaseJson(TypedDict):
     phase: Annotated[PhaseName, Meta(description="`start`, `update`, `end`")]
     label: Annotated[Text, Meta(description="what happens")]
     display: NotRequired[Annotated[Text, Meta(description="what people call it")]]
+    background: NotRequired[
+        Annotated[bool, Meta(description='`true`: it means "no action"; people are not told of it')]
+    ]
     score: Annotated[Score, Meta(description="smoothed score now")]
     peak: Annotated[Score, Meta(description="the highest so far")]
     started_at: Annotated[Unix, Meta(description="first window over the threshold")]

@@ -67,6 +67,7 @@ class EventMessage:
     raw: Raw = field(repr=False, compare=False)
     type: str = "event"
     track: TrackMessage | None = None  # of whom, where they were at this phase; None: the whole picture
+    background: bool = False  # its label means "no action"
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +273,7 @@ def _event(raw: Raw) -> EventMessage:
         reason=event.get("reason"),
         raw=raw,
         track=_track(told.get("track")),
+        background=event.get("background", False),
     )
 
 

@@ -137,6 +137,8 @@ def event_body(event: Event, display: Display | None = None) -> Body:
         told["media_ended_at"] = None if event.ended is None else _media(event.ended)
     if event.reason is not None:
         told["reason"] = event.reason
+    if event.background:
+        told["background"] = True
     if display is not None:
         told["display"] = display(event.label)
     body: contract.EventBody = {

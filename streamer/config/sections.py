@@ -83,6 +83,9 @@ class EventsConfig(Section):
     merge_gap: Seconds = 0.5
     include: tuple[str, ...] | None = None  # only these labels (after grouping); None = all
     ignore: tuple[str, ...] = ()  # never an event
+    background: tuple[str, ...] | None = (
+        None  # "no action": not shown, said or recorded; None = the model's own
+    )
     groups: dict[str, tuple[str, ...]] = {}  # name -> labels whose scores are added
     thresholds: dict[str, LabelRule] = {}  # label or group -> its own rule
 

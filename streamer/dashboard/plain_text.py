@@ -36,7 +36,7 @@ class PlainSink(LineSink):
         """Write a line if `message` is a change; predictions, updates and heartbeats are none."""
         kind = message.get("type")
         text = None
-        if kind == "event":
+        if kind == "event" and not message["event"].get("background"):
             text = event_text(message)
         elif kind == "status":
             text = self._status(message)

@@ -65,7 +65,9 @@ def events_for(
     # what is asked for by name is only ignored where the settings themselves say so
     unasked = [name for name in (*usual, *own.ignored) if name not in (include or ())]
     ignore = dict.fromkeys([*translate(config.ignore, groups), *unasked])
+    background = own.background if config.background is None else translate(config.background, groups)
     update = {
+        "background": tuple(name for name in background if name not in (include or ())),
         "groups": groups,
         "include": include,
         "ignore": tuple(ignore),

@@ -38,6 +38,7 @@ class EventLabels:
         _check(model, "groups", sorted(members), labels)
         _check(model, "include", config.include or (), self.names)
         _check(model, "ignore", config.ignore, self.names)
+        _check(model, "background", config.background or (), self.names)
         _check(model, "thresholds", config.thresholds, self.names)
         for group, own in config.groups.items():
             if group in labels and group not in own:
@@ -45,6 +46,7 @@ class EventLabels:
                     f"events.groups: {group!r} is a label of {model} itself; "
                     f"choose another name for the group, or add {group!r} to it"
                 )
+        self.background = frozenset(config.background or ())
         ignored = set(config.ignore)
         wanted = set(self.names if config.include is None else config.include) - ignored
         self._size = len(labels)

@@ -298,6 +298,7 @@ class EventTracker:
             started=self._spoken_of(candidate.since),
             decided=decided,
             track=self._track,
+            background=self._labels.names[i] in self._labels.background,
             follows=self._follows,
         )
         self._open[i] = _Open(event, decided, now.time)

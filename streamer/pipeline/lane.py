@@ -24,7 +24,7 @@ from streamer.events.event_settings import events_for
 from streamer.events.rules import EventLabels
 from streamer.events.tracker import EventTracker
 from streamer.labels.label_set import LabelSet
-from streamer.labels.model_labels import ModelLabels
+from streamer.labels.model_labels import ModelLabels, background_labels
 from streamer.recognition.inference_thread import InferenceThread
 from streamer.recognition.recognizer import Recognizer
 from streamer.system.clock import SYSTEM_CLOCK, Clock
@@ -86,7 +86,8 @@ def outcomes_of(recognizer: Recognizer, camera: str) -> ModelLabels:
     """A model's labels, or the words that a camera asks of it."""
     spec, words = recognizer.spec, recognizer.words
     if words is None:
-        return ModelLabels(spec.labels, spec.thresholds, spec.ignored)
+        background = background_labels(spec.labels, spec.background)
+        return ModelLabels(spec.labels, spec.thresholds, spec.ignored, background)
     return words.of(camera).outcomes
 
 

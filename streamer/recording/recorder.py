@@ -115,7 +115,8 @@ class Recorder:
     def event(self, event: Event) -> None:
         """One phase of an event."""
         camera_recorder = self._camera_recorders.get(event.camera)
-        wanted = self._config.labels is None or event.label in self._config.labels
+        labels = self._config.labels
+        wanted = not event.background if labels is None else event.label in labels
         if camera_recorder is None or not wanted or event.phase is Phase.UPDATE:
             return
         now = self._clock.monotonic()

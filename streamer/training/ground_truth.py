@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.errors import DatasetError
+from streamer.labels.model_labels import background_labels
 from streamer.system.csv_rows import read_rows
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
-# Labels that mean "no action", where a model has one and nobody said otherwise.
-BACKGROUND_NAMES = ("background", "idle", "still", "nothing", "none", "no action")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -100,6 +99,4 @@ def background_of(
                     f"--background {name!r} is no label of the model; it has {', '.join(labels[:8])}"
                 )
         return tuple(asked)
-    if own:
-        return tuple(name for name in own if name in labels)
-    return tuple(name for name in labels if name.lower() in BACKGROUND_NAMES)
+    return background_labels(labels, own)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from streamer.errors import DatasetError
 from streamer.system.atomic_files import write_atomically
@@ -110,11 +109,6 @@ def check_same(recipe: AnyRecipe, split: str, path: Path) -> None:
 def own_background(model_id: str) -> tuple[str, ...]:
     """The labels that a checkpoint itself calls background (streamer.background in its config.json)."""
     from streamer.recognition.checkpoints.checkpoint import open_checkpoint
+    from streamer.recognition.checkpoints.metadata import background_in
 
     return background_in(open_checkpoint(model_id, download=False).own)
-
-
-def background_in(own: Mapping[str, Any]) -> tuple[str, ...]:
-    """`background` of the object under "streamer" in a config.json; anything but a list counts as none."""
-    named = own.get("background")
-    return tuple(map(str, named)) if isinstance(named, Sequence) and not isinstance(named, str) else ()

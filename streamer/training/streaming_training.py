@@ -20,6 +20,7 @@ import torch
 
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError, ModelLoadError
+from streamer.recognition.checkpoints.metadata import background_in
 from streamer.recognition.device import choose_device
 from streamer.recognition.families.timesformer import FusedTimesformer
 from streamer.recognition.model_config import model_config
@@ -31,7 +32,7 @@ from streamer.training.clips import names_a_side
 from streamer.training.distillation import Distiller, Settings, Stretch, save_checkpoint, start_tables
 from streamer.training.ground_truth import background_of
 from streamer.training.output import say
-from streamer.training.recipe import StreamingRecipe, background_in, check_same, save_recipe
+from streamer.training.recipe import StreamingRecipe, check_same, save_recipe
 from streamer.training.starting_checkpoint import (
     StartingCheckpoint,
     copy_processor,

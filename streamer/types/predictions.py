@@ -50,6 +50,7 @@ class ModelSpec:
     independent: bool = False  # True: sigmoid per label (scores do not sum to one)
     thresholds: tuple[tuple[str, float], ...] = ()  # (label, score at which its event opens), where its own
     ignored: tuple[str, ...] = ()  # labels that are never an event, such as "nothing of these"
+    background: tuple[str, ...] = ()  # labels that the checkpoint itself calls "no action"
     notes: tuple[str, ...] = ()  # what the user should know of this checkpoint
 
     @property
@@ -128,6 +129,7 @@ class Event:
     ended: Moment | None = None
     reason: str | None = None  # why it ended, where it was not the scores
     track: Track | None = None  # of whom, where they are at this phase; None = the whole picture
+    background: bool = False  # its label means "no action": screens, speech and recordings leave it out
     follows: bool = False  # its camera follows people: messages say `track`, null for the whole picture
 
 

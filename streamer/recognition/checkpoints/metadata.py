@@ -7,7 +7,7 @@ What a file leaves out comes from the table of published checkpoints, then from 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,12 @@ def lag_of(checkpoint: Checkpoint, span: float) -> float:
             f"({span:g}), it is {own!r}"
         )
     return float(own)
+
+
+def background_in(own: Mapping[str, Any]) -> tuple[str, ...]:
+    """`background` of the object under "streamer" in a config.json; anything but a list counts as none."""
+    named = own.get("background")
+    return tuple(map(str, named)) if isinstance(named, Sequence) and not isinstance(named, str) else ()
 
 
 def frames_of(checkpoint: Checkpoint, asked: int | None, *, frames: bool) -> int:

@@ -131,6 +131,8 @@ class Policy:
             reason = f"it was cut short: {plain(event.reason)}"
         elif not started and self._settings.verbosity == "brief":
             reason = "verbosity"
+        elif started and event.background and own == LabelSettings():
+            reason = "nothing happens"
         decided = self._decide(utterance, reason)
         if started and (decided.left_out is None or own.start == ""):  # "": its end alone is wanted
             self._remember(event.id)
