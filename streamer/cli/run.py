@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from streamer.cli import run_page
 from streamer.system import memory
 from streamer.system.redaction import redact
 from streamer.system.signals import INTERRUPTED, Stopper
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="play files again from the start (the demo without a command does, and with --duration)",
     )
+    run_page.add_arguments(parser)
     parser.add_argument(
         "--give-up",
         action="store_true",
@@ -151,6 +153,11 @@ def _options(args: argparse.Namespace) -> list[str | Option]:
     from streamer.config import Option
 
     options: list[str | Option] = []
+    web = run_page.read_web(args)  # before the sources: it may be followed by one
+    if web is not None:
+        options.append(Option("web.listen", web, "--web"))
+    if args.pictures is not None:
+        options.append(Option("pictures", args.pictures, "--pictures"))
     if args.sources:
         options.append(Option("cameras", cameras_of(args.sources), "SOURCE"))
     for option, key, _, _ in _OPTIONS:
@@ -194,6 +201,7 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
         running = Pipeline(config, sinks=sinks, config_file=file, reload=lambda: configuration(args))
         pipeline = stack.enter_context(running)
         monitoring = stack.enter_context(Monitoring(config.metrics, pipeline.stats))
+        stack.enter_context(run_page.page_beside(config, pipeline.endpoint, pipeline.warn))
         if ui is Ui.RICH:
             from streamer.dashboard.live_screen import Screen
 

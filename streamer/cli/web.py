@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,12 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--alert", action="append", default=[], metavar="LABEL",
                         help="an alert until a reader chooses others; several times")  # fmt: skip
-    parser.add_argument("--recordings", metavar="DIR", help="folder of the events' snapshots and clips")
+    parser.add_argument(
+        "--recordings", metavar="DIR", help="folder of the events' snapshots and clips (where the run says)"
+    )
     parser.add_argument(
         "--pages", type=int, default=64, metavar="N", help="how many may be open at the same time (64)"
     )
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate: serve https")
     parser.add_argument("--tls-key", metavar="FILE", help="the certificate's key")
+    parser.add_argument("--beside-run", action="store_true", help=argparse.SUPPRESS)  # of `run --web`
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,27 +66,45 @@ def run(args: argparse.Namespace) -> int:
     from streamer.subscribers.web.web_server import listen, serve
     from streamer.system.signals import Stopper
 
-    host, port = parse_bind(args.bind)
+    option = "--web" if args.beside_run else "--bind"
+    host, port = parse_bind(args.bind, option)
     token = read_token(args.token_file, args.token_env, os.environ)
-    check_exposure(host, port, token, args.endpoint)
+    check_exposure(host, port, token, args.endpoint, beside_run=args.beside_run)
     tls = _tls(args)
     with Stopper() as stopper:
-        listening = listen(host, port)
+        if args.beside_run:
+            _end_with_the_run(stopper.stop)
+        listening = listen(host, port, option)
         port = int(listening.getsockname()[1])
         settings = settings_of(args, host, port, token)
         url = f"{'http' if tls is None else 'https'}://{host}:{port}/"
 
         def ready() -> None:
-            how = " (the first time with the token: ?token=TOKEN at its end)" if token else ""
+            how = " (it asks for the token)" if token else ""
             print_line(f"streamer: the page is at {url}{how}")
-            print_line(f"streamer: it shows what {args.endpoint} publishes; Ctrl+C ends it")
+            if not args.beside_run:
+                print_line(f"streamer: it shows what {args.endpoint} publishes; Ctrl+C ends it")
 
         serve(settings, listening, stopper.stop, tls=tls, on_ready=ready)
         code = stopper.exit_code
-        if stopper.signalled:  # without the interpreter's own end, which can take seconds on a busy machine
+        # without the interpreter's own end, which can take seconds on a busy machine
+        if stopper.signalled or args.beside_run:
             sys.stderr.flush()
             os._exit(code)
     return code
+
+
+def _end_with_the_run(stop: threading.Event) -> None:
+    """The run holds the other end of standard input: where it ends, however that may be, so does the page."""
+
+    def wait() -> None:
+        while os.read(0, 4096):  # not sys.stdin: its lock would be in the way of the interpreter's own end
+            pass
+        stop.set()
+
+    threading.Thread(target=wait, name="run-ended", daemon=True).start()
+    if hasattr(os, "nice"):
+        os.nice(5)  # recognition goes first
 
 
 def settings_of(args: argparse.Namespace, host: str, port: int, token: str | None) -> Settings:

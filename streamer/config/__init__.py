@@ -13,6 +13,7 @@ from streamer.config.sections import (
     MetricsConfig,
     ModelConfig,
     Pace,
+    Pictures,
     Positive,
     PreviewConfig,
     RecordingConfig,
@@ -21,6 +22,7 @@ from streamer.config.sections import (
     Section,
     Ui,
     UncertainConfig,
+    WebConfig,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "ModelConfig",
     "Option",
     "Pace",
+    "Pictures",
     "Positive",
     "PreviewConfig",
     "RecordingConfig",
@@ -43,5 +46,6 @@ __all__ = [
     "Section",
     "Ui",
     "UncertainConfig",
+    "WebConfig",
     "load_config",
 ]

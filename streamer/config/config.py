@@ -19,12 +19,14 @@ from streamer.config.sections import (
     ModelConfig,
     Pace,
     PathText,
+    Pictures,
     Positive,
     PreviewConfig,
     RecordingConfig,
     Section,
     Ui,
     UncertainConfig,
+    WebConfig,
     wrong,
 )
 
@@ -51,6 +53,8 @@ class Config(Section):
     uncertain: UncertainConfig = UncertainConfig()
     recording: RecordingConfig = RecordingConfig()
     preview: PreviewConfig | None = None  # None = no picture leaves the program
+    pictures: Pictures | None = None  # the choice for both; None = as recording and preview say
+    web: WebConfig = WebConfig()
     ui: Ui = Ui.AUTO
     pace: Pace = Pace.REALTIME
     loop: bool = False  # play files again from the start
@@ -62,7 +66,7 @@ class Config(Section):
         """What cameras and `models` say is only what differs from the common sections."""
         if not isinstance(data, Mapping):
             return data
-        merged = {**data, **_models(data, data)}
+        merged = {**data, **_models(data, data), **_pictures(data)}
         if isinstance(data.get("cameras"), (list, tuple)):
             merged["cameras"] = [_inherit(camera, data) for camera in data["cameras"]]
         return merged
@@ -101,6 +105,19 @@ class Config(Section):
         if self.capture.retry_max < self.capture.retry_min:
             raise wrong(("capture", "retry_max"), "must not be below retry_min")
         return self
+
+
+def _pictures(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the choice about pictures makes of `recording` and `preview`."""
+    choice, recording = data.get("pictures"), _plain(data.get("recording", {}))
+    if choice not in tuple(Pictures) or not isinstance(recording, Mapping):
+        return {}
+    if choice == Pictures.KEEP:
+        kept = {"snapshots": True, "clips": True, **recording}
+    else:
+        kept = {**recording, "snapshots": False, "clips": False}
+    live = None if choice == Pictures.OFF else data.get("preview") or {}
+    return {"recording": kept, "preview": live}
 
 
 def _plain(value: Any) -> Any:

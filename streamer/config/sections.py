@@ -278,3 +278,30 @@ class PreviewConfig(Section):
     fps: Annotated[float, Field(gt=0.0, le=10.0)] = 2.0  # pictures a second of each camera
     height: Annotated[int, Field(ge=32, le=1080)] = 360  # pixels
     quality: Annotated[int, Field(ge=10, le=95)] = 70  # of JPEG
+
+
+class Pictures(StrEnum):
+    """The one choice about pictures; it goes before what `recording` and `preview` say."""
+
+    OFF = "off"  # none leaves memory
+    SHOW = "show"  # live pictures for pages, none is kept
+    KEEP = "keep"  # live pictures, and a snapshot and a clip of each event are kept
+
+
+class WebConfig(Section):
+    """A page for browsers, served by a process of its own beside the run."""
+
+    listen: str = ""  # HOST:PORT; "" = none
+    token_file: PathText | None = None  # its only line is what readers must know; needed beyond loopback
+    hosts: tuple[str, ...] = ()  # other names under which the page may be asked for
+    alerts: tuple[str, ...] = ()  # labels that are alerts until a reader chooses others
+
+    @field_validator("listen")
+    @classmethod
+    def _is_an_address(cls, listen: str) -> str:
+        try:
+            if listen:
+                split_host_port(listen)
+        except ValueError:
+            raise wrong((), "give HOST:PORT or PORT, such as 127.0.0.1:8080") from None
+        return listen

@@ -23,6 +23,7 @@ from streamer.metrics.counters import Counters
 from streamer.pipeline.label_changes import LabelChanges, LabelEdits
 from streamer.pipeline.lane_pool import Lanes, Load
 from streamer.pipeline.results import Ending, Feed, RunResult
+from streamer.pipeline.run_answers import RunAnswers
 from streamer.pipeline.statuses import CameraStatuses
 from streamer.recording.event_pictures import EventPictures
 from streamer.system import memory, threads
@@ -89,6 +90,7 @@ class Pipeline:
         self._last_loop = clock.monotonic()
         self._counters = Counters(clock=clock)
         self._changes = LabelChanges(self._lanes.of, self._words_changed, self.warn, clock.wall)
+        self._answers = RunAnswers(config, self._names, lambda camera: self._lanes.of.get(camera, ()))
         self._uncertain: UncertainWindows | None = None
         if config.uncertain.folder:
             from streamer.recording.uncertain import UncertainWindows
@@ -110,7 +112,7 @@ class Pipeline:
             clock=self._clock,
             on_problem=self.warn,
             complete=self._config.pace is Pace.FAST,
-            handlers={"labels": self._changes.answer, "mark": self._mark},
+            handlers={"labels": self._changes.answer, "mark": self._mark, **self._answers.handlers},
             display=self._names.display if self._names != LabelSet() else None,
         )
         self._publisher.__enter__()
@@ -119,6 +121,7 @@ class Pipeline:
         self._results.subscribe(self._pictures.result)  # before the publisher, which may make a lane wait
         self._results.subscribe(self._publisher.result)
         self._results.subscribe(self._counters.result)
+        self._results.subscribe(self._answers.history.result)
         self._status_feed.subscribe(self._publisher.status)
         self._status_feed.subscribe(self._counters.camera_status)
         return self

@@ -50,7 +50,7 @@ class Settings:
 
     publisher: PublisherAddress = field(default_factory=PublisherAddress)
     rules: AccessRules = field(default_factory=AccessRules)
-    recordings: Path | None = None  # folder of snapshots and clips
+    recordings: Path | None = None  # folder of snapshots and clips; None: the run's, where it is here
     alerts: tuple[str, ...] = ()  # labels that are alerts until a reader chooses others
     pages: int = 64  # that may be open at the same time
 
@@ -64,7 +64,7 @@ class Page:
         self._ask = PublisherRequests(settings.publisher)
         self._search = PublisherRequests(settings.publisher)  # a long search keeps no correction waiting
         self._searching = 0
-        self.feed = PublisherFeed(settings.publisher, self.queues, self._ask, clock)
+        self.feed = PublisherFeed(settings.publisher, self.queues, self._ask, clock, settings.recordings)
         self._pictures = Pictures(settings.publisher, self.queues, clock)
         self._files = dict(_files())
         self._on_fault: Callable[[BaseException], None] = lambda _: None
@@ -128,7 +128,6 @@ class Page:
         hello = {
             "version": __version__,
             "alerts": list(self._settings.alerts),
-            "recordings": self._settings.recordings is not None,
         }
         return EventStream(self.queues, queue, self.feed, self._ask, Position.of_cursor(last), hello)
 
@@ -155,12 +154,12 @@ class Page:
 
     async def _recordings(self, request: Request) -> Response:
         camera, event = (request.query_params.get(key, "") for key in ("camera", "event"))
-        kinds = await asyncio.to_thread(recorded_files.kinds_of, self._settings.recordings, camera, event)
+        kinds = await asyncio.to_thread(recorded_files.kinds_of, self.feed.recordings, camera, event)
         return JSONResponse({"kinds": kinds})
 
     async def _recording(self, request: Request) -> Response:
         camera, event, kind = (request.query_params.get(key, "") for key in ("camera", "event", "kind"))
-        path = await asyncio.to_thread(recorded_files.path_of, self._settings.recordings, camera, event, kind)
+        path = await asyncio.to_thread(recorded_files.path_of, self.feed.recordings, camera, event, kind)
         if path is None:
             return PlainTextResponse("there is no such recording\n", 404)
         return FileResponse(path, media_type=recorded_files.MEDIA[kind], headers={"cache-control": "private"})

@@ -17,26 +17,32 @@ SHORTEST_TOKEN = 16  # characters
 _LONE_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
-def parse_bind(text: str) -> tuple[str, int]:
+def parse_bind(text: str, option: str = "--bind") -> tuple[str, int]:
     """Host (IPv6 in brackets) and port of `HOST:PORT`, or of a port alone. Raises ConfigError."""
     try:
         host, number = split_host_port(text)
     except ValueError:
         raise ConfigError(
-            f"--bind {text}: write HOST:PORT, such as {DEFAULT_BIND} (port 0 takes a free one)"
+            f"{option} {text}: write HOST:PORT, such as {DEFAULT_BIND} (port 0 takes a free one)"
         ) from None
     return bracketed(host), number
 
 
-def check_exposure(host: str, port: int, token: str | None, endpoint: str) -> None:
+def check_exposure(
+    host: str, port: int, token: str | None, endpoint: str, *, beside_run: bool = False
+) -> None:
     """Raises ConfigError where everybody on the network could read the page."""
     if token is None and not is_loopback(host):
         where = "" if endpoint == endpoints.DEFAULT else f" {endpoint}"
+        again = f"streamer web{where} --bind {host}:{port} --token-file web.token"
+        if beside_run:
+            again = f"streamer run ... --web {host}:{port} --set web.token_file=web.token"
         raise ConfigError(
-            f"--bind {host}:{port} would show what happens before your cameras to everybody on the network;"
+            f"{'--web' if beside_run else '--bind'} {host}:{port} would show what happens before your cameras"
+            " to everybody on the network;"
             " to allow it with a token:"
             ' (umask 077; python3 -c "import secrets; print(secrets.token_urlsafe())" > web.token);'
-            f" streamer web{where} --bind {host}:{port} --token-file web.token"
+            f" {again}"
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 from streamer.bus.messages import (
     EventMessage,
@@ -25,6 +26,7 @@ from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.web.client_queues import ClientQueues, sse
 from streamer.subscribers.web.page_state import WINDOW, Json, PageState
 from streamer.subscribers.web.publisher_requests import AskPublisher
+from streamer.subscribers.web.run_features import Features
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 POLL = 0.5  # seconds between two looks at whether the publisher is still there
@@ -41,9 +43,12 @@ class PublisherFeed:
         queues: ClientQueues,
         ask: AskPublisher,
         clock: Clock = SYSTEM_CLOCK,
+        recordings: Path | None = None,
     ) -> None:
         self._publisher, self._queues, self._ask, self._clock = publisher, queues, ask, clock
+        self._recordings = recordings
         self.memory = PageState()
+        self.features = Features()
         self.link: Json = {"state": "connecting", "since": clock.wall(), "detail": ""}
         self.reached: Position | None = None  # the newest event; None until everything before it is known
         self._since = Position.at(max(0.0, clock.wall() - WINDOW))
@@ -127,11 +132,21 @@ class PublisherFeed:
         with contextlib.suppress(BusError, ValueError):
             self.memory.snapshot(parse_snapshot(await self._ask("snapshot")))
             self._queues.resync()
+        try:
+            self.features = Features.of(await self._ask("features"))
+        except BusError:  # an older run, or one that answers no requests
+            self.features = Features()
+        self._queues.resync()
 
     def _publish_link(self, state: str, detail: str = "") -> None:
         if (state, detail) != (self.link["state"], self.link["detail"]):
             self.link = {"state": state, "since": self._clock.wall(), "detail": detail}
             self._queues.publish("link", sse("link", self.link))
+
+    @property
+    def recordings(self) -> Path | None:
+        """The folder of snapshots and clips: the one that was named, or the run's where that is here."""
+        return self._recordings or self.features.folder
 
     # ---- for a browser that was away
 
@@ -144,6 +159,7 @@ class PublisherFeed:
     def state(self) -> Json:
         """Everything, for one browser."""
         return {
+            "features": self.features.told(self.recordings is not None),
             **self.memory.state(),
             "link": self.link,
             "now": self._clock.wall(),

@@ -43,14 +43,14 @@ class Tls:
     key: Path
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, option: str = "--bind") -> socket.socket:
     """A bound socket. Raises ConfigError where the address cannot be had."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         made = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise ConfigError(f"--bind {host}:{port}: no such address: {error.strerror}") from error
+        raise ConfigError(f"{option} {host}:{port}: no such address: {error.strerror}") from error
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # taken over by each connection
@@ -60,7 +60,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         made.close()
         why = _WHY.get(error.errno or 0, str(error.strerror))
-        raise ConfigError(f"--bind {host}:{port}: {why}") from error
+        raise ConfigError(f"{option} {host}:{port}: {why}") from error
     return made
 
 

@@ -7,8 +7,8 @@ const NOTHING = "nothing", OTHER = "other", LABEL = "label:"
 let current = null
 let recordings = false
 
-export function setUp(hasRecordings) {
-  recordings = hasRecordings
+export function setUp(features) {
+  recordings = features.recordings
 }
 
 /** Open the dialog; `wrong`: begin at the correction. */

@@ -106,13 +106,13 @@ const handlers = {
   },
   hello(told) {
     alerts.setUp(told.alerts, redraw)
-    details.setUp(told.recordings)
     put($("about"), `streamer ${told.version}`)
   },
   state(told) {
     const before = states()
     const changes = store.takeState(told)
     Object.assign(store.link, { bus: told.link.state, since: told.link.since, detail: told.link.detail, endpoint: told.endpoint })
+    details.setUp(told.features)
     show($("gap"), !told.complete)
     if (!told.complete) put($("gap"), "Some older events could not be fetched; the history below has what there is.")
     if (begun) {
