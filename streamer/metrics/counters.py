@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from streamer.metrics.rate import Rate, percentiles
+from streamer.metrics.recent_past import PAST_S, Outages, RecentBeliefs
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import (
     CameraState,
@@ -27,6 +28,7 @@ from streamer.types import (
     LaneResult,
     ModelSpec,
     ModelStats,
+    Moment,
     Phase,
     Prediction,
     Stats,
@@ -58,8 +60,12 @@ class _Model:
     held: int = 0
     newest: float | None = None
     rate: Rate = field(default_factory=Rate)
+    past: RecentBeliefs = field(default_factory=RecentBeliefs)
 
     def stats(self, name: str, now: float, *, running: bool) -> ModelStats:
+        rate = self.rate.value(now)
+        if self.asked_per_s:  # a rate over few windows overshoots, and is of the past where nothing comes
+            rate = min(rate, self.asked_per_s) if running else 0.0
         return ModelStats(
             model=name,
             top=self.top,
@@ -68,8 +74,9 @@ class _Model:
             windows=self.windows,
             held=self.held,
             asked_per_s=self.asked_per_s if running else 0.0,
-            windows_per_s=self.rate.value(now),
+            windows_per_s=rate,
             newest=self.newest,
+            past=self.past.since(now - PAST_S),
         )
 
 
@@ -111,6 +118,7 @@ class Counters:
         self._latency: dict[str, deque[float]] = {}  # stage -> seconds, of the main models
         self._durations: dict[tuple[str, str], _Durations] = {}
         self._started: dict[tuple[str, str], int] = {}
+        self._outages = Outages()
         self._recent: dict[str, Event] = {}  # by id, in the order of their starts
         self._notes: dict[str, None] = {}
         self._model: ModelSpec | None = None
@@ -123,9 +131,12 @@ class Counters:
         """The newest status of a camera; cameras are shown in the order of their first."""
         with self._lock:
             self._camera(status.camera).status = status
+            self._outages.status(status, Moment(self._clock.monotonic(), self._clock.wall()))
 
     def camera_models(self, camera: str, models: Mapping[str, float]) -> None:
-        """A camera's models, the main one first -> windows per second that their hop asks for."""
+        """A camera's models, the main one first -> windows per second that their hop asks for; 0: as many
+        as can be.
+        """
         with self._lock:
             self._camera(camera).models = {name: _Model(asked) for name, asked in models.items()}
 
@@ -155,6 +166,7 @@ class Counters:
             model = self._camera(result.camera).models.get(result.model)
             if model is not None:
                 model.stable = result.stable
+                model.past.add(self._clock.monotonic(), result.stable)
 
     def prediction(
         self,
@@ -184,6 +196,7 @@ class Counters:
             model.held += prediction.held
             model.newest = now
             model.rate.add(now)
+            model.past.add(now, stable)
             is_main = model is next(iter(models.values()))
             for stage, seconds in latency_s.items():
                 # a window that was held was neither prepared nor computed
@@ -248,6 +261,7 @@ class Counters:
             durations = {key: Histogram(tuple(one.counts), one.sum) for key, one in self._durations.items()}
             started, names, model, lanes = dict(self._started), self._names, self._model, list(self._lanes)
             recent, notes = tuple(self._recent.values()), tuple(self._notes)
+            outages, outage_counts = self._outages.all, self._outages.counts
         threads = {name: camera.readers for name, camera in list((readers or {}).items())}
         asked = {(camera, model): one for model, windows in lanes for camera, one in list(windows.items())}
         whole = tuple(_with_what_others_count(camera, asked, threads) for camera in cameras)
@@ -265,6 +279,8 @@ class Counters:
             durations=durations,
             started=started,
             recent=recent,
+            outages=outages,
+            outage_counts=outage_counts,
             notes=notes,
             names=names,
             **more,

@@ -229,9 +229,9 @@ class Pipeline:
         for camera in cameras:
             fan = self._lanes.watch(camera)
             lanes = self._lanes.of[camera.name]
-            self._counters.camera_models(
-                camera.name, {lane.recognizer.spec.name: 1.0 / lane.hop for lane in lanes}
-            )
+            fast = self._config.pace is Pace.FAST
+            asked = {lane.recognizer.spec.name: 0.0 if fast else 1.0 / lane.hop for lane in lanes}
+            self._counters.camera_models(camera.name, asked)
             for lane in lanes:
                 self._show(lane.outcomes(camera.name).labels)
             self._cameras[camera.name] = Camera(

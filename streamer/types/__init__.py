@@ -12,10 +12,12 @@ from streamer.types.predictions import (
     Scores,
 )
 from streamer.types.stats import (
+    Belief,
     CameraStats,
     Histogram,
     InferenceStats,
     ModelStats,
+    Outage,
     PersonStats,
     PublisherState,
     RecordingStats,
@@ -25,6 +27,7 @@ from streamer.types.stats import (
 from streamer.types.video import CameraState, CameraStatus, Frame, Step, Window
 
 __all__ = [
+    "Belief",
     "Box",
     "CameraState",
     "CameraStats",
@@ -38,6 +41,7 @@ __all__ = [
     "ModelSpec",
     "ModelStats",
     "Moment",
+    "Outage",
     "PersonStats",
     "Phase",
     "Prediction",

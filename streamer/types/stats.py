@@ -6,8 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streamer.types.people import Track
-from streamer.types.predictions import Event, LabelScore, ModelSpec
+from streamer.types.predictions import Event, LabelScore, ModelSpec, Moment
 from streamer.types.video import CameraStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What was believed in one half second."""
+
+    time: float  # monotonic seconds of its beginning
+    stable: LabelScore | None  # None = unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which a camera could not be seen. Moments are of the machine's clocks."""
+
+    camera: str
+    what: str  # "lost", "not reached", "black picture", ...
+    started: Moment
+    ended: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +43,12 @@ class ModelStats:
     windows: int = 0  # windows recognised
     held: int = 0  # of these, answered by the motion gate
     skipped: Mapping[str, int] = field(default_factory=dict)  # cause -> windows not computed
-    asked_per_s: float = 0.0  # 1 / hop while frames come
-    windows_per_s: float = 0.0
+    asked_per_s: float = 0.0  # 1 / hop while frames come; 0 for files played as fast as they can be
+    windows_per_s: float = 0.0  # never more than was asked, where that is known
     lacking: float | None = None  # seconds of video still needed before the next window; None = none
     waiting_since: float | None = None  # monotonic seconds; None: no window waits for the model
     newest: float | None = None  # monotonic seconds at which the newest window was recognised; None: none yet
+    past: tuple[Belief, ...] = ()  # the last minute, oldest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +146,8 @@ class Stats:
     durations: Mapping[tuple[str, str], Histogram] = field(default_factory=dict)  # (stage, model) -> so far
     started: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (camera, label) -> events started
     recent: tuple[Event, ...] = ()  # newest last
+    outages: tuple[Outage, ...] = ()  # of cameras, newest last
+    outage_counts: Mapping[str, int] = field(default_factory=dict)  # cause -> how many so far
     publisher: PublisherState = field(default_factory=PublisherState)
     recording: RecordingStats = field(default_factory=RecordingStats)
     uncertain: UncertainStats | None = None  # None: nothing is collected
