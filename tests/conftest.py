@@ -14,7 +14,7 @@ from tempfile import mkdtemp
 
 import pytest
 
-from streamer.system import redaction
+from streamer.system import extras, redaction
 from tests.helpers import made_once
 
 pytest_plugins = ["tests.helpers.time_limits"]
@@ -61,6 +61,12 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     for variable in [name for name in os.environ if name.startswith("STREAMER_")]:
         monkeypatch.delenv(variable)
     return home
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that plays a missing package, in the .venv of the checkout, installs nothing there."""
+    monkeypatch.setattr(extras, "own_environment", lambda: None)
 
 
 @pytest.fixture(autouse=True)

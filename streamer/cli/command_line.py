@@ -27,6 +27,7 @@ from streamer.errors import (
     SpeechError,
     StreamerError,
 )
+from streamer.system.extras import allow_installing
 from streamer.system.redaction import redact
 from streamer.system.terminal_text import printable
 
@@ -66,6 +67,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. `argv` without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
+    allow_installing("--no-install" not in words)
+    words = [word for word in words if word != "--no-install"]
     if isinstance(sys.stdout, io.TextIOWrapper):  # a camera may have a name that the terminal cannot write
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -147,6 +150,7 @@ def _overview() -> str:
             "  streamer run rtsp://HOST/PATH  a network camera",
             "  streamer COMMAND --help        the options of a command (those of the demo: run --help)",
             "  streamer --version             which version this is, with its commit where known",
+            "  streamer COMMAND --no-install  says which packages it needs instead of installing them",
             "  streamer --print-completion S  completes commands and options; S: bash, zsh or tcsh",
         ]
     )

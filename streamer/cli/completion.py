@@ -6,6 +6,7 @@ import argparse
 from importlib import import_module
 
 from streamer.errors import ConfigError
+from streamer.system.extras import need
 
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -18,10 +19,8 @@ def script(shell: str, commands: dict[str, tuple[str, str]]) -> str:
     """
     if shell not in SHELLS:
         raise ConfigError(f"--print-completion {shell!r}: expected {', '.join(SHELLS[:-1])} or {SHELLS[-1]}")
-    try:
-        import shtab
-    except ModuleNotFoundError as error:
-        raise ConfigError('--print-completion needs shtab: pip install "streamer[completion]"') from error
+    need("completion", "--print-completion")
+    import shtab
 
     parser = argparse.ArgumentParser(prog="streamer")
     parser.add_argument("--version", action="store_true", help="the version, with its commit where known")

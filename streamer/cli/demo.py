@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streamer.errors import ConfigError, DatasetError
+from streamer.system.extras import need
 from streamer.training.output import say
 from streamer.training.synthetic import video_files
 
@@ -41,13 +42,12 @@ def run(args: argparse.Namespace) -> int:
     """
     if min(args.clips, args.windows, args.minutes, args.idle_minutes, args.seed) < 0:
         raise ConfigError("--clips, --windows, --minutes, --idle-minutes and --seed cannot be negative")
+    need("demo", "drawing videos")
     out = Path(args.out).expanduser()
     try:
         if out.is_dir() and any(out.iterdir()):
             raise DatasetError(f"{out} is not empty; name a new folder")
         _write(out, args)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f'{error}: drawing videos needs: pip install "streamer[demo]"') from error
     except OSError as error:
         raise DatasetError(f"{out} cannot be written: {error.strerror or error}") from error
     return 0

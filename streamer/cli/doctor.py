@@ -10,21 +10,26 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from streamer.errors import SpeechError
-from streamer.system.packages import import_error, in_range, installed, one_line, requirements
+from streamer.system.extras import allow_installing, command_for, missing
+from streamer.system.packages import import_error, in_range, installed, one_line, pinned, requirements
 from streamer.system.terminal_text import printable, printable_json
 
-State = Literal["ok", "warn", "fail"]
-_PLACES = {"warn": "warn", "fail": "FAIL", "ok": "ok"}
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+State = Literal["ok", "absent", "warn", "fail"]  # absent: not here, and only some commands need it
+_PLACES = {"absent": "none", "warn": "warn", "fail": "FAIL", "ok": "ok"}
 _LEAST_PYTHON = (3, 11)
 _LEAST_FREE_GB = 2.0
 _OPENCV = (
@@ -34,16 +39,16 @@ _OPENCV = (
     "opencv-contrib-python-headless",
 )
 _MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyzmq": "zmq"}
-_OPTIONAL = {
-    "av": "writing and making clips",
-    "openvino": "--engine openvino",
-    "nncf": "--precision int8",
-    "starlette": "streamer web",
-    "uvicorn": "streamer web",
-    "paho-mqtt": "streamer mqtt",
-    "prometheus-client": "run --metrics",
+_OPTIONAL = {  # extra -> what needs it
+    "web": "streamer web, run --web",
+    "mqtt": "streamer mqtt",
+    "metrics": "run --metrics",
+    "video": "clips, streamer collect",
+    "train": "streamer train",
+    "openvino": "--engine openvino, --precision int8",
+    "words": "SigLIP",
 }
-_INSTALL = "install the tested versions: pip install -c configs/constraints.txt -e ."
+_PIP = f"{sys.executable} -m pip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print every finding as it is made; 0 when streamer can run here, else 1."""
+    allow_installing(False)  # it says how, and leaves it to the reader
     worst = 0
     for finding in findings(CHECKS):
         worst |= finding.state == "fail"
@@ -84,7 +90,7 @@ def findings(checks: Iterable[Check]) -> Iterator[Finding]:
         try:
             yield from check()
         except Exception as error:  # noqa: BLE001 - the report's edge: a broken package raises anything
-            yield Finding("fail", check.__name__.strip("_"), one_line(error), _INSTALL)
+            yield Finding("fail", check.__name__.strip("_"), one_line(error), _install(requirements()))
 
 
 def python() -> Iterator[Finding]:
@@ -97,27 +103,39 @@ def python() -> Iterator[Finding]:
 
 def packages() -> Iterator[Finding]:
     """Every dependency of pyproject.toml: there, in its range, and it imports."""
-    for name, specifier in requirements():
+    for requirement in requirements():
+        name, specifier = requirement.name, str(requirement.specifier)
+        mend = _install([requirement])
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
             if not (name == "opencv-python-headless" and installed(_OPENCV)):
-                yield Finding("fail", name, "is not installed", _INSTALL)
+                yield Finding("fail", name, "is not installed", mend)
                 continue
             name = installed(_OPENCV)[0]
             version = metadata.version(name)
         if not in_range(version, specifier):
-            yield Finding("fail", name, f"{version} is not in the range {specifier}", _INSTALL)
+            yield Finding("fail", name, f"{version} is not in the range {specifier}", mend)
             continue
         error = import_error(_MODULES.get(name, "cv2" if name in _OPENCV else name))
         if error is None:
             yield Finding("ok", name, version)
         else:
-            yield Finding("fail", name, f"{version} does not import: {error}", _mend_import(name, error))
-    for name, use in _OPTIONAL.items():
-        found = installed((name,))
-        detail = metadata.version(name) if found else f"is not installed; needed for {use}"
-        yield Finding("ok", name, detail)
+            mend = _mend_opencv(name, error) or f"{mend} --force-reinstall --no-deps"
+            yield Finding("fail", name, f"{version} does not import: {error}", mend)
+    yield from _extras()
+
+
+def _extras() -> Iterator[Finding]:
+    """What only some commands need."""
+    for extra, use in _OPTIONAL.items():
+        names = [one.name for one in requirements(extra)]
+        here = [f"{name} {metadata.version(name)}" for name in names if installed((name,))]
+        if missing(extra):
+            gone = ", ".join(name for name in names if not installed((name,))) or "what it imports"
+            yield Finding("absent", f"extra {extra}", f"{gone} for {use}", command_for(extra))
+        else:
+            yield Finding("ok", f"extra {extra}", ", ".join(here))
 
 
 def conflicts() -> Iterator[Finding]:
@@ -128,10 +146,10 @@ def conflicts() -> Iterator[Finding]:
             "warn",
             "OpenCV",
             f"{' and '.join(both)} are installed over each other",
-            f"pip uninstall {' '.join(both)}, then pip install opencv-python-headless",
+            _one_opencv(both),
         )
     if installed(("torchvision",)) and (error := import_error("torchvision")) is not None:
-        yield Finding("fail", "torchvision", f"does not import: {error}", "pip uninstall torchvision")
+        yield Finding("fail", "torchvision", f"does not import: {error}", f"{_PIP} uninstall torchvision")
 
 
 def torch_devices() -> Iterator[Finding]:
@@ -167,7 +185,9 @@ def video() -> Iterator[Finding]:
     finally:
         capture.release()
     if not read:
-        yield Finding("fail", "FFmpeg", "the bundled clip (H.264) cannot be decoded", _INSTALL)
+        yield Finding(
+            "fail", "FFmpeg", "the bundled clip (H.264) cannot be decoded", _one_opencv(installed(_OPENCV))
+        )
         return
     height, width = frame.shape[:2]
     yield Finding("ok", "FFmpeg", f"decodes H.264 (the bundled clip, {width}x{height})")
@@ -185,7 +205,8 @@ def cameras() -> Iterator[Finding]:
         else:
             yield Finding("ok", f"webcam {device.index}", detail)
     if not devices:
-        yield Finding("ok", "webcam", "none found (files, network cameras and the demo need none)")
+        detail = "none found (files, network cameras and the demo need none)"
+        yield Finding("absent", "webcam", detail, "for cameras in the network: streamer add")
 
 
 def zeromq() -> Iterator[Finding]:
@@ -196,7 +217,7 @@ def zeromq() -> Iterator[Finding]:
     curve = zmq.has("curve")
     detail = f"libzmq {zmq.zmq_version()}, {'CURVE' if curve else 'no CURVE'}, "
     detail += "ipc" if zmq.has("ipc") else "no ipc"
-    mend = "" if curve else "encryption needs pyzmq's own wheel: pip install --force-reinstall pyzmq"
+    mend = "" if curve else f"encryption needs pyzmq's own wheel: {_PIP} install --force-reinstall pyzmq"
     yield Finding("ok" if curve else "warn", "ZeroMQ", detail, mend)
     context = zmq.Context()
     try:
@@ -233,7 +254,8 @@ def speech() -> Iterator[Finding]:
     try:
         yield Finding("ok", "speech", f"streamer speak uses {choose(Settings.model_validate({})).name}")
     except SpeechError as error:
-        yield Finding("ok", "speech", f"none, streamer speak needs one: {error}")
+        what, _, mend = str(error).partition(": ")
+        yield Finding("absent", "speech", f"no voice for streamer speak: {what}", mend)
 
 
 def models() -> Iterator[Finding]:
@@ -247,8 +269,11 @@ def models() -> Iterator[Finding]:
     else:
         yield Finding("ok", "demo model", "bundled")
     here = [model.id for model in known() if cached(model.id)]
-    detail = ", ".join(here) if here else "none of the published ones yet; streamer models get ID"
-    yield Finding("ok", "models", detail)
+    if here:
+        yield Finding("ok", "models", ", ".join(here))
+    else:
+        get = f"streamer models get {known()[0].id}"
+        yield Finding("absent", "models", "none of the published ones (the demo needs none)", get)
 
 
 def disk() -> Iterator[Finding]:
@@ -272,7 +297,16 @@ CHECKS: tuple[Check, ...] = (
 )  # fmt: skip
 
 
-def _mend_import(name: str, error: str) -> str:
-    if name in _OPENCV and any(library in error for library in ("libGL", "libxcb", "libgthread")):
-        return f"pip uninstall {name}, then pip install opencv-python-headless: it needs no screen"
-    return _INSTALL
+def _install(wanted: Sequence[Requirement]) -> str:
+    """The command that installs the tested versions here."""
+    return shlex.join([sys.executable, "-m", "pip", "install", *pinned(wanted)])
+
+
+def _one_opencv(there: Sequence[str]) -> str:
+    wanted = [one for one in requirements() if one.name == "opencv-python-headless"]
+    return f"{_PIP} uninstall {' '.join(there)}, then {_install(wanted)}"
+
+
+def _mend_opencv(name: str, error: str) -> str:
+    needs_a_screen = any(library in error for library in ("libGL", "libxcb", "libgthread"))
+    return _one_opencv([name]) if name in _OPENCV and needs_a_screen else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 from streamer.cli import subscriber_options
@@ -16,6 +15,7 @@ from streamer.subscribers.mqtt.topic_names import check_prefix
 from streamer.subscribers.state_file import default_file
 from streamer.subscribers.stderr_lines import print_line, warn_if_exposed
 from streamer.system.addresses import is_loopback, split_host_port
+from streamer.system.extras import need
 
 _SCHEMES = ("mqtts://", "mqtt://")
 
@@ -44,8 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Bridge until asked to stop. Raises ConfigError, BusError."""
-    if importlib.util.find_spec("paho") is None:
-        raise ConfigError("MQTT needs the package paho-mqtt: pip install 'streamer[mqtt]'")
+    need("mqtt", "MQTT")
     address = _address(args)
     if not args.fresh >= 0 or args.fresh > 1e9:
         raise ConfigError(f"--fresh {args.fresh:g}: must be seconds, 0 or more")

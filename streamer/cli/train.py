@@ -9,11 +9,11 @@ import argparse
 import errno
 import shutil
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from streamer.errors import ConfigError, DatasetError, ModelLoadError
+from streamer.system.extras import need
 from streamer.training.output import make_folder, say
 from streamer.training.recipe import METRICS, Recipe, StreamingRecipe
 
@@ -111,11 +111,8 @@ def run(args: argparse.Namespace) -> int:
     recipe = _streaming_recipe(args) if args.streaming else _recipe(args)
     out = Path(args.out).expanduser()
     _check_out(out, args.resume)
-    try:
-        if not args.streaming:
-            import_module("accelerate")
-    except ImportError as error:
-        raise ConfigError('training needs accelerate: pip install "streamer[train]"') from error
+    if not args.streaming:
+        need("train", "training")
     from streamer.training.libraries import FAILURES, be_quiet
 
     be_quiet()

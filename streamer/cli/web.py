@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
 import threading
@@ -21,6 +20,7 @@ from streamer.subscribers.web.page_address import (
     read_token,
 )
 from streamer.system.addresses import is_loopback
+from streamer.system.extras import need
 
 if TYPE_CHECKING:
     from streamer.subscribers.web.app import Settings
@@ -60,9 +60,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, BusError: before anything is served.
     """
-    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"{' and '.join(missing)} is missing; the page needs: pip install 'streamer[web]'")
+    need("web", "the page")
     from streamer.subscribers.web.web_server import listen, serve
     from streamer.system.signals import Stopper
 

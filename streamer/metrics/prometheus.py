@@ -14,9 +14,9 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from streamer import __version__
-from streamer.errors import ConfigError
 from streamer.metrics.counters import BOUNDS
 from streamer.metrics.health import judge
+from streamer.system.extras import need
 from streamer.types import CameraState, CameraStats, Histogram, Stats
 
 if TYPE_CHECKING:
@@ -41,10 +41,9 @@ def registry(ask: Callable[[], Stats], config: MetricsConfig) -> CollectorRegist
     Raises:
         ConfigError: prometheus-client is missing.
     """
-    try:
-        from prometheus_client import CollectorRegistry, ProcessCollector
-    except ModuleNotFoundError as error:
-        raise ConfigError('metrics need prometheus-client: pip install "streamer[metrics]"') from error
+    need("metrics", "the page of metrics")
+    from prometheus_client import CollectorRegistry, ProcessCollector
+
     made = CollectorRegistry()
     made.register(_Collector(ask, config))
     ProcessCollector(registry=made)

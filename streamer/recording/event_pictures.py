@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from streamer.config import Config, Pace
 from streamer.errors import ConfigError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
+from streamer.system.extras import need
 from streamer.system.private_files import folder_exposure
 from streamer.types import RecordingStats
 
@@ -133,11 +134,10 @@ class EventPictures:
 
 
 def _need_encoder() -> None:
-    try:
-        from av.codec import Codec
+    need("video", "recording.clips")
+    from av.codec import Codec
 
+    try:
         Codec("libx264", "w")
-    except ModuleNotFoundError as error:
-        raise ConfigError('recording.clips needs PyAV: pip install "streamer[video]"') from error
     except ValueError as error:  # av.codec.codec.UnknownCodecError
         raise ConfigError("recording.clips needs a PyAV with libx264, such as PyPI's wheels have") from error

@@ -20,6 +20,7 @@ from streamer.errors import DatasetError
 from streamer.recording.files import safe_name
 from streamer.system.atomic_files import replacing, write_atomically
 from streamer.system.csv_rows import read_rows
+from streamer.system.extras import need
 from streamer.system.private_files import create_private, folder_exposure, private_folder
 
 if TYPE_CHECKING:
@@ -54,12 +55,7 @@ class UncertainFolder:
     """
 
     def __init__(self, path: Path, max_mb: float) -> None:
-        try:
-            import av  # noqa: F401 - said now, not at the first clip
-        except ModuleNotFoundError as error:
-            raise DatasetError(
-                'saving uncertain windows needs PyAV: pip install "streamer[video]"'
-            ) from error
+        need("video", "saving uncertain windows", raising=DatasetError)  # said now, not at the first clip
         self.path, self._max = path, max_mb * MEGABYTE
         self._table = path / LABELS_FILE
         try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.errors import DatasetError, SourceOpenError
 from streamer.system.atomic_files import replacing
 from streamer.system.clock import SYSTEM_CLOCK, Clock
+from streamer.system.extras import need
 from streamer.system.private_files import create_private
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class ClipRecorder:
         from streamer.capture import Camera
         from streamer.config import CaptureConfig, Pace
 
+        need("video", "recording clips", raising=DatasetError)
         self._stop = stop
         self._clock = clock
         self._frames: queue.Queue[Frame] = queue.Queue(MOST_WAITING)
@@ -83,7 +85,7 @@ class ClipRecorder:
         """Record one clip; why it was not saved, or None.
 
         Raises:
-            DatasetError: it cannot be written, or the package `av` is missing.
+            DatasetError: it cannot be written.
         """
         self._lost.clear()
         self._wanted.set()
@@ -93,8 +95,6 @@ class ClipRecorder:
                 if _encode(part, self._during(seconds)) and not self._lost.is_set():
                     return None
                 part.unlink(missing_ok=True)
-        except ModuleNotFoundError as error:
-            raise DatasetError('recording needs PyAV: pip install "streamer[video]"') from error
         except OSError as error:
             raise DatasetError(f"{path} cannot be written: {error.strerror or error}") from error
         finally:

@@ -10,10 +10,13 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from streamer.cli import doctor
 from streamer.cli.doctor import Finding, findings
+from streamer.system.extras import command_for
 from streamer.system.packages import import_error, in_range, requirements
+from tests.helpers.extras_parts import without
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +37,7 @@ def test_the_whole_report_on_this_machine() -> None:
     )
     assert [entry for entry in found if entry["state"] == "fail"] == []
     assert done.returncode == 0
-    assert all(entry["mend"] for entry in found if entry["state"] == "warn")
+    assert all(entry["mend"] for entry in found if entry["state"] != "ok")
 
 
 def test_a_check_that_breaks_is_a_finding_and_the_others_go_on() -> None:
@@ -63,8 +66,8 @@ def test_a_failure_is_exit_code_1(
 
 
 def test_missing_old_and_broken_packages_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = [("numpy", ">=99"), ("no-such-thing", ">=1"), ("ruamel.yaml", ">=0.18"), ("pillow", ">=10")]
-    monkeypatch.setattr(doctor, "requirements", lambda: wanted)
+    lines = ["numpy>=99", "no-such-thing>=1", "ruamel.yaml>=0.18", "pillow>=10"]
+    monkeypatch.setattr(doctor, "requirements", lambda: [Requirement(line) for line in lines])
     monkeypatch.setattr(doctor, "_OPTIONAL", {})
     monkeypatch.setattr(doctor, "import_error", lambda name: "bad ELF" if name == "PIL" else None)
     found = {finding.subject: finding for finding in doctor.packages()}
@@ -72,7 +75,18 @@ def test_missing_old_and_broken_packages_are_told_apart(monkeypatch: pytest.Monk
     assert found["no-such-thing"].detail == "is not installed"
     assert found["ruamel.yaml"].state == "ok"
     assert found["pillow"].detail.endswith("does not import: bad ELF")
-    assert all(finding.mend for finding in found.values() if finding.state == "fail")
+    assert found["no-such-thing"].mend == f"{sys.executable} -m pip install 'no-such-thing>=1'"
+    assert all("-m pip install " in one.mend for one in found.values() if one.state == "fail")
+
+
+def test_an_extra_that_is_missing_is_not_called_ok_and_has_its_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "missing", lambda extra: ["paho.mqtt"] if extra == "mqtt" else [])
+    found = {finding.subject: finding for finding in doctor._extras()}
+    gone = found.pop("extra mqtt")
+    assert (gone.state, gone.mend) == ("absent", command_for("mqtt"))
+    assert {one.state for one in found.values()} == {"ok"}
 
 
 def test_two_opencvs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +119,7 @@ def test_version_ranges(version: str, specifier: str, fits: bool) -> None:
 
 
 def test_the_requirements_are_pyprojects_own() -> None:
-    names = dict(requirements())
+    names = {one.name: str(one.specifier) for one in requirements()}
     assert names["torch"].startswith(">=")
     assert "pytest" not in names
     assert all(metadata.version(name) for name in names)
@@ -117,8 +131,8 @@ def test_the_voice_is_named_or_what_is_missing(monkeypatch: pytest.MonkeyPatch) 
     (found,) = doctor.speech()
     assert found.detail == "streamer speak uses espeak-ng"
     monkeypatch.setattr("streamer.subscribers.speech.voices.shutil.which", lambda name: None)
-    monkeypatch.setattr("streamer.subscribers.speech.voices.find_spec", lambda name: None)
+    without(monkeypatch, "pyttsx3")
     (found,) = doctor.speech()
-    assert found.state == "ok"
+    assert found.state == "absent"
     assert "espeak-ng" in found.detail
-    assert found.detail.startswith("none")
+    assert "apt install espeak-ng" in found.mend

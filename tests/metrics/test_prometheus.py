@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamer.cli.command_line import main
 from streamer.metrics.counters import BOUNDS, LABELS, OTHER, Counters
 from streamer.metrics.prometheus import buckets, registry
+from streamer.system.extras import command_for
 from streamer.types import (
     Event,
     Frame,
@@ -118,5 +119,5 @@ def test_prometheus_client_missing_is_one_line(
     words = ["run", "demo", "--bind", "", "--set", "journal.path=", "--ui", "none", "--metrics", "0"]
     assert main(words) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        'streamer: metrics need prometheus-client: pip install "streamer[metrics]"'
+        f"streamer: the page of metrics needs prometheus-client (extra metrics): {command_for('metrics')}"
     )

@@ -23,6 +23,7 @@ from streamer.recognition.engines.packing import PackedLinear, can_pack
 from streamer.recognition.engines.tuning import REFERENCE, Measurement, candidates, compare
 from streamer.recognition.families.timesformer import FusedTimesformer
 from streamer.system.user_folders import cache_folder
+from tests.helpers.extras_parts import without
 
 needs_packing = pytest.mark.skipif(not can_pack(torch.float32), reason="this torch has no packed kernels")
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
@@ -296,8 +297,8 @@ class TestChoice:
             check(variant, device)
 
     def test_missing_openvino_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("streamer.recognition.engines.engine.find_spec", lambda name: None)
-        with pytest.raises(ModelLoadError, match=r"pip install 'streamer\[openvino\]'"):
+        without(monkeypatch, "openvino", "nncf")
+        with pytest.raises(ModelLoadError, match=r"-m pip install openvino==.*; or do without: --engine"):
             check(EngineVariant("openvino", "int8"), "cpu")
 
     def test_a_different_best_label_counts_unless_fp32_has_a_tie(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 import threading
 import time
 from contextlib import redirect_stdout
@@ -26,6 +25,7 @@ from streamer.recording.recent_pictures import RecentPictures
 from streamer.recording.recorder import MOST_WAITING
 from streamer.testing import FakeRecognizer
 from streamer.types import Event, Moment, Phase, Window
+from tests.helpers.extras_parts import without
 from tests.helpers.media import moving, picture, read_stamp
 from tests.helpers.media import write_clip as write_video
 from tests.helpers.patience import patience
@@ -274,8 +274,8 @@ def test_an_unknown_camera_is_refused(tmp_path: Path) -> None:
 
 
 def test_clips_without_pyav_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "av.codec", None)
-    with pytest.raises(ConfigError, match=r'pip install "streamer\[video\]"'):
+    without(monkeypatch, "av")
+    with pytest.raises(ConfigError, match=r"recording.clips needs av \(extra video\): .* install av=="):
         EventPictures(Config(recording=recording(tmp_path / "r")))
     assert not (tmp_path / "r").exists()
     EventPictures(Config(recording=recording(tmp_path / "r", clips=False)))

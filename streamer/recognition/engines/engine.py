@@ -7,10 +7,10 @@ model; who calls it does not know which it is. Importing this package imports ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from streamer.errors import ModelLoadError
+from streamer.system.extras import missing, need
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,7 @@ class EngineVariant:
 def has_openvino(precision: str = "fp32") -> bool:
     """True where OpenVINO is installed (and NNCF, which int8 needs)."""
     needed = ("openvino", "nncf") if precision == "int8" else ("openvino",)
-    return all(find_spec(name) is not None for name in needed)
+    return not set(needed) & set(missing("openvino"))
 
 
 def check(variant: EngineVariant, device: str) -> None:
@@ -57,10 +57,7 @@ def check(variant: EngineVariant, device: str) -> None:
         if device != "cpu":
             raise ModelLoadError(f"engine openvino computes on the CPU, not on {device}: add --device cpu")
         if not has_openvino(variant.precision):
-            raise ModelLoadError(
-                f"{variant} needs OpenVINO, which is not installed: pip install 'streamer[openvino]' "
-                "(or --engine torch --precision auto)"
-            )
+            need("openvino", f"{variant}", raising=ModelLoadError, instead="--engine torch --precision auto")
     allowed = PRECISIONS[variant.engine] if device == "cpu" else GPU_PRECISIONS
     if variant.precision not in allowed:
         hint = "; int8 is made by --engine openvino on a CPU" if variant.precision == "int8" else ""

@@ -24,6 +24,7 @@ from streamer.recognition.checkpoints.limits import MAX_TOKENIZER
 from streamer.recognition.device import model_threads, use_threads
 from streamer.recognition.engines.cache import weights_hash
 from streamer.system.atomic_files import write_atomically
+from streamer.system.extras import need
 from streamer.system.user_folders import cache_folder
 
 log = logging.getLogger(__name__)
@@ -174,9 +175,9 @@ def _tokenizer(checkpoint: Checkpoint) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except ImportError as error:
-        raise ModelLoadError(
-            f"the tokenizer of {checkpoint.name} needs more packages: pip install sentencepiece protobuf"
-        ) from error
+        need("words", f"the tokenizer of {checkpoint.name}", raising=ModelLoadError)
+        # transformers has looked for them already, and remembers
+        raise ModelLoadError(f"the tokenizer of {checkpoint.name} can be read at the next start") from error
     except Exception as error:  # tokenizers raises nothing more special on a damaged file
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ModelLoadError(f"the tokenizer of {checkpoint.name} cannot be read: {reason}") from error

@@ -26,13 +26,13 @@ import threading
 import time
 import wave
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 from streamer.errors import SpeechError
 from streamer.subscribers.narration.settings import Settings
 from streamer.system.atomic_files import replacing
+from streamer.system.extras import missing, need
 
 LONGEST = 60.0  # seconds that one utterance may take
 TRIAL, TRIAL_LONGEST = "streamer", 8.0  # what is said at the start, and the seconds it may take
@@ -111,8 +111,7 @@ class Pyttsx:
     name, writes_files = "pyttsx3", True
 
     def __init__(self, settings: Settings) -> None:
-        if find_spec("pyttsx3") is None:
-            raise SpeechError("speech needs pyttsx3, which is not installed: pip install 'streamer[speak]'")
+        need("speak", "speech", raising=SpeechError)
         self._settings = settings
 
     def command(self, text: str, file: Path | None) -> tuple[list[str], bytes]:
@@ -137,7 +136,10 @@ def choose(settings: Settings) -> Voice:
     """The voice that is wanted, or the system's first that is there. Raises SpeechError."""
     if settings.engine != "auto":
         return _ENGINES[settings.engine](settings)
-    order = ("pyttsx3",) if sys.platform in ("darwin", "win32") else ("espeak-ng", "spd-say", "pyttsx3")
+    if sys.platform in ("darwin", "win32"):
+        return Pyttsx(settings)
+    # On Linux pyttsx3 speaks with espeak-ng too: it is not fetched for the want of that.
+    order = ("espeak-ng", "spd-say", *(() if missing("speak") else ("pyttsx3",)))
     reasons = []
     for name in order:
         try:

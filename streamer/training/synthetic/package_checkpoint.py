@@ -52,7 +52,7 @@ of {batch}, {minutes} minutes on a CPU shared with other work.
 `LICENCES.md` one folder up names every
 photograph. To repeat it:
 
-    pip install "streamer[demo]"
+    pip install "streamer-actions[demo]"
     python -m streamer.training.synthetic.train_demo --out runs/demo --minutes {budget} --live-minutes {live}
     python -m streamer.training.synthetic.package_checkpoint runs/demo
 

@@ -6,7 +6,7 @@
 First on clips that show one motion from end to end, from which motion is learnt fastest; then on those mixed
 with windows cut from streams (`stream_windows.py`), in which motions begin and end: what a live camera shows.
 
-Needs scikit-image for its photographs and PyAV (``pip install "streamer[demo]"``). Killed at any time it
+Needs scikit-image for its photographs and PyAV (the extra ``demo``). Killed at any time it
 goes on with ``--resume``. OUT/best holds the best weights so far; ``package_checkpoint.py`` puts them
 into the package.
 """
