@@ -142,9 +142,11 @@ class Camera:
         current = reader is not None and reader not in left and not reader.done.is_set()
         return hanging + current, hanging
 
-    def newest_image(self) -> Image | None:
-        """The newest converted picture, full size, uint8 BGR (H, W, 3); None before the first."""
-        return self._delivery.image
+    def newest_picture(self) -> tuple[Image, float] | None:
+        """The newest converted picture, full size, uint8 BGR (H, W, 3), and its time on the time line; None
+        before the first.
+        """
+        return self._delivery.newest_picture
 
     # -- the supervising thread ------------------------------------------------------------------------
 

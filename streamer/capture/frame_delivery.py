@@ -65,6 +65,7 @@ class FrameDelivery:
         self._meter = RateMeter()
         self._newest: float | None = None
         self._image: Image | None = None
+        self._image_time = 0.0
         self._picture = OK
         self._index = 0
         self._epoch = 0
@@ -109,7 +110,7 @@ class FrameDelivery:
             return
         cause = "error"  # what it is if anything below raises
         try:
-            cause = self._check_picture(image, captured)
+            cause = self._check_picture(image, time, captured)
             if cause == OK:
                 cause = "error"
                 cause = OK if self._deliver(self._frame(image, time, captured, media_time)) else "refused"
@@ -130,9 +131,10 @@ class FrameDelivery:
         reduced.setflags(write=False)
         wall = self._clock.wall() - (self._clock.monotonic() - captured)
         index, self._index = self._index, self._index + 1
-        return Frame(self._camera, index, self._epoch, time, captured, wall, media_time, reduced)
+        size = (image.shape[0], image.shape[1])
+        return Frame(self._camera, index, self._epoch, time, captured, wall, media_time, reduced, size)
 
-    def _check_picture(self, image: Image, captured: float) -> str:
+    def _check_picture(self, image: Image, time: float, captured: float) -> str:
         wrong, picture = OK, OK
         if self._check is not None:
             wrong = self._check.see(image, captured)
@@ -141,15 +143,15 @@ class FrameDelivery:
             if self._picture != OK and picture == OK:
                 self._broken = True
                 self._choice.reset()
-            self._image = image
+            self._image, self._image_time = image, time
             self._picture = picture
         return wrong
 
     @property
-    def image(self) -> Image | None:
-        """The newest converted picture, uint8 BGR (H, W, 3), full size."""
+    def newest_picture(self) -> tuple[Image, float] | None:
+        """The newest converted picture, uint8 BGR (H, W, 3), full size, and its time on the time line."""
         with self._lock:
-            return self._image
+            return None if self._image is None else (self._image, self._image_time)
 
     @property
     def picture_state(self) -> tuple[object, ...]:

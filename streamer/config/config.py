@@ -22,6 +22,7 @@ from streamer.config.sections import (
     Pictures,
     Positive,
     PreviewConfig,
+    PrivacyConfig,
     RecordingConfig,
     Section,
     Ui,
@@ -55,6 +56,7 @@ class Config(Section):
     preview: PreviewConfig | None = None  # None = no picture leaves the program
     pictures: Pictures | None = None  # the choice for both; None = as recording and preview say
     web: WebConfig = WebConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     ui: Ui = Ui.AUTO
     pace: Pace = Pace.REALTIME
     loop: bool = False  # play files again from the start
@@ -77,6 +79,10 @@ class Config(Section):
             return camera.models or (camera.model or self.model,)
         return self.models or (self.model,)
 
+    def privacy_of(self, camera: CameraConfig) -> PrivacyConfig:
+        """What a camera's pictures do not show."""
+        return camera.privacy or self.privacy
+
     @property
     def model_names(self) -> dict[str, str]:
         """Model id -> its name in messages, different for each checkpoint."""
@@ -94,6 +100,21 @@ class Config(Section):
                 if name in names[:index]:
                     text = f"{name} stands twice; predictions are told apart by their model's name"
                     raise wrong((*path, index, "id"), text)
+        return self
+
+    @model_validator(mode="after")
+    def _privacy_hides_what_it_names(self) -> Config:
+        """Somebody who names what is to be hidden must not find it shown."""
+        places: list[tuple[tuple[str | int, ...], PrivacyConfig]] = [(("privacy",), self.privacy)]
+        places += [
+            (("cameras", index, "privacy"), self.privacy_of(camera))
+            for index, camera in enumerate(self.cameras)
+        ]
+        for path, privacy in places:
+            if privacy.regions and "regions" not in privacy.blur:
+                raise wrong((*path, "blur"), "regions are named but not blurred: add regions to blur")
+        if "regions" in self.privacy.blur and not any(privacy.regions for _, privacy in places):
+            raise wrong(("privacy", "regions"), "blur names regions: say which, here or at a camera")
         return self
 
     @model_validator(mode="after")
@@ -129,11 +150,11 @@ def _inherit(camera: Any, common: Mapping[str, Any]) -> Any:
     if not isinstance(camera, Mapping):
         return camera
     merged = dict(camera)
-    for section in ("events", "model"):
+    for section in ("events", "model", "privacy"):
         own, shared = _plain(camera.get(section)), _plain(common.get(section))
         if not isinstance(own, Mapping) or not isinstance(shared, Mapping):
             continue
-        merged[section] = _model(own, shared) if section == "model" else _events(own, shared)
+        merged[section] = _MERGED.get(section, _flat)(own, shared)
     return {**merged, **_models(merged, common)}
 
 
@@ -159,6 +180,14 @@ def _model(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     if own.get("id", DEMO) != shared.get("id", DEMO) and "id" in own:
         shared = {key: value for key, value in shared.items() if key not in (*OF_CHECKPOINT, "labels")}
     return {**shared, **own}
+
+
+def _flat(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs, key by key."""
+    return {**shared, **own}
+
+
+_MERGED = {"events": _events, "model": _model}
 
 
 def _models(section: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:

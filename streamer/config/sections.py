@@ -125,6 +125,29 @@ class ModelConfig(Section):
         return (labels,) if isinstance(labels, str) else labels or None
 
 
+Corners = tuple[tuple[Score, Score], ...]  # two corners (box) or a polygon, in parts of the picture
+
+
+class PrivacyConfig(Section):
+    """What pictures that leave the program do not show; the model sees it nevertheless."""
+
+    blur: tuple[Literal["people", "regions"], ...] = ()  # people who are followed, `regions`
+    regions: tuple[Corners, ...] = ()
+
+    @field_validator("blur", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, blur: Any) -> Any:
+        return (blur,) if isinstance(blur, str) else blur or ()
+
+    @field_validator("regions")
+    @classmethod
+    def _have_area(cls, regions: tuple[Corners, ...]) -> tuple[Corners, ...]:
+        for index, region in enumerate(regions):
+            if not _has_area(region):
+                raise wrong((index,), "give two opposite corners [x, y], or three or more of a polygon")
+        return regions
+
+
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's: control characters, half ones, ends of lines
 
 
@@ -139,11 +162,12 @@ class CameraConfig(Section):
     password_file: PathText | None = None
     # of https and rtsps; "sha256:..." accepts that one certificate
     tls_verify: Annotated[bool | str, Field(union_mode="left_to_right")] = True
-    region: tuple[tuple[Score, Score], ...] | None = None  # two corners (box) or a polygon, parts of 1
+    region: Corners | None = None  # what the model sees of the picture
     width: Pixels | None = None  # pixels, asked of a webcam
     height: Pixels | None = None
     fps: Annotated[float, Field(gt=0.0, le=1000.0)] | None = None  # asked of a webcam
     events: EventsConfig | None = None  # what differs from the common one
+    privacy: PrivacyConfig | None = None  # what differs from the common one
     model: ModelConfig | None = None  # what differs from the common one
     models: tuple[ModelConfig, ...] = ()  # several at once, instead of model
 
@@ -182,7 +206,7 @@ class CameraConfig(Section):
             yield key, redact_address(value) if key == "source" and isinstance(value, str) else value
 
 
-def _has_area(region: tuple[tuple[float, float], ...]) -> bool:
+def _has_area(region: Corners) -> bool:
     return len(region) >= 2 and all(len({point[axis] for point in region}) > 1 for axis in (0, 1))
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamer.config import CameraConfig, Config, ModelConfig, Pace
 from streamer.labels.label_set import LabelSet
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from streamer.pipeline.fan_out import FanOut
     from streamer.pipeline.lane import Lane
     from streamer.recognition.recognizer import Recognizer
@@ -123,6 +125,11 @@ class Lanes:
                 for lane, own in zip(lanes, outcomes, strict=True)
             ]
         )
+
+    def reduce_of(self, camera: str, model: str) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+        """What makes a model's frames of a camera's pictures; None where it has no such model."""
+        lanes = self.of.get(camera, ())
+        return next((x.recognizer.reduce for x in lanes if x.recognizer.spec.name == model), None)
 
     def drain(self, camera: str) -> bool:
         """Its video has ended: True once the last window of each model is computed."""

@@ -26,6 +26,7 @@ from streamer.pipeline.results import Ending, Feed, RunResult
 from streamer.pipeline.run_answers import RunAnswers
 from streamer.pipeline.statuses import CameraStatuses
 from streamer.recording.event_pictures import EventPictures
+from streamer.recording.privacy import Privacy
 from streamer.system import memory, threads
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import CameraState, CameraStatus, LaneResult, Stats, Tracks
@@ -91,11 +92,18 @@ class Pipeline:
         self._counters = Counters(clock=clock)
         self._changes = LabelChanges(self._lanes.of, self._words_changed, self.warn, clock.wall)
         self._answers = RunAnswers(config, self._names, lambda camera: self._lanes.of.get(camera, ()))
+        self._privacy = Privacy(config)
         self._uncertain: UncertainWindows | None = None
         if config.uncertain.folder:
             from streamer.recording.uncertain import UncertainWindows
 
-            self._uncertain = UncertainWindows(config.uncertain, note=self.warn, clock=clock)
+            self._uncertain = UncertainWindows(
+                config.uncertain,
+                note=self.warn,
+                clock=clock,
+                privacy=self._privacy,
+                reduce_of=self._lanes.reduce_of,
+            )
 
     def __enter__(self) -> Pipeline:
         from streamer.bus import Publisher
@@ -103,7 +111,11 @@ class Pipeline:
         memory.prepare()
         threads.prepare()
         self._pictures = EventPictures(
-            self._config, name=self._names.display, note=self.warn, clock=self._clock
+            self._config,
+            name=self._names.display,
+            note=self.warn,
+            clock=self._clock,
+            privacy=self._privacy,
         )
         self._publisher: Publisher = Publisher(
             self._config.bus,
@@ -156,9 +168,9 @@ class Pipeline:
             last_loop=self._last_loop,
         )
 
-    def newest_image(self, camera: str) -> Any:
-        """The newest full-size picture of a camera, uint8 BGR (H, W, 3), or None."""
-        return self._cameras[camera].newest_image() if camera in self._cameras else None
+    def _newest_picture(self, camera: str) -> tuple[Any, float] | None:
+        """A camera's newest full-size picture, uint8 BGR (H, W, 3), with its time; nothing is hidden."""
+        return self._cameras[camera].newest_picture() if camera in self._cameras else None
 
     def run(self, stop: threading.Event) -> RunResult:
         """Watch until `stop` is set, `duration` has passed or no camera is left.
@@ -252,7 +264,7 @@ class Pipeline:
         self._changes.start()
         if self._uncertain is not None:
             self._uncertain.start()
-        self._pictures.start(list(self._cameras), self.newest_image, self._publisher.preview)
+        self._pictures.start(list(self._cameras), self._newest_picture, self._publisher.preview)
         for started in self._cameras.values():
             started.start()
         self._last_loop = self._ready_since = self._clock.monotonic()

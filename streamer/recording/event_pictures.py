@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from streamer.config import Config, Pace
 from streamer.errors import ConfigError
+from streamer.recording.privacy import Privacy
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.extras import need
 from streamer.system.private_files import folder_exposure
@@ -39,8 +40,10 @@ class EventPictures:
         name: Callable[[str], str] = str,
         note: Callable[[str], None] = log.warning,
         clock: Clock = SYSTEM_CLOCK,
+        privacy: Privacy | None = None,
     ) -> None:
         self._config, self._note, self._clock = config, note, clock
+        self._show = (privacy or Privacy(config)).picture
         self._recorder = self._made(name) if config.recording.snapshots or config.recording.clips else None
         self._previews: Previews | None = None
         self._stopped = False
@@ -68,7 +71,9 @@ class EventPictures:
         if self._config.preview is not None:
             from streamer.recording.preview import Previews
 
-            self._previews = Previews(self._config.preview, tuple(cameras), newest, publish, self._clock)
+            self._previews = Previews(
+                self._config.preview, tuple(cameras), newest, publish, self._clock, self._show
+            )
             self._previews.start()
 
     def result(self, result: LaneResult) -> None:
@@ -130,6 +135,7 @@ class EventPictures:
             name=name,
             note=self._note,
             clock=self._clock,
+            show=self._show,
         )
 
 

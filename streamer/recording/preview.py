@@ -5,19 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
-
-from numpy.typing import NDArray
 
 from streamer.config import PreviewConfig
-from streamer.recording.pixels import encode_jpeg, scaled
+from streamer.recording.pixels import Image, encode_jpeg, scaled
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 log = logging.getLogger(__name__)
 
-NewestPicture = Callable[
-    [str], NDArray[Any] | None
-]  # camera -> newest full-size picture, uint8 BGR (H, W, 3)
+# camera -> its newest full-size picture, uint8 BGR (H, W, 3), with its time on the time line
+NewestPicture = Callable[[str], tuple[Image, float] | None]
+Show = Callable[[str, Image, float], Image]  # camera, picture, time -> what may be shown of it
 Publish = Callable[[str, bytes, int, int], None]  # camera, JPEG, width, height
 
 
@@ -31,11 +28,12 @@ class Previews:
         newest: NewestPicture,
         publish: Publish,
         clock: Clock = SYSTEM_CLOCK,
+        show: Show = lambda camera, image, time: image,
     ) -> None:
-        self._config, self._cameras, self._clock = config, cameras, clock
+        self._config, self._cameras, self._clock, self._show = config, cameras, clock, show
         self._newest, self._publish = newest, publish
         self._stop = threading.Event()
-        self._sent: dict[str, NDArray[Any]] = {}
+        self._sent: dict[str, Image] = {}
         self._failed = False
         self._thread = threading.Thread(target=self._run, name="preview", daemon=True)
 
@@ -61,9 +59,10 @@ class Previews:
                 self._failed = True
 
     def _send_if_new(self, camera: str) -> None:
-        image = self._newest(camera)
-        if image is None or image is self._sent.get(camera) or self._stop.is_set():
+        newest = self._newest(camera)
+        if newest is None or newest[0] is self._sent.get(camera) or self._stop.is_set():
             return
-        small = scaled(image, self._config.height)
+        image, time = newest
+        small = scaled(self._show(camera, image, time), self._config.height)
         self._publish(camera, encode_jpeg(small, self._config.quality), small.shape[1], small.shape[0])
         self._sent[camera] = image

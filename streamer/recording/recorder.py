@@ -58,6 +58,7 @@ class Recorder:
 
     Args:
         complete: files played fast: a camera waits until its picture has been taken.
+        show: camera, picture, time -> what may be shown of it.
         name: label -> what people call it.
         note: gets one line when people should know something.
     """
@@ -72,8 +73,9 @@ class Recorder:
         name: Callable[[str], str] = str,
         note: Callable[[str], None] = log.warning,
         clock: Clock = SYSTEM_CLOCK,
+        show: Callable[[str, Image, float], Image] = lambda camera, image, time: image,
     ) -> None:
-        self._config, self._disk, self._folder, self._clock = config, disk, folder, clock
+        self._config, self._disk, self._folder, self._clock, self._show = config, disk, folder, clock, show
         self._complete, self._name, self._note = complete, name, note
         self._changed = threading.Condition()
         self._queues: dict[str, _PictureQueue] = {}
@@ -223,7 +225,7 @@ class Recorder:
         for camera, camera_recorder in list(self._camera_recorders.items()):
             try:
                 for image, time in pictures[camera]:
-                    camera_recorder.picture(image, time)
+                    camera_recorder.picture(self._show(camera, image, time), time)
                 for _, call in (queued for queued in calls if queued[0] == camera):
                     call()
                 self._work(camera_recorder)

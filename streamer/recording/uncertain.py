@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.config import UncertainConfig
 from streamer.errors import DatasetError, RequestError
+from streamer.recording.privacy import Privacy, Reduce
 from streamer.recording.uncertain_files import MARKED, SelectedWindow, UncertainFolder
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import Event, LabelScore, LaneResult, Prediction, UncertainStats
@@ -51,15 +52,24 @@ class UncertainWindows:
     Args:
         config: `folder` is not empty.
         note: gets one line for people whenever they should know something.
+        privacy: what no clip shows.
+        reduce_of: (camera, model) -> what made the model's frames of the camera's pictures.
 
     Raises:
         DatasetError: the folder cannot be used, or PyAV is missing.
     """
 
     def __init__(
-        self, config: UncertainConfig, *, note: Callable[[str], None], clock: Clock = SYSTEM_CLOCK
+        self,
+        config: UncertainConfig,
+        *,
+        note: Callable[[str], None],
+        clock: Clock = SYSTEM_CLOCK,
+        privacy: Privacy | None = None,
+        reduce_of: Callable[[str, str], Reduce | None] = lambda camera, model: None,
     ) -> None:
         self._config, self._note, self._clock = config, note, clock
+        self._privacy, self._reduce_of = privacy, reduce_of
         self._folder = UncertainFolder(Path(config.folder).expanduser(), config.max_mb)
         if (exposure := self._folder.exposure) is not None:
             note(f"uncertain: {exposure}")
@@ -123,7 +133,8 @@ class UncertainWindows:
         if not top:
             return None
         second = top[1] if len(top) > 1 else None
-        return SelectedWindow(prediction.window, prediction.model, top[0], second)
+        hidden = () if self._privacy is None else self._privacy.areas_of(prediction.window)
+        return SelectedWindow(prediction.window, prediction.model, top[0], second, hidden=hidden)
 
     def _remember_peaks(self, selected: SelectedWindow, open_events: Sequence[Event]) -> None:
         """Hold the best window of each open event; the oldest events are forgotten."""
@@ -205,12 +216,18 @@ class UncertainWindows:
     def _run(self) -> None:
         while (selected := self._jobs.get()) is not None:
             try:
-                self._count(selected.reason, self._folder.save(selected))
+                self._count(selected.reason, self._folder.save(self._as_shown(selected)))
             except (OSError, DatasetError) as error:
                 self._report_failure(str(error))
             except Exception as error:  # the thread's top: a clip is lost, the next one has its chance
                 log.exception("an uncertain window could not be saved")
                 self._report_failure(f"{type(error).__name__}: {error}")
+
+    def _as_shown(self, selected: SelectedWindow) -> SelectedWindow:
+        if self._privacy is None:
+            return selected
+        reduce = self._reduce_of(selected.window.camera, selected.model)
+        return replace(selected, window=self._privacy.window(selected.window, selected.hidden, reduce))
 
     def _count(self, reason: str, refused: str | None) -> None:
         with self._lock:

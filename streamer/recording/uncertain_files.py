@@ -24,6 +24,7 @@ from streamer.system.extras import need
 from streamer.system.private_files import create_private, folder_exposure, private_folder
 
 if TYPE_CHECKING:
+    from streamer.recording.privacy import Areas
     from streamer.types import LabelScore, Window
 
 LABELS_FILE = "labels.csv"  # in a folder: its clips and their labels; `streamer train` reads it
@@ -45,6 +46,7 @@ class SelectedWindow:
     event: str = ""  # id of the event whose peak it is
     reason: str = CLOSE
     label: str = ""  # what a person says it is
+    hidden: tuple[Areas, ...] = ()  # of each of its frames
 
 
 class UncertainFolder:

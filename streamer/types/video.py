@@ -45,6 +45,7 @@ class Frame:
     wall: float  # Unix seconds, at the same moment
     media_time: float | None  # seconds in the file; None for live sources
     image: NDArray[Any] = field(repr=False)
+    size: tuple[int, int] | None = None  # (H, W) of the camera's own picture
 
 
 @dataclass(frozen=True, slots=True)

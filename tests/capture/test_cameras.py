@@ -377,8 +377,9 @@ def test_a_camera_gives_its_region_only(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "c.mp4", moving(3))
     seen = Watched(str(clip), pace=Pace.FAST, region=((0.0, 0.0), (0.5, 0.5))).run()
     assert {frame.image.shape for frame in seen.frames} == {(120, 160, 3)}
-    image = seen.camera.newest_image()
-    assert image is not None
+    newest = seen.camera.newest_picture()
+    assert newest is not None
+    image, _ = newest
     assert image.shape == (240, 320, 3), "the preview is whole"
 
 

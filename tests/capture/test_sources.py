@@ -291,8 +291,10 @@ def test_mjpeg_over_http(clips: Path) -> None:
         assert (status.width, status.height, status.state) == (320, 240, CameraState.RUNNING)
         assert seen.frames[0].media_time is None
         assert all(frame.time == frame.captured for frame in seen.frames)
-        image = seen.camera.newest_image()
-        assert image is not None
+        newest = seen.camera.newest_picture()
+        assert newest is not None
+        image, time = newest
+        assert time in {frame.time for frame in seen.frames}
         assert image.shape == (240, 320, 3)
 
 

@@ -93,6 +93,7 @@ class Shoot:
         writer: Callable[..., None] = write,
         events: EventsConfig = QUICK,
         image: Callable[[int], Any] = picture,
+        show: Callable[[str, Any, float], Any] = lambda camera, image, time: image,
         **settings: Any,
     ) -> None:
         retention.prepare(folder)
@@ -100,7 +101,7 @@ class Shoot:
         self.folder, self.camera, self.image = folder, camera, image
         self.notes: list[str] = []
         self.disk = DiskWriter(folder, config, self.notes.append, writer=writer)
-        self.recorder = Recorder(config, self.disk, folder, complete=True, note=self.notes.append)
+        self.recorder = Recorder(config, self.disk, folder, complete=True, note=self.notes.append, show=show)
         self.receive = self.recorder.receiver(camera)
         self.tracker = EventTracker(camera, "model", LABELS, events)
         self.events: list[Event] = []

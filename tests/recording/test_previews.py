@@ -150,12 +150,12 @@ class Given:
 
 
 def test_the_newest_picture_is_sent_once() -> None:
-    images = {"a": picture(7, 640, 480), "b": None}
+    images: dict[str, Any] = {"a": (picture(7, 640, 480), 0.0), "b": None}
     given = Given()
     made = Previews(PreviewConfig(fps=10.0, height=480), ("a", "b"), images.get, given)
     made.start()
     until(lambda: len(given.sent) == 1)
-    images["a"] = picture(8, 640, 480)
+    images["a"] = (picture(8, 640, 480), 0.1)
     until(lambda: len(given.sent) == 2)
     threading.Event().wait(0.3)  # three more looks
     assert made.close(5.0)
@@ -170,11 +170,11 @@ def test_a_picture_that_cannot_be_made_is_said_once_and_costs_nothing_else(
     warnings_of_streamer: list[str],
 ) -> None:
     good, given = picture(1), Given()
-    images: dict[str, Any] = {"a": np.zeros((10, 10, 7), np.uint8), "b": good}
+    images: dict[str, Any] = {"a": (np.zeros((10, 10, 7), np.uint8), 0.0), "b": (good, 0.0)}
     made = Previews(PreviewConfig(fps=10.0), ("b", "a"), images.get, given)
     made.start()
     until(lambda: len(given.sent) >= 1 and len(warnings_of_streamer) >= 1)
-    images["a"] = good
+    images["a"] = (good, 0.1)
     until(lambda: {camera for camera, *_ in given.sent} == {"a", "b"})
     assert made.close(5.0)
     assert warnings_of_streamer == ["a preview could not be made"]

@@ -1,0 +1,98 @@
+"""What no picture may show that leaves memory: the one place that decides it and hides it.
+
+Previews, snapshots, clips and uncertain windows get their pictures from here. Who is in a picture is asked
+for its own time; where that is not known (yet), all of the picture is hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.capture.region import Region
+from streamer.config import Config
+from streamer.recording.pixelate import WHOLE, Corners, in_blocks, marked, pixelated
+from streamer.recording.pixels import Image
+from streamer.types import Frame, Window
+
+Areas: TypeAlias = tuple[Corners, ...]
+People: TypeAlias = Callable[[str, float], Areas | None]  # camera, time of its time line -> None: not known
+Reduce: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
+
+_BLEED = 5  # pixels, odd: how far a hidden one may reach when a picture is resized for a model
+
+
+@dataclass(frozen=True, slots=True)
+class _CameraRules:
+    regions: Areas
+    people: bool
+    seen: tuple[tuple[float, float], ...] | None  # the part of the picture that the model sees
+
+
+def _nobody_is_known(_camera: str, _time: float) -> None:
+    return None
+
+
+class Privacy:
+    """Which areas of which camera are hidden at which time, and pictures without them. Any thread.
+
+    Args:
+        people: where people are in a camera's picture, at a time of its time line.
+    """
+
+    def __init__(self, config: Config, people: People = _nobody_is_known) -> None:
+        self._people = people
+        self._rules: dict[str, _CameraRules] = {}
+        for camera in config.cameras:
+            wanted = config.privacy_of(camera)
+            regions = wanted.regions if "regions" in wanted.blur else ()
+            if regions or "people" in wanted.blur:
+                self._rules[camera.name] = _CameraRules(regions, "people" in wanted.blur, camera.region)
+
+    def areas(self, camera: str, time: float) -> Areas:
+        """What is hidden of a camera's picture taken at `time` of its time line, in parts of it."""
+        rules = self._rules.get(camera)
+        if rules is None:
+            return ()
+        people = self._people(camera, time) if rules.people else ()
+        return (WHOLE,) if people is None else (*rules.regions, *people)
+
+    def picture(self, camera: str, image: Image, time: float) -> Image:
+        """A camera's picture, uint8 BGR (H, W, 3), as it may be shown: itself where nothing is hidden."""
+        return pixelated(image, self.areas(camera, time))
+
+    def areas_of(self, window: Window) -> tuple[Areas, ...]:
+        """What is hidden of each of a window's frames; to be asked while their time is not long ago."""
+        return tuple(self.areas(window.camera, frame.time) for frame in window.frames)
+
+    def window(self, window: Window, areas: Sequence[Areas], reduce: Reduce | None) -> Window:
+        """A window as it may be shown. `areas` are what `areas_of` told of it; `reduce` is what made its
+        frames of the camera's pictures (None: not known).
+        """
+        if not any(areas):
+            return window
+        frames = tuple(
+            self._frame(frame, hidden, reduce) for frame, hidden in zip(window.frames, areas, strict=True)
+        )
+        return replace(window, frames=frames)
+
+    def _frame(self, frame: Frame, areas: Areas, reduce: Reduce | None) -> Frame:
+        """What is hidden of the camera's picture is found in the model's by reducing a picture of it."""
+        import cv2
+
+        if not areas:
+            return frame
+        blocks = in_blocks(frame.image)
+        if reduce is not None and frame.size is not None and WHOLE not in areas:
+            mark = marked(areas, frame.size)
+            seen = self._rules[frame.camera].seen
+            reduced = reduce(mark if seen is None else Region(seen).cut(mark))
+            if reduced.shape == frame.image.shape:
+                near = cv2.dilate(reduced.max(axis=2), np.ones((_BLEED, _BLEED), np.uint8))
+                blocks = np.where(near[:, :, None] > 0, blocks, frame.image)
+        blocks.setflags(write=False)
+        return replace(frame, image=blocks)

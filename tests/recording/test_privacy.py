@@ -1,0 +1,323 @@
+"""Privacy: what is to be hidden is in no picture that leaves memory, whichever way it leaves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamer.bus import PreviewMessage, Subscriber
+from streamer.cli.command_line import main
+from streamer.config import (
+    BusConfig,
+    CameraConfig,
+    Config,
+    EventsConfig,
+    ModelConfig,
+    PreviewConfig,
+    PrivacyConfig,
+    UncertainConfig,
+    load_config,
+)
+from streamer.errors import ConfigError
+from streamer.pipeline.pipeline import Pipeline
+from streamer.recording.pixelate import BLOCKS, Corners, in_blocks, pixelated
+from streamer.recording.pixels import decode_jpeg
+from streamer.recording.preview import Previews
+from streamer.recording.privacy import Areas, Privacy
+from streamer.testing import FakeRecognizer
+from streamer.types import Window
+from tests.helpers.bus_parts import FREE, connect, until
+from tests.helpers.media import write_clip
+from tests.helpers.pipelines import QUIET
+from tests.helpers.recording_parts import Shoot, between, clips, decode, recording, snapshot, snapshots
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
+WIDTH, HEIGHT = 320, 240
+BOX: Corners = ((0.25, 0.25), (0.75, 0.75))
+TRIANGLE: Corners = ((0.2, 0.9), (0.2, 0.2), (0.9, 0.9))
+
+
+def secret(number: int, cell: int = 5) -> Any:
+    """Red and blue squares all over, which move; their mean is as much red as blue. uint8 BGR."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    odd = (rows // cell + (columns + number) // cell) % 2 == 1
+    return np.where(odd[:, :, None], (230, 20, 20), (20, 20, 230)).astype(np.uint8)
+
+
+def shown(image: Any) -> Any:
+    """Where the secret can be seen: pixels that are clearly red, or clearly blue; bool (H, W)."""
+    return np.abs(image[..., 0].astype(int) - image[..., 2]) > 70
+
+
+def parts(box: Corners, image: Any, rim: int = 0) -> tuple[slice, slice]:
+    """A box in pixels, smaller by `rim`: over that JPEG and H.264 smear colours from outside, afterwards."""
+    height, width = image.shape[:2]
+    (left, top), (right, bottom) = box
+    return (
+        slice(int(top * height) + rim, int(bottom * height) - rim),
+        slice(int(left * width) + rim, int(right * width) - rim),
+    )
+
+
+def assert_hidden(image: Any, box: Corners = BOX, rim: int = 16) -> None:
+    """Nothing of the secret is seen in the box, and outside it is seen as ever."""
+    seen = shown(image)
+    inside = parts(box, image, rim)
+    assert not seen[inside].any(), f"{seen[inside].sum()} pixels are not hidden"
+    seen[parts(box, image)] = False
+    assert seen.mean() > 0.3, "more is hidden than was asked for"
+
+
+def hiding(*boxes: Corners, **more: Any) -> Privacy:
+    camera = CameraConfig(name="front-door", source="x.mp4", **more)
+    return Privacy(
+        Config(cameras=(camera,), privacy=PrivacyConfig(blur=("regions",), regions=tuple(map(tuple, boxes))))
+    )
+
+
+# --- the pixels ---
+
+
+def test_little_is_left_of_an_area_however_large_it_is() -> None:
+    rng = np.random.default_rng(1)
+    for height, width in ((1080, 1920), (240, 60), (20, 50), (3, 7), (1, 1)):
+        left = in_blocks(rng.integers(0, 256, (height, width, 3), np.uint8))
+        assert left.shape == (height, width, 3)
+        assert len(np.unique(left.reshape(-1, 3), axis=0)) <= BLOCKS * BLOCKS
+        across = (np.diff(left.astype(int), axis=1) != 0).any(axis=(0, 2)).sum()
+        down = (np.diff(left.astype(int), axis=0) != 0).any(axis=(1, 2)).sum()
+        assert across < BLOCKS, "flat blocks"
+        assert down < BLOCKS
+
+
+def test_pictures_that_differ_in_detail_alone_are_equal_afterwards() -> None:
+    """Two faces of the same brightness cannot be told apart, so nothing can be computed back."""
+    rng = np.random.default_rng(2)
+    noise = rng.integers(0, 60, (160, 160, 3), np.uint8)
+    one = np.full((160, 160, 3), 80, np.uint8) + noise
+    other = np.full((160, 160, 3), 80, np.uint8) + noise[::-1, ::-1]
+    assert (one != other).mean() > 0.9
+    assert np.array_equal(in_blocks(one), in_blocks(other))
+
+
+def test_an_area_has_its_edge_pixels_and_nothing_more() -> None:
+    image = secret(0)
+    out = pixelated(image, [((0.1003, 0.1003), (0.5001, 0.6))])
+    changed = (out != image).any(axis=2)
+    top, left, bottom, right = 24, 32, 144, 161
+    assert not changed[:top].any()
+    assert not changed[:, :left].any()
+    assert not changed[bottom:].any()
+    assert not changed[:, right:].any()
+    assert changed[top:bottom, left:right].mean() > 0.95
+    assert np.array_equal(image, secret(0)), "the picture that the model gets is left alone"
+    assert pixelated(image, []) is image
+    outside = [((1.2, 0.0), (1.5, 1.0)), ((-1.0, -1.0), (0.0, 0.0)), ((0.5, 0.5), (0.5, 0.5))]
+    assert pixelated(image, outside) is image
+
+
+def test_a_polygon_hides_what_lies_in_it() -> None:
+    image = secret(0)
+    out = pixelated(image, [TRIANGLE])
+    seen = shown(out)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    x, y = (columns + 0.5) / WIDTH, (rows + 0.5) / HEIGHT
+    inside = (x > 0.2) & (y < 0.9) & (y > x)
+    assert not seen[inside].any()
+    assert np.array_equal(out[y < x - 0.03], image[y < x - 0.03])
+    assert np.array_equal(out[:, : int(0.19 * WIDTH)], image[:, : int(0.19 * WIDTH)])
+
+
+# --- every way out ---
+
+
+def test_no_snapshot_and_no_clip_shows_a_region(tmp_path: Path) -> None:
+    hidden = hiding(BOX)
+    with Shoot(tmp_path / "r", image=secret, show=hidden.picture, overlay=True) as shoot:
+        shoot.play(5.0, between(40, 59))
+    (clip,), (still,) = clips(tmp_path / "r"), snapshots(tmp_path / "r")
+    images = decode(clip).images
+    assert len(images) > 50
+    for image in images:
+        assert_hidden(image)
+    assert_hidden(snapshot(still))
+
+
+def test_no_preview_shows_a_region() -> None:
+    sent: list[Any] = []
+    show = hiding(BOX).picture
+    previews = Previews(
+        PreviewConfig(fps=10.0, height=160, quality=95),
+        ("front-door",),
+        lambda camera: (secret(len(sent), 10), 1000.0 + len(sent)),
+        lambda camera, jpeg, width, height: sent.append(decode_jpeg(jpeg)),
+        show=show,
+    )
+    previews.start()
+    until(lambda: len(sent) >= 3)
+    assert previews.close(5.0)
+    for image in sent:
+        assert_hidden(image)
+
+
+@pytest.mark.realtime
+def test_the_whole_program_hides_it_on_every_way(tmp_path: Path) -> None:
+    """Each file that is written and each preview on the bus is decoded and looked at."""
+    film = write_clip(tmp_path / "film.mp4", [secret(number) for number in range(100)], 25,
+                      options={"crf": "10"})  # fmt: skip
+    config = Config(
+        cameras=(CameraConfig(name="hall", source=str(film)),),
+        events=EventsConfig(half_life=0.0, ignore=("calm",)),
+        recording=recording(tmp_path / "r", overlay=True),
+        preview=PreviewConfig(fps=5.0, height=HEIGHT),
+        uncertain=UncertainConfig(folder=str(tmp_path / "u"), scores="raw", every=0.0, margin=0.9, least=0.0),
+        privacy=PrivacyConfig(blur=("regions",), regions=(tuple(BOX),)),
+        **{**QUIET, "pace": "realtime", "bus": BusConfig(bind=FREE)},
+    )
+    previews: list[Any] = []
+
+    def score(window: Window) -> tuple[float, float]:
+        at = window.frames[-1].media_time or 0.0
+        return (0.4, 0.6) if 1.5 < at < 2.5 else (0.9, 0.1)
+
+    with (
+        Pipeline(config, recognizer=FakeRecognizer(score, size=(HEIGHT, WIDTH))) as pipeline,
+        Subscriber(pipeline.endpoint, topics=["preview/"]) as subscriber,
+    ):
+        connect(subscriber)
+        running = threading.Thread(target=pipeline.run, args=(threading.Event(),))
+        running.start()
+        while running.is_alive():
+            message = subscriber.receive(0.2)
+            if isinstance(message, PreviewMessage):
+                previews.append(decode_jpeg(message.jpeg))
+        running.join()
+    written = [path for path in tmp_path.rglob("*") if path.suffix in (".jpg", ".mp4", ".part", ".png")]
+    written.remove(film)
+    looked_at = 0
+    for path in written:
+        for image in [snapshot(path)] if path.suffix == ".jpg" else decode(path).images:
+            assert_hidden(image)
+            looked_at += 1
+    assert {path.parent.parent.parent.name for path in written} == {"r", "u"}
+    assert looked_at > 20
+    assert len(previews) >= 3
+    for image in previews:
+        assert_hidden(image)
+
+
+@pytest.mark.parametrize(("seen", "cell"), [(None, 15), (((0.1, 0.0), (1.0, 0.8)), 12)])
+def test_no_uncertain_window_shows_a_region(tmp_path: Path, seen: Any, cell: int) -> None:
+    """The model's own small pictures: where the region lies in them follows from how they are made."""
+    film = write_clip(tmp_path / "film.mp4", [secret(number, cell) for number in range(80)], 25,
+                      options={"crf": "10"})  # fmt: skip
+    config = Config(
+        cameras=(CameraConfig(name="hall", source=str(film), region=seen),),
+        model=ModelConfig(engine="torch", precision="fp32"),
+        uncertain=UncertainConfig(folder=str(tmp_path / "u"), scores="raw", every=0.0, margin=1.0, least=0.0),
+        privacy=PrivacyConfig(blur=("regions",), regions=(tuple(BOX),)),
+        **QUIET,
+    )
+    with Pipeline(config) as pipeline:
+        assert pipeline.run(threading.Event()).ok
+    found = list((tmp_path / "u").rglob("*.mp4"))
+    assert found
+    (left, top), (right, bottom) = seen or ((0.0, 0.0), (1.0, 1.0))
+    of_cut = tuple(((x - left) / (right - left), (y - top) / (bottom - top)) for x, y in BOX)
+    inside = _in_square(of_cut, (right - left) * WIDTH, (bottom - top) * HEIGHT)
+    for path in found:
+        for image in decode(path).images:
+            assert image.shape[0] == image.shape[1], "square, cut from the middle"
+            assert not shown(image)[parts(inside, image)].any(), path
+            assert shown(image).mean() > 0.2
+
+
+def _in_square(box: Sequence[tuple[float, float]], width: float, height: float) -> Corners:
+    """Where a box lies when the middle square of a picture is taken, in parts of that."""
+    side = min(width, height)
+    across, down = (width - side) / 2, (height - side) / 2
+    return [
+        (min(1.0, max(0.0, (x * width - across) / side)), min(1.0, max(0.0, (y * height - down) / side)))
+        for x, y in box
+    ]
+
+
+# --- people ---
+
+
+class Somebody:
+    """Who is where is known from `since` on."""
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+
+    def __call__(self, camera: str, time: float) -> Areas | None:
+        assert camera == "front-door"
+        return None if time < self.since else (((0.5, 0.2), (0.7, 0.9)),)
+
+
+def people(since: float) -> Privacy:
+    camera = CameraConfig(name="front-door", source="x.mp4")
+    return Privacy(Config(cameras=(camera,), privacy=PrivacyConfig(blur=("people",))), Somebody(since))
+
+
+def test_before_anybody_can_be_known_all_of_the_picture_is_hidden(tmp_path: Path) -> None:
+    """Also where nothing ever tells: it fails closed."""
+    hidden = people(since=10.0)
+    early = hidden.picture("front-door", secret(0), 9.9)
+    assert not shown(early).any()
+    assert len(np.unique(early.reshape(-1, 3), axis=0)) <= BLOCKS * BLOCKS
+    assert_hidden(hidden.picture("front-door", secret(0), 10.0), ((0.5, 0.2), (0.7, 0.9)), rim=0)
+    camera = CameraConfig(name="front-door", source="x.mp4")
+    never = Privacy(Config(cameras=(camera,), privacy=PrivacyConfig(blur=("people",))))
+    assert not shown(never.picture("front-door", secret(0), 1e9)).any()
+
+
+def test_a_camera_without_rules_costs_nothing() -> None:
+    other = secret(0)
+    assert people(0.0).picture("garden", other, 0.0) is other
+
+
+# --- the configuration ---
+
+
+def test_a_cameras_own_regions_and_the_common_ones(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "privacy: {blur: regions, regions: [[[0, 0], [0.5, 0.5]]]}\n"
+        "cameras:\n"
+        "  - {name: a, source: a.mp4}\n"
+        "  - {name: b, source: b.mp4, privacy: {regions: [[[0, 0], [1, 0.2]], [[0, 1], [1, 1], [1, 0]]]}}\n"
+        "  - {name: c, source: c.mp4, privacy: {blur: [], regions: []}}\n"
+    )
+    hidden = Privacy(load_config(file))
+    assert hidden.areas("a", 0.0) == (((0.0, 0.0), (0.5, 0.5)),)
+    assert [len(corners) for corners in hidden.areas("b", 0.0)] == [2, 3]
+    assert hidden.areas("c", 0.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("privacy: {regions: [[[0, 0], [0.5, 0.5]]]}", "regions are named but not blurred"),
+        ("privacy: {blur: [regions]}", "say which, here or at a camera"),
+        ("privacy: {blur: [faces]}", "people"),
+        ("privacy: {blur: [regions], regions: [[[0, 0], [0, 0.5]]]}", "two opposite corners"),
+        ("privacy: {blur: [regions], regions: [[[0, 0], [0.5, 1.5]]]}", "1.5"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_runs(
+    tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text + "\ncameras: [{name: a, source: a.mp4}]\n")
+    with pytest.raises(ConfigError, match=said):
+        load_config(file)
+    assert main(["check", str(file)]) == 2
+    assert said in capsys.readouterr().err
