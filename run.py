@@ -5,7 +5,7 @@
     python3 run.py test [PYTEST ARGUMENTS]   runs the tests; --quick: only those that need seconds
 
 Where streamer's dependencies import, it hands over at once. Otherwise it makes .venv beside itself, installs
-the tested versions there and starts again inside. Standard library only.
+the tested versions there and starts again inside. Wrong usage is said before that. Standard library only.
 """
 
 import sys
@@ -15,9 +15,13 @@ if sys.version_info < (3, 11):  # noqa: UP036 - said before anything below can f
 
 import hashlib
 import os
+import queue
 import re
+import shutil
 import signal
 import subprocess
+import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
@@ -27,6 +31,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 MARKER = VENV / "streamer-setup"  # written last: what is installed, and for which files
 CONSTRAINTS = ROOT / "configs" / "constraints.txt"
+LOG = VENV / "streamer-setup.log"  # what pip said
 # what each distribution of pyproject.toml is imported as
 MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic"]
 MODULES += ["msgspec", "httpx2", "ruamel.yaml", "packaging", "platformdirs"]
@@ -73,6 +78,8 @@ def main(words: list[str]) -> int:
         return hand_over(words)
     if not all(map(is_there, wanted)) or (at_home and MARKER.exists()):
         if not is_set_up(testing):
+            if not testing and (code := wrong_usage(words)) is not None:
+                return code
             set_up(testing)
         if not at_home:
             restart([str(PYTHON), str(ROOT / "run.py"), *words])
@@ -80,6 +87,17 @@ def main(words: list[str]) -> int:
         os.chdir(ROOT)
         restart([sys.executable, "-m", "pytest", *pytest_words(words[1:])])
     return hand_over(words)
+
+
+def wrong_usage(words: list[str]) -> int | None:
+    """The exit code where the words can be refused, or answered with help, before anything is installed."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from streamer.cli.command_line import NOT_ANSWERED, main
+    except ImportError:  # the checkout is not whole: the program itself will say so
+        return None
+    code = main(words, usage_only=True)
+    return None if code == NOT_ANSWERED else code
 
 
 def is_there(module: str) -> bool:
@@ -152,6 +170,7 @@ def set_up(testing: bool) -> None:
         MARKER.unlink(missing_ok=True)
     except OSError as error:
         fail("cannot be started", str(error))
+    began = time.monotonic()
     pip = [str(PYTHON), "-m", "pip"]
     if not PYTHON.exists() or attempt([*pip, "--version"]) is not None:
         failure = attempt([sys.executable, "-m", "venv", "--clear", str(VENV)])
@@ -159,27 +178,69 @@ def set_up(testing: bool) -> None:
             fail(f"{VENV} could not be made", failure)
     extras = "[test,openvino]" if testing else ""
     options = ["install", "--disable-pip-version-check", "-c", str(CONSTRAINTS), "-e", f"{ROOT}{extras}"]
-    failure = attempt([*pip, *options], show=True)
+    failure = install([*pip, *options])
     if failure is not None:
-        fail("the packages could not be installed", failure)
+        fail("the packages could not be installed", failure, f"; all that pip said is in {LOG}")
     try:
         MARKER.write_text(fingerprint() + (" test" if testing else "") + "\n", encoding="utf-8")
     except OSError as error:
         fail("could not be finished", str(error))
-    say("set up")
+    say(f"set up in {time.monotonic() - began:.0f} s")
 
 
-def attempt(command: list[str], show: bool = False) -> str | None:
-    """Run a command, its progress on standard error; None when it succeeded, else what it said."""
+def attempt(command: list[str]) -> str | None:
+    """Run a command; None when it succeeded, else what it said."""
     try:
-        output = sys.stderr if show else subprocess.PIPE
-        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace")
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     except OSError as error:
         return str(error)
-    return None if done.returncode == 0 else f"{done.stdout or ''}\n{done.stderr}"
+    return None if done.returncode == 0 else f"{done.stdout}\n{done.stderr}"
 
 
-def fail(what: str, said: str) -> NoReturn:
+def install(command: list[str]) -> str | None:
+    """Run pip, its words into a file and where it is on one line; None when it succeeded, else its words."""
+    began, said, step = time.monotonic(), [], "starting pip"
+    try:
+        pip = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+        lines: queue.Queue[str] = queue.Queue()
+        reader = threading.Thread(target=lambda: [lines.put(line) for line in pip.stdout or ()], daemon=True)
+        reader.start()
+        with LOG.open("w", encoding="utf-8", errors="replace") as log:
+            while reader.is_alive() or not lines.empty():
+                try:
+                    line = re.sub("://[^/@ ]*@", "://***@", lines.get(timeout=1.0))
+                except queue.Empty:
+                    line = ""
+                said.append(line)
+                log.write(line)
+                if line.strip().startswith(("Collecting", "Downloading", "Building", "Installing")):
+                    step = shortened(line)
+                progress(f"{step}, {time.monotonic() - began:.0f} s")
+        code = pip.wait()
+    except OSError as error:
+        return str(error)
+    finally:
+        progress("")
+    return None if code == 0 else "".join(said)
+
+
+def shortened(line: str) -> str:
+    """A line of pip's without what only pip wants to know."""
+    line = re.sub(r"-[^-\s]+-[^-\s]+-[^-\s]+\.whl(\.metadata)?", "", line.partition(" (from ")[0])
+    return line.partition(": ")[0].strip()[:80]
+
+
+def progress(text: str) -> None:
+    """One line that is written over, on a terminal only."""
+    if sys.stderr.isatty():
+        width = max(20, shutil.get_terminal_size().columns - 1)
+        sys.stderr.write(f"\r\x1b[K{f'streamer: {text}'[:width] if text else ''}")
+        sys.stderr.flush()
+
+
+def fail(what: str, said: str, where: str = "") -> NoReturn:
     """One line: what failed, and the reason that can be read in what the tool said."""
     reason = next((text for pattern, text in REASONS if re.search(pattern, said, re.I)), None)
     if reason is None:
@@ -187,7 +248,7 @@ def fail(what: str, said: str) -> NoReturn:
         reason = next(
             (line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "?"
         )
-    sys.exit(f"streamer: {what}: {re.sub('://[^/@ ]*@', '://***@', reason)}")
+    sys.exit(f"streamer: {what}: {re.sub('://[^/@ ]*@', '://***@', reason)}{where}")
 
 
 def say(text: str) -> None:

@@ -33,6 +33,7 @@ from streamer.system.terminal_text import printable
 
 EXIT_FAULT, EXIT_USAGE, EXIT_SOURCE, EXIT_MODEL, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 EXIT_SPEECH = 5
+NOT_ANSWERED = -1  # of `main` with `usage_only`: nothing is wrong with the words
 
 
 class Command(NamedTuple):
@@ -64,15 +65,18 @@ COMMANDS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. `argv` without the program's name."""
+def main(argv: Sequence[str] | None = None, *, usage_only: bool = False) -> int:
+    """Run one command; returns the exit code. `argv` without the program's name.
+
+    With `usage_only` help is given and wrong usage is said, which needs no package, and no command runs.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     allow_installing("--no-install" not in words)
     words = [word for word in words if word != "--no-install"]
     if isinstance(sys.stdout, io.TextIOWrapper):  # a camera may have a name that the terminal cannot write
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _dispatch(words)
+        return _dispatch(words, usage_only)
     except StreamerError as error:
         for line in str(error).split("\n"):
             print(f"streamer: {printable(redact(line))}", file=sys.stderr)
@@ -88,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAULT
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(words: list[str], usage_only: bool) -> int:
     first = words[0] if words else ""
     if first in ("-h", "--help", "help"):
         print(_overview())
@@ -99,19 +103,26 @@ def _dispatch(words: list[str]) -> int:
         print(f"streamer {described()}")
         return 0
     if first == "--print-completion":
+        if usage_only:
+            return NOT_ANSWERED
         from streamer.cli.completion import script
 
         print(script(" ".join(words[1:]), {name: (c.module, c.help) for name, c in COMMANDS.items()}))
         return 0
     if not first or first.startswith("-"):  # no command: the demo
-        return _run("run", ["--demo-if-none", *words])
+        return _run("run", ["--demo-if-none", *words], usage_only)
     if first in COMMANDS:
-        return _run(first, words[1:])
+        return _run(first, words[1:], usage_only)
     raise ConfigError(_unknown(first))
 
 
-def _run(name: str, words: list[str]) -> int:
-    module = import_module(COMMANDS[name].module)
+def _run(name: str, words: list[str], usage_only: bool) -> int:
+    try:
+        module = import_module(COMMANDS[name].module)
+    except ModuleNotFoundError:
+        if usage_only:  # options of this command are made with a package
+            return NOT_ANSWERED
+        raise
     parser = _Parser(
         prog=f"streamer {name}",
         description=COMMANDS[name].help,
@@ -123,6 +134,8 @@ def _run(name: str, words: list[str]) -> int:
         args = parser.parse_intermixed_args(words) if name == "run" else parser.parse_args(words)
     except SystemExit as leaving:  # argparse has said why
         return leaving.code if isinstance(leaving.code, int) else EXIT_USAGE
+    if usage_only:
+        return NOT_ANSWERED
     code: int = module.run(args)
     sys.stdout.flush()  # a closed pipe is found here, not in the interpreter's last breath
     return code

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from streamer.errors import ConfigError
 from streamer.system.addresses import join_host_port, split_host_port
+from streamer.system.extras import need
 
 if TYPE_CHECKING:
     from streamer.config import Config
@@ -59,6 +60,7 @@ def page_beside(config: Config, endpoint: str, note: Callable[[str], None]) -> A
         return nullcontext()
     if not endpoint:
         raise ConfigError("--web shows what the bus publishes; give it an endpoint again (bus.bind)")
+    need("web", "the page")
     from streamer.subscribers.web.page_process import PageProcess
 
     words = [_reachable(endpoint), "--bind", join_host_port(*split_host_port(web.listen))]

@@ -89,7 +89,8 @@ def test_the_first_start_sets_up_and_the_second_does_not(checkout: Checkout) -> 
         "stdout is the program's own"
     )
     assert "setting up streamer in" in first.stderr
-    assert "Collecting things" in first.stderr
+    assert "Collecting" not in first.stderr
+    assert (checkout.folder / ".venv" / "streamer-setup.log").read_text() == "Collecting things\n"
     assert checkout.installs == [
         f"-m pip install --disable-pip-version-check -c {checkout.folder}/configs/constraints.txt "
         f"-e {checkout.folder}"
@@ -179,9 +180,37 @@ def test_a_failed_set_up_ends_in_one_line_and_can_be_repeated(
     assert last.startswith("streamer: ")
     assert line in last
     assert "Traceback" not in failed.stderr
+    if install != "exit 0":
+        log = checkout.folder / ".venv" / "streamer-setup.log"
+        assert last.endswith(f"; all that pip said is in {log}")
+        assert "ERROR: " in log.read_text()
+        assert "hunter2" not in log.read_text()
     checkout.stand_ins()
     shutil.rmtree(checkout.folder / ".venv", ignore_errors=True)
     assert checkout.start("run", "0").returncode == 0
+
+
+@posix
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (["--nonsense"], 2, "streamer: unrecognized arguments: --nonsense; see streamer run --help"),
+        (["run", "--nonsense", "0"], 2, "unrecognized arguments: --nonsense"),
+        (["rnu", "0"], 2, "streamer: 'rnu' is no command; did you mean run?"),
+        (["run", "--pace"], 2, "--pace: expected one argument"),
+        (["run", "--help"], 0, ""),
+    ],
+)
+def test_wrong_usage_is_said_before_anything_is_installed(
+    checkout: Checkout, words: list[str], code: int, line: str
+) -> None:
+    (checkout.folder / "streamer").symlink_to(ROOT / "streamer")
+    done = checkout.start(*words)
+    assert done.returncode == code
+    assert line in done.stderr
+    assert ("usage: " in done.stdout) is (code == 0)
+    assert not checkout.installs
+    assert not (checkout.folder / ".venv").exists()
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"]])
