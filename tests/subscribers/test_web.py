@@ -27,7 +27,10 @@ from streamer.config import BusConfig
 from streamer.errors import BusError, ConfigError, RequestError
 from streamer.recording.files import CLIP, SNAPSHOT, place
 from streamer.subscribers.web import page_address
+from streamer.subscribers.web.access_control import OPEN, AccessRules
 from streamer.subscribers.web.client_queues import MOST_WAITING, ClientQueues, sse
+from streamer.subscribers.web.login import FORGOTTEN, MOST_ADDRESSES, MOST_WRONG, LoginTries
+from streamer.testing import FakeClock
 from streamer.types import CameraState, LabelScore, Phase
 from tests.helpers.bus_parts import DEADLINE, FREE, event, prediction, publisher, status, until
 from tests.helpers.web_parts import Listener, listening, live, published, served
@@ -352,7 +355,7 @@ def test_headers_keep_browsers_strict(bus: Publisher) -> None:
             assert policy.startswith("default-src 'none'; script-src 'self';")
             assert "unsafe" not in policy
             assert "frame-ancestors 'none'" in policy
-            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["referrer-policy"] == "same-origin"
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["cross-origin-resource-policy"] == "same-origin"
             assert "server" not in headers
@@ -476,12 +479,13 @@ def test_with_a_token_nothing_is_shown_without_it(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with served(bus.endpoint, token=TOKEN) as web:
-        for path in PATHS:
+        for path in (one for one in PATHS if one not in OPEN):
             assert web.ask(path)[0] == 401
             for wrong in ("", "x", TOKEN[:-1], TOKEN + "x", "é"):
-                assert web.ask(path, headers={"Authorization": f"Bearer {wrong}"})[0] == 401
+                assert web.ask(path, headers={"Authorization": f"Bearer {wrong}"})[0] in (401, 429)
                 assert web.ask(path, headers={"Cookie": f"streamer-{web.port}={wrong}"})[0] == 401
         assert web.ask("/mark", "POST", JSON, MARK)[0] == 401
+    with served(bus.endpoint, token=TOKEN) as web:
         assert web.ask("/?token=wrong")[0] == 401
         assert web.ask(f"/history?token={TOKEN}")[0] == 401, "only the page's own address takes it"
         assert web.ask("/healthz")[0] == 200
@@ -500,6 +504,68 @@ def test_with_a_token_nothing_is_shown_without_it(
         assert web.ask("/mark", "POST", {**JSON, **own, "Origin": "http://evil.example"}, MARK)[0] == 403
     shown = capfd.readouterr()
     assert TOKEN not in caplog.text + shown.out + shown.err
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def test_the_token_is_asked_for_in_a_form_and_kept_in_a_cookie() -> None:
+    with served(NOBODY, token=TOKEN) as web:
+        status, headers, body = web.ask("/")
+        assert (status, headers["content-type"]) == (401, "text/html; charset=utf-8")
+        assert b'action="/login"' in body
+        assert web.ask("/page.css")[0] == 200, "the form is no naked page"
+
+        def post(body: bytes, **more: str) -> tuple[int, dict[str, str], bytes]:
+            return web.ask("/login", "POST", {**FORM, **more}, body)
+
+        assert post(b"token=wrong")[0] == 401
+        assert b"not the token" in post(b"token=wrong")[2]
+        assert post(b"x" * 5000)[0] == 400
+        assert post(b"\xff\xfe")[0] == 400
+        assert post(b"token=" + TOKEN.encode(), Origin="http://evil.example")[0] == 403
+        status, headers, _ = post(b"token=" + TOKEN.encode(), Origin=f"http://127.0.0.1:{web.port}")
+        assert (status, headers["location"]) == (303, "/")
+        cookie = headers["set-cookie"]
+        assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+        assert "secure" not in cookie.lower()
+        own = {"Cookie": cookie.split(";")[0]}
+        assert web.ask("/", headers=own)[0] == 200
+        status, headers, _ = web.ask("/logout", "POST", own)
+        assert (status, "Max-Age=0" in headers["set-cookie"]) == (303, True)
+    with served(NOBODY, rules=AccessRules(TOKEN, secure=True)) as web:
+        assert (
+            "secure" in web.ask("/login", "POST", FORM, b"token=" + TOKEN.encode())[1]["set-cookie"].lower()
+        )
+
+
+def test_wrong_tokens_are_limited_for_each_address() -> None:
+    clock = FakeClock()
+    tries = LoginTries(clock)
+    for _ in range(MOST_WRONG):
+        assert tries.wait("10.0.0.9") == 0
+        tries.wrong("10.0.0.9")
+    assert 0 < tries.wait("10.0.0.9") <= FORGOTTEN
+    assert tries.wait("::ffff:10.0.0.9") > 0, "the same address, as IPv6 writes it"
+    assert tries.wait("10.0.0.8") == 0
+    clock.advance(FORGOTTEN + 1)
+    assert tries.wait("10.0.0.9") == 0
+    for number in range(MOST_WRONG):
+        tries.wrong(f"2001:db8::{number}")
+    assert tries.wait("2001:db8::abcd") > 0, "a household has 64 bits of addresses"
+    for number in range(3 * MOST_ADDRESSES):
+        tries.wrong(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+    assert len(tries._wrong) == MOST_ADDRESSES
+
+    with served(NOBODY, token=TOKEN) as web:
+        cookie = web.ask(f"/?token={TOKEN}")[1]["set-cookie"].split(";")[0]
+        answers = [web.ask("/login", "POST", FORM, b"token=x")[0] for _ in range(MOST_WRONG + 2)]
+        assert answers == [401] * MOST_WRONG + [429] * 2
+        status, headers, body = web.ask("/login", "POST", FORM, b"token=" + TOKEN.encode())
+        assert (status, "try again in" in body.decode()) == (429, True), "not even the right one is looked at"
+        assert 0 < int(headers["retry-after"]) <= FORGOTTEN
+        assert web.ask("/", headers={"Authorization": f"Bearer {TOKEN}"})[0] == 429
+        assert web.ask("/", headers={"Cookie": cookie})[0] == 200, "who is logged in stays so"
 
 
 def test_static_files_are_those_of_the_page_only() -> None:

@@ -6,6 +6,7 @@ Sec-Fetch-Site are checked, nothing may be framed or embedded), and requests tha
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import html
@@ -14,21 +15,26 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamer.subscribers.web.login import LARGEST_FORM, LOGIN, LOGOUT, LoginTries, form
 from streamer.subscribers.web.page_connection import trust
+from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 HEALTH = "/healthz"
+OPEN = (HEALTH, "/page.css", "/icon.svg")  # without the token: nothing of them is secret
+FORM_TIMEOUT = 5.0  # seconds
 LARGEST_HEAD = 16 * 1024  # bytes of a request's address and headers
 SECURITY_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self';"
-        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+        " connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none';"
         " require-trusted-types-for 'script'; trusted-types 'none'"
     ),
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # "no-referrer" would take the origin off forms: they count as foreign
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
@@ -54,16 +60,17 @@ class AccessRules:
 class AccessControl:
     """ASGI middleware: lets through what the rules allow, and adds the headers that keep browsers strict."""
 
-    def __init__(self, app: ASGIApp, rules: AccessRules) -> None:
+    def __init__(self, app: ASGIApp, rules: AccessRules, clock: Clock = SYSTEM_CLOCK) -> None:
         self._app, self._rules = app, rules
+        self._tries = LoginTries(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return  # anything else (a web socket) is refused by saying nothing
-        refusal = self._refusal(scope) or self._token(scope)
-        let_in = (refusal is None or refusal.status_code < 400) and scope["path"] != HEALTH
+        refusal = self._refusal(scope) or await self._login(scope, receive) or self._token(scope)
+        let_in = (refusal is None or refusal.status_code < 400) and scope["path"] not in OPEN
         if let_in:
             trust(scope)
 
@@ -116,22 +123,51 @@ class AccessControl:
 
     def _token(self, scope: Scope) -> Response | None:
         token = self._rules.token
-        if token is None or scope["path"] == HEALTH:
+        if token is None or scope["path"] in OPEN:
             return None
         headers = Headers(scope=scope)
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and _same(given.strip(), token):
-            return None
         if _same(_cookie(headers, self._rules.cookie), cookie_value(token)):
             return None if "token" not in _query(scope) else self._welcome(scope, token)
-        if scope["path"] == "/" and scope["method"] == "GET" and _same(_query(scope).get("token", ""), token):
-            return self._welcome(scope, token)
-        return _page(
-            "A token is needed",
-            "Open the address with <code>?token=…</code> at its end. The token is the one that"
-            " <code>streamer web</code> was started with.",
-            401,
-        )
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        in_address = _query(scope).get("token") if scope["path"] == "/" and scope["method"] == "GET" else None
+        if scheme.lower() == "bearer" or in_address is not None:
+            if (refused := self._wrong(scope, given.strip() if in_address is None else in_address)) is None:
+                return None if in_address is None else self._welcome(scope, token)
+            return refused
+        if scope["path"] == "/":
+            return form()
+        return PlainTextResponse("a token is needed: log in at the page's own address\n", 401)
+
+    def _wrong(self, scope: Scope, given: str) -> Response | None:
+        """The answer to a wrong token, or to any after too many of them; None where it is right."""
+        address = (scope.get("client") or ("", 0))[0]
+        if wait := self._tries.wait(address):
+            response: Response = form(f"Too many wrong tokens came from here; try again in {wait} s.", 429)
+            response.headers["retry-after"] = str(wait)
+            return response
+        if _same(given, self._rules.token or ""):
+            return None
+        self._tries.wrong(address)
+        return form("That is not the token.")
+
+    async def _login(self, scope: Scope, receive: Receive) -> Response | None:
+        """The form's answer, and logging out; None where it is neither."""
+        token, path = self._rules.token, scope["path"]
+        if token is None or scope["method"] != "POST" or path not in (LOGIN, LOGOUT):
+            return None
+        response: Response = RedirectResponse("/", 303)  # from this site to itself: the cookie goes along
+        if path == LOGOUT:
+            response.delete_cookie(self._rules.cookie)
+            return response
+        try:
+            async with asyncio.timeout(FORM_TIMEOUT):
+                given = await _form_token(Request(scope, receive))
+        except (TimeoutError, ClientDisconnect, ValueError):
+            return form("The form did not arrive as it should; try again.", 400)
+        refused = self._wrong(scope, given)
+        if refused is None:
+            self._set_cookie(response, token)
+        return refused or response
 
     def _welcome(self, scope: Scope, token: str) -> Response:
         """Turn the token in the address into a cookie. Not a redirect: a browser that was sent here by
@@ -140,11 +176,25 @@ class AccessControl:
         if scope["path"] != "/":
             return PlainTextResponse("the token belongs to the page's own address\n", 400)
         response = _page("Welcome", '<a href="/">To the page</a>', 200, refresh=True)
+        self._set_cookie(response, token)
+        return response
+
+    def _set_cookie(self, response: Response, token: str) -> None:
         response.set_cookie(
             self._rules.cookie, cookie_value(token), max_age=30 * 86400, path="/",
             httponly=True, samesite="strict", secure=self._rules.secure,
         )  # fmt: skip
-        return response
+
+
+async def _form_token(request: Request) -> str:
+    """The token in a posted form. Raises ValueError where it is none."""
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > LARGEST_FORM:
+            raise ValueError("too large")
+    given = parse_qs(data.decode("utf-8"), max_num_fields=10, strict_parsing=bool(data))
+    return given.get("token", [""])[-1].strip()
 
 
 def cookie_value(token: str) -> str:

@@ -128,6 +128,7 @@ class Page:
         hello = {
             "version": __version__,
             "alerts": list(self._settings.alerts),
+            "login": self._settings.rules.token is not None,
         }
         return EventStream(self.queues, queue, self.feed, self._ask, Position.of_cursor(last), hello)
 

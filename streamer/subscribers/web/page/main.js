@@ -107,6 +107,7 @@ const handlers = {
   hello(told) {
     alerts.setUp(told.alerts, redraw)
     put($("about"), `streamer ${told.version}`)
+    show($("logout"), told.login)
   },
   state(told) {
     const before = states()

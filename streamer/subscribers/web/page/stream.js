@@ -41,7 +41,7 @@ export function follow(handlers) {
   async function explain() {
     try {
       const answer = await fetch("/stream", { method: "HEAD" })
-      if (answer.status === 401) handlers.page("refused", "the token is no longer valid: open the page with its token again")
+      if (answer.status === 401) location.assign("/") // the token was changed, or the time is over: log in again
       else if (answer.status === 503) handlers.page("refused", "too many pages are open; trying again")
     } catch { /* the server is not there: that has been said */ }
   }
