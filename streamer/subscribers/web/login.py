@@ -10,6 +10,7 @@ import html
 import ipaddress
 import math
 from collections import OrderedDict, deque
+from string import Template
 
 from starlette.responses import HTMLResponse
 
@@ -24,6 +25,33 @@ POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self';"
     " frame-ancestors 'none'"
 )
+
+_FORM = Template(f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Log in - streamer</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/page.css">
+</head>
+<body class="login">
+<main>
+<h1>streamer</h1>
+<form method="post" action="{LOGIN}">
+<p><label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus
+$described></p>
+$told
+<p><button type="submit">Log in</button></p>
+</form>
+<p class="note">It is the one line of the file that the page was started with (web.token_file, --token-file).
+This browser then stays logged in for 30 days.</p>
+</main>
+</body>
+</html>
+""")
 
 
 class LoginTries:
@@ -64,16 +92,5 @@ def form(problem: str = "", status: int = 401) -> HTMLResponse:
     """The page that asks for the token; `problem` is what was wrong with the last one."""
     told = f'<p class="problem" role="alert" id="why">{html.escape(problem)}</p>' if problem else ""
     described = ' aria-describedby="why" aria-invalid="true"' if problem else ""
-    return HTMLResponse(
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Log in - streamer</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        '<link rel="icon" href="/icon.svg" type="image/svg+xml"><link rel="stylesheet" href="/page.css"></head><body class="login"><main><h1>streamer</h1>'
-        f'<form method="post" action="{LOGIN}"><p><label for="token">Token</label>'
-        '<input id="token" name="token" type="password" autocomplete="current-password" required autofocus'
-        f'{described}></p>{told}<p><button type="submit">Log in</button></p></form>'
-        '<p class="note">It is the one line of the file that the page was started with (web.token_file,'
-        " --token-file). This browser then stays logged in for 30 days.</p></main></body></html>",
-        status,
-        {"content-security-policy": POLICY},
-    )
+    fields = {"told": told, "described": described}
+    return HTMLResponse(_FORM.substitute(fields), status, {"content-security-policy": POLICY})
