@@ -52,6 +52,12 @@ class OpenedSource:
         fps = float(handle.get(cv2.CAP_PROP_FPS))
         self.fps = fps if 0.1 <= fps <= _FPS_LIMIT else None
 
+    @property
+    def length(self) -> float | None:
+        """Files: seconds as the container declares, None where that cannot be told."""
+        frames = float(self._handle.get(self._cv2.CAP_PROP_FRAME_COUNT))
+        return frames / self.fps if self.fps is not None and 0 < frames < 1e9 else None
+
     def grab(self) -> bool:
         """Receive and decode the next frame; False at the end, on a loss or a time-out."""
         return bool(self._handle.grab())

@@ -50,6 +50,9 @@ COMMANDS = {
     "check": Command("streamer.cli.check", "validate a config file"),
     "doctor": Command("streamer.cli.doctor", "what works on this machine, what does not, how to mend it"),
     "models": Command("streamer.cli.models", "known checkpoints, and which are on this machine"),
+    "archive": Command(
+        "streamer.cli.archive", "what happens in recorded files, as fast as all cores or machines go"
+    ),
     "bench": Command("streamer.cli.bench", "how fast a model runs here"),
     "events": Command("streamer.cli.events", "list and export the event history"),
     "mqtt": Command("streamer.cli.mqtt", "events to an MQTT broker, with Home Assistant discovery"),
