@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import sys
-import threading
 from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
@@ -75,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run_page.add_arguments(parser)
     parser.add_argument(
+        "--picture",
+        action="store_true",
+        help="the screen shows the cameras' pictures, as far as there is room",
+    )
+    parser.add_argument(
         "--give-up",
         action="store_true",
         help="for scripts: leave with exit code 3 when every source is one that no retry can mend",
@@ -98,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     memory.prepare()  # before the first thread, numpy's included: each could have a heap of its own
     with Stopper() as stopper:
         config = configuration(args)
-        result, abandoned = _watch(config, stopper.stop, args)
+        result, abandoned = _watch(config, stopper, args)
         code = exit_code(result)
         if stopper.interrupted:
             code = INTERRUPTED
@@ -172,12 +176,14 @@ def _options(args: argparse.Namespace) -> list[str | Option]:
         options.append(Option("loop", args.loop, "--loop"))
     if args.give_up:
         options.append(Option("capture.give_up", True, "--give-up"))
+    if args.picture:
+        options.append(Option("picture", True, "--picture"))
     if args.insecure_bind:
         options.append(Option("bus.insecure_bind", True, "--insecure-bind"))
     return [*options, *args.set]
 
 
-def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> tuple[RunResult, bool]:
+def _watch(config: Config, stopper: Stopper, args: argparse.Namespace) -> tuple[RunResult, bool]:
     """Run the pipeline under the chosen user interface: (what came of it, whether a thread was left)."""
     from streamer.config import Pace, Ui
     from streamer.dashboard.json_lines import JsonSink
@@ -186,6 +192,7 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
     from streamer.metrics.monitoring import Monitoring
     from streamer.pipeline.pipeline import Pipeline
 
+    stop = stopper.stop
     ui = choose(config.ui, sys.stdout.isatty())
     # plain lines and the talk on one terminal: what a camera is like is said once, by the lines
     lines_say_it = ui is Ui.PLAIN and _same_place(sys.stdout, sys.stderr)
@@ -203,9 +210,9 @@ def _watch(config: Config, stop: threading.Event, args: argparse.Namespace) -> t
         monitoring = stack.enter_context(Monitoring(config.metrics, pipeline.stats))
         stack.enter_context(run_page.page_beside(config, pipeline.endpoint, pipeline.warn))
         if ui is Ui.RICH:
-            from streamer.dashboard.live_screen import Screen
+            from streamer.cli.run_screen import screen
 
-            stack.enter_context(Screen(pipeline.stats))
+            stack.enter_context(screen(pipeline, config, stopper))
         elif pipeline.endpoint:
             _say(f"publishing on {pipeline.endpoint}")
         if config.uncertain.folder and ui is not Ui.RICH:

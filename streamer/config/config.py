@@ -58,6 +58,7 @@ class Config(Section):
     web: WebConfig = WebConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     ui: Ui = Ui.AUTO
+    picture: bool = False  # the screen shows the cameras' pictures
     pace: Pace = Pace.REALTIME
     loop: bool = False  # play files again from the start
     duration: Positive | None = None  # seconds; None = until stopped

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from streamer.dashboard.look import look_at
 from streamer.dashboard.view import render
 from streamer.types import Stats
 
@@ -24,7 +25,7 @@ def export_svg(stats: Stats, path: Path | str, width: int = 100, height: int = 3
         no_color=False,
         _environ={},
     )
-    console.print(render(stats, width, height))
+    console.print(render(look_at(stats), width, height))
     Path(path).write_text(_SVG_RUN.sub(_tight, console.export_svg(title="streamer")), encoding="utf-8")
 
 

@@ -6,8 +6,6 @@ import atexit
 import contextlib
 import os
 import select
-import sys
-from collections.abc import Callable
 
 from rich.console import Console
 
@@ -31,7 +29,6 @@ class Terminal:
         self._taken = False
         self._shown: list[str] = []
         self._size = (0, 0)
-        self._keys: Callable[[], None] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -54,7 +51,6 @@ class Terminal:
         atexit.register(self.close)
         if os.name == "nt":
             os.system("")  # switches escape sequences on in older consoles
-        self._keys = _silence_keys()
 
     def close(self) -> None:
         """Give the terminal back as it was. One that takes no output is left after half a second."""
@@ -65,8 +61,23 @@ class Terminal:
         with contextlib.suppress(OSError, ValueError):  # it has gone: nothing to restore
             if self._taken:
                 self._write_in_time(_END + _GIVE_BACK, 0.5)
-        if self._keys is not None:
-            self._keys()
+
+    def give_back(self) -> None:
+        """Until the next `draw`: as it was before (Ctrl+Z). Not while another thread draws."""
+        if self._taken:
+            with contextlib.suppress(OSError, ValueError):
+                self._write_in_time(_END + _GIVE_BACK, 0.5)
+        self._taken, self._shown, self._size = False, [], (0, 0)
+
+    @property
+    def ours(self) -> bool:
+        """False while another job is in the terminal's foreground: nothing is drawn across that one."""
+        if self._fd is None:
+            return True
+        try:
+            return os.tcgetpgrp(self._fd) == os.getpgrp()
+        except OSError:  # it is not the terminal that we are controlled from
+            return True
 
     def draw(self, lines: list[str], size: tuple[int, int], *, everything: bool = False) -> None:
         """Show `lines` (with their escape sequences); only those that changed are written.
@@ -124,30 +135,3 @@ def _descriptor(console: Console) -> int | None:
         return console.file.fileno()
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def _silence_keys() -> Callable[[], None] | None:
-    """Let keys not show on the screen while it is up (Ctrl+C works on); returns what undoes it."""
-    if os.name == "nt":
-        return None
-    import termios
-
-    try:
-        fd = sys.stdin.fileno()
-        if not os.isatty(fd) or os.tcgetpgrp(fd) != os.getpgrp():
-            return None  # not ours to change: a job in the background would be stopped for trying
-        before = termios.tcgetattr(fd)
-        after = termios.tcgetattr(fd)
-        after[3] &= ~termios.ECHO
-        termios.tcsetattr(fd, termios.TCSANOW, after)
-    except (OSError, ValueError, AttributeError, termios.error):
-        return None
-
-    def restore() -> None:
-        # what was typed meanwhile was not meant for the shell; TCSANOW, as waiting for output might never end
-        with contextlib.suppress(OSError, termios.error):
-            if os.tcgetpgrp(fd) == os.getpgrp():
-                termios.tcflush(fd, termios.TCIFLUSH)
-                termios.tcsetattr(fd, termios.TCSANOW, before)
-
-    return restore

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich.cells import cell_len, set_cell_size
+from rich.style import Style
 from rich.text import Text
 
 from streamer.dashboard.safe_text import isolated, steady
 
 GUTTER = 3  # cells between columns
-Part = tuple[str, str]  # text of an exact width, style
+Part = tuple[str, str | Style]  # text of an exact width, style
 
 
 def cut(text: str, width: int) -> str:
@@ -20,6 +23,23 @@ def cut(text: str, width: int) -> str:
     if cell_len(text) > width:
         text = (set_cell_size(text, width - 1).rstrip() + "…") if width > 1 else "…"[:width]
     return text
+
+
+def cell_width(text: str) -> int:
+    """Cells that a name or label takes."""
+    return len(text) if text.isascii() else cell_len(steady(text[:200]))
+
+
+def wrapped(text: str, width: int, most: int) -> list[str]:
+    """`text` on lines of `width` cells, broken between words; at most `most` lines, the last one cut."""
+    if most < 1 or width < 1:
+        return []
+    text = steady(text[: 8 * width * most])
+    # letters of two cells: half as many fit
+    lines = textwrap.wrap(text, width if cell_len(text) == len(text) else max(1, width // 2)) or [""]
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], cut(" ".join(lines[most - 1 :]), width)]
 
 
 def left(text: str, width: int) -> str:

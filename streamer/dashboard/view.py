@@ -1,38 +1,47 @@
-"""The whole screen as text: a pure function of the statistics and the size of the terminal.
+"""The whole screen as text: a pure function of what is looked at and the size of the terminal.
 
 From top to bottom: who and how long, the cameras, recent events (beside them where there is room), then
-speed, losses, model and bus. No borders: white space and alignment do it, and numbers keep their places.
+speed, losses, model, bus and keys. No borders: white space and alignment do it; numbers keep their places.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 from rich.text import Text
 
-from streamer.dashboard.camera_view import ACTION, HEAD, STATES, camera_lines
+from streamer.dashboard.camera_view import HEAD, PAST, PICTURE, STARTING, STATES, camera_lines, picture_lines
+from streamer.dashboard.events_view import entries_of, event_lines, events_page
 from streamer.dashboard.footer import footer
-from streamer.dashboard.text_layout import GUTTER, Part, beside, duration, left, line, right, score, spread
-from streamer.types import CameraStats, Event, LabelScore, ModelStats, Phase, Stats
+from streamer.dashboard.help_page import help_lines
+from streamer.dashboard.look import Look
+from streamer.dashboard.text_layout import GUTTER, Part, beside, line, spread
+from streamer.dashboard.view_state import Place
+from streamer.types import CameraState, CameraStats
 
 NARROWEST_CAMERA = 37
 GOOD_CAMERA = 60
 SIDE_BY_SIDE = 110  # from this width on, the events stand beside the cameras
 MOST_LABELS = 8
-_ASCII = str.maketrans("●◌▲↻■✕▶━╸…·×", "*o^~#x>=-~-x")
+MOST_PICTURE = 24  # lines
+_ASCII = str.maketrans("●◌▲↻■✕▶━╸…·×╱▁▂▃▄▅▆▇█↵–", "*o^~#x>=-~-x/_.,-=+*#>-")
 
 
 @dataclass(frozen=True)
 class Page:
-    """Lines of one exact width. Rich renders it; a test reads `plain`."""
+    """Lines of one exact width. Rich renders it; a test reads `plain`.
+
+    `pictures`: camera -> the rows of its picture, which go where lines have kept their place.
+    """
 
     lines: tuple[Text, ...]
+    pictures: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def plain(self) -> str:
@@ -43,7 +52,14 @@ class Page:
             if index:
                 yield Segment.line()
             for segment in text.render(console):
-                yield Segment(in_ascii(segment.text), segment.style) if options.ascii_only else segment
+                yield self._written(segment, options.ascii_only)
+
+    def _written(self, segment: Segment, ascii_only: bool) -> Segment:
+        style = segment.style
+        if self.pictures and style is not None and (place := style.meta.get(PICTURE)):
+            camera, row = place
+            return Segment(self.pictures[camera][row])
+        return Segment(in_ascii(segment.text), style) if ascii_only else segment
 
 
 def in_ascii(text: str) -> str:
@@ -54,63 +70,67 @@ def in_ascii(text: str) -> str:
     return "".join(char if char.isascii() else "?" * cell_len(char) for char in plain)
 
 
-def render(stats: Stats, width: int, height: int) -> Page:
+def render(look: Look, width: int, height: int) -> Page:
     """The screen for a terminal of `width` x `height` cells: exactly that many lines, all of that width."""
-    stats = in_their_language(stats)
     margin = 1 if width >= 40 else 0
     inner = max(1, width - 2 * margin)
-    head = [_header(stats, inner)]
-    foot = footer(stats, inner, height)
-    airy = height >= 16
-    if airy:
+    pictures: dict[str, Sequence[str]] = {}
+    look = _remembering(look, pictures)
+    head = [_header(look, inner)]
+    foot = footer(look, inner, height)
+    if height >= 16:
         head.append(line([], inner))
         foot.insert(0, line([], inner))
     room = max(0, height - len(head) - len(foot))
-    lines = (head + _body(stats, inner, room) + foot)[: max(0, height)]
+    lines = (head + _fill(_body(look, inner, room), inner, room) + foot)[: max(0, height)]
     edge = " " * margin
-    return Page(tuple(line([(edge, "")], margin).append_text(text).append(edge) for text in lines))
+    placed = tuple(line([(edge, "")], margin).append_text(text).append(edge) for text in lines)
+    return Page(placed, pictures)
 
 
-def in_their_language(stats: Stats) -> Stats:
-    """The statistics with display names in the place of labels, where there are any."""
-    names = stats.names
-    if not names:
-        return stats
-
-    def score_of(entry: LabelScore | None) -> LabelScore | None:
-        return None if entry is None else replace(entry, label=names.get(entry.label, entry.label))
-
-    def top_of(top: tuple[LabelScore, ...]) -> tuple[LabelScore, ...]:
-        return tuple(replace(entry, label=names.get(entry.label, entry.label)) for entry in top)
-
-    def event_of(event: Event) -> Event:
-        return replace(event, label=names.get(event.label, event.label))
-
-    def model_of(model: ModelStats) -> ModelStats:
-        smoothed = {names.get(label, label): score for label, score in model.smoothed.items()}
-        return replace(model, top=top_of(model.top), stable=score_of(model.stable), smoothed=smoothed)
-
-    def camera_of(camera: CameraStats) -> CameraStats:
-        opened = tuple(map(event_of, camera.open_events))
-        return replace(camera, models=tuple(map(model_of, camera.models)), open_events=opened)
-
-    return replace(
-        stats, cameras=tuple(map(camera_of, stats.cameras)), recent=tuple(map(event_of, stats.recent))
-    )
+def most_scroll(look: Look, width: int, height: int) -> int:
+    """How far the page can be scrolled, lines."""
+    inner = max(1, width - 2 * (1 if width >= 40 else 0))
+    room = max(0, height - 1 - len(footer(look, inner, height)) - 2 * (height >= 16))
+    if look.state.place is Place.HELP:
+        lines = len(help_lines(inner))
+        return lines - room + 1 if lines > room else 0
+    if look.state.place is Place.EVENTS:
+        return max(0, len(entries_of(look, None)) - max(1, room - 2))
+    return 0
 
 
-def _header(stats: Stats, width: int) -> Text:
+def _remembering(look: Look, pictures: dict[str, Sequence[str]]) -> Look:
+    """A look whose pictures are kept as they are asked for."""
+    ask = look.picture
+    if ask is None:
+        return look
+
+    def picture(camera: str, width: int, height: int) -> tuple[int, list[str]] | None:
+        found = ask(camera, width, height)
+        if found is not None:
+            pictures[camera] = found[1]
+        return found
+
+    return replace(look, picture=picture)
+
+
+def _header(look: Look, width: int) -> Text:
+    stats = look.stats
     states = Counter(camera.status.state for camera in stats.cameras)
     total = len(stats.cameras)
     first: list[Part] = [("streamer", "bold"), ("   ", "")]
     if total:
         first.append((f"{total} camera{'s' * (total != 1)}  ", "dim"))
     clock = time.strftime("%H:%M:%S", time.localtime(stats.wall))
-    last: list[Part] = [(f" up {_uptime(stats.uptime)}   ", "dim"), (clock, "")]
+    held: list[Part] = [(" held at ", "bold reverse"), (" ", "")] if look.state.held else []
+    last: list[Part] = [(f" up {_uptime(stats.uptime)}   ", "dim"), *held, (clock, "")]
     words = [(f" {STATES[s][0]} {states[s]} {s} ", STATES[s][1]) for s in STATES if states[s]]
+    if stats.model is None and not states.keys() - {CameraState.CONNECTING}:
+        words = [(f" {STATES[CameraState.CONNECTING][0]} {STARTING} ", "cyan")]
     if sum(len(text) for text, _ in first + words + last) > width:  # the signs and numbers alone
         words = [(f" {STATES[s][0]} {states[s]} ", STATES[s][1]) for s in STATES if states[s]]
-    return spread(first + words, last, width)
+    return spread([*first, *words], last, width)
 
 
 def _uptime(seconds: float) -> str:
@@ -120,44 +140,91 @@ def _uptime(seconds: float) -> str:
     return f"{days} d {text}" if days else text
 
 
-# --- cameras and events ---
+# --- what is between head and foot ---
 
 
-def _body(stats: Stats, width: int, height: int) -> list[Text]:
+def _body(look: Look, width: int, height: int) -> list[Text]:
+    if height < 1:
+        return []
+    if look.state.place is Place.HELP:
+        return _scrolled(help_lines(width), look, width, height)
+    if look.state.place is Place.EVENTS:
+        return events_page(look, width, height)
+    if look.state.place is Place.CAMERA:
+        for camera in look.stats.cameras:
+            if camera.status.camera == look.state.camera:
+                return _one_camera(camera, look, width, height)
+    return _overview(look, width, height)
+
+
+def _scrolled(lines: list[Text], look: Look, width: int, height: int) -> list[Text]:
+    """As much of a long page as fits, and how much there is below."""
+    if len(lines) <= height:
+        return lines
+    first = min(look.state.scroll, len(lines) - height + 1)
+    shown = lines[first : first + height - 1]
+    below = len(lines) - first - len(shown)
+    return [*shown, line([(f"{below} more lines, j or ↓" if below else "the end, k or ↑", "dim")], width)]
+
+
+def _one_camera(camera: CameraStats, look: Look, width: int, height: int) -> list[Text]:
+    """One camera with all its labels, its events, and its picture where there is one."""
+    if look.picture is not None and width >= SIDE_BY_SIDE - 20:
+        side = (width - 2 * GUTTER) // 2
+        main = width - 2 * GUTTER - side
+        pictures = _fill(picture_lines(camera, look, side, height), side, height)
+        left_part = _camera_and_events(camera, replace(look, picture=None), main, height)
+        return beside([_fill(left_part, main, height), pictures], [main, side], 2 * GUTTER)
+    return _camera_and_events(camera, look, width, height)
+
+
+def _camera_and_events(camera: CameraStats, look: Look, width: int, height: int) -> list[Text]:
+    wanted = HEAD + len(camera.main.top) + len(camera.models[1:]) + len(camera.people) + PAST + 1
+    if look.picture is not None:
+        wanted += min(MOST_PICTURE, width * 9 // 32)
+    feed = 0 if height < 8 else max(4, height // 4)
+    block = camera_lines(camera, look, width, max(1, min(wanted, height - feed - (feed > 0))))
+    if not feed:
+        return block
+    return [*block, line([], width), *event_lines(look, width, height - len(block) - 1, look.state.camera)]
+
+
+def _overview(look: Look, width: int, height: int) -> list[Text]:
     """Cameras and events in exactly `height` lines: side by side where cameras lose nothing by it."""
     feed = 0 if height < 8 else max(4, height // 4)
     above = height - feed - (feed > 0)  # lines for the cameras if the events stand below them
     if width >= SIDE_BY_SIDE and height >= 8:
         side = max(52, min(64, width * 36 // 100))
         main = width - side - 2 * GUTTER
-        each = _grid(stats, main, height)[1]
-        if each > HEAD or each >= _grid(stats, width, above)[1]:
-            cameras = _fill(_cameras(stats, main, height), main, height)
-            return beside([cameras, _events(stats, side, height)], [main, side], 2 * GUTTER)
-    cameras = _cameras(stats, width, above)
+        each = _grid(look, main, height)[1]
+        if each > HEAD or each >= _grid(look, width, above)[1]:
+            cameras = _fill(_cameras(look, main, height), main, height)
+            return beside([cameras, event_lines(look, side, height)], [main, side], 2 * GUTTER)
+    cameras = _cameras(look, width, above)
     left_over = height - len(cameras) - 1
     if left_over < 2 or not feed:
-        return _fill(cameras, width, height)
-    return [*cameras, line([], width), *_events(stats, width, left_over)]
+        return cameras
+    return [*cameras, line([], width), *event_lines(look, width, left_over)]
 
 
 def _fill(lines: list[Text], width: int, height: int) -> list[Text]:
     return lines[:height] + [line([], width)] * (height - len(lines))
 
 
-def _cameras(stats: Stats, width: int, height: int) -> list[Text]:
+def _cameras(look: Look, width: int, height: int) -> list[Text]:
     """All cameras in at most `height` lines."""
-    if not stats.cameras or height < 1:
+    cameras = look.stats.cameras
+    if not cameras or height < 1:
         return [line([("waiting for cameras", "dim")], width)][:height]
-    columns, each = _grid(stats, width, height)
+    columns, each = _grid(look, width, height)
     if each >= 2:
-        return _lay(stats.cameras, stats, width, columns, each, gap=True)
-    columns = max(1, min(len(stats.cameras), (width + GUTTER) // (NARROWEST_CAMERA + GUTTER)))
-    shown = stats.cameras
+        return _lay(cameras, look, width, columns, each, gap=True)
+    columns = max(1, min(len(cameras), (width + GUTTER) // (NARROWEST_CAMERA + GUTTER)))
+    shown = cameras
     if len(shown) > columns * height:
         shown = shown[: columns * (height - 1)]
-    lines = _lay(shown, stats, width, columns, 1, gap=False) if shown else []
-    hidden = stats.cameras[len(shown) :]
+    lines = _lay(shown, look, width, columns, 1, gap=False) if shown else []
+    hidden = cameras[len(shown) :]
     if hidden:
         states = Counter(camera.status.state for camera in hidden)
         words = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
@@ -165,24 +232,27 @@ def _cameras(stats: Stats, width: int, height: int) -> list[Text]:
     return lines
 
 
-def _label_rows(stats: Stats) -> int:
-    rows = (len(camera.main.top) + len(camera.models[1:]) for camera in stats.cameras)
-    most = max(rows, default=0)
-    if not most:  # before the first prediction: keep the room, so that nothing moves when it comes
-        most = min(5, len(stats.model.labels)) if stats.model else 5
-    return min(MOST_LABELS, most)
+def _wanted(look: Look, width: int) -> int:
+    """Lines that the largest camera would fill."""
+    stats = look.stats
+    labels = max((len(camera.main.top) for camera in stats.cameras), default=0)
+    if not labels:  # before the first prediction: keep the room, so that nothing moves when it comes
+        labels = min(5, len(stats.model.labels)) if stats.model else 5
+    more = max((len(camera.models[1:]) + len(camera.people) for camera in stats.cameras), default=0)
+    picture = min(MOST_PICTURE, width * 9 // 32) if look.picture is not None else 0
+    return HEAD + min(MOST_LABELS, labels) + more + PAST + (look.state.camera is not None) + picture
 
 
-def _grid(stats: Stats, width: int, height: int) -> tuple[int, int]:
+def _grid(look: Look, width: int, height: int) -> tuple[int, int]:
     """(columns, lines per camera): as much of every camera as fits, then cells of a good width."""
-    cameras, wanted = len(stats.cameras), HEAD + _label_rows(stats)
+    cameras = len(look.stats.cameras)
     best = (1, 0)
     best_key = (-1, 0)
     for columns in range(1, cameras + 1):
         camera_width = (width - GUTTER * (columns - 1)) // columns
         if columns > 1 and camera_width < NARROWEST_CAMERA:
             break
-        each = min(wanted, (height + 1) // -(-cameras // columns) - 1)
+        each = min(_wanted(look, camera_width), (height + 1) // -(-cameras // columns) - 1)
         key = (each, -abs(min(camera_width, 2 * GOOD_CAMERA) - GOOD_CAMERA))
         if key > best_key:
             best, best_key = (columns, each), key
@@ -190,7 +260,7 @@ def _grid(stats: Stats, width: int, height: int) -> tuple[int, int]:
 
 
 def _lay(
-    cameras: tuple[CameraStats, ...], stats: Stats, width: int, columns: int, each: int, *, gap: bool
+    cameras: tuple[CameraStats, ...], look: Look, width: int, columns: int, each: int, *, gap: bool
 ) -> list[Text]:
     """The cameras row by row, `columns` in a row, each in `each` lines."""
     widths = [(width - GUTTER * (columns - 1)) // columns] * columns
@@ -199,41 +269,9 @@ def _lay(
         if gap and lines:
             lines.append(line([], width))
         row = cameras[first : first + columns]
-        blocks = [camera_lines(camera, stats, widths[0], each) for camera in row]
+        blocks = [camera_lines(camera, look, widths[0], each) for camera in row]
         blocks[0] = _fill(blocks[0], widths[0], each)
         for text in beside(blocks, widths[: len(row)], GUTTER):
             text.truncate(width, overflow="crop", pad=True)
             lines.append(text)
     return lines
-
-
-def _events(stats: Stats, width: int, height: int) -> list[Text]:
-    """Recent events, newest first, under a heading; exactly `height` lines."""
-    newest: dict[str, Event] = {}
-    for event in stats.recent:
-        newest[event.id] = event
-    flexible = max(0, width - 8 - 2 - 10 - 6)
-    several = len(stats.cameras) > 1
-    names = min(24, flexible * 45 // 100) if several else 0
-    labels = max(0, flexible - names - (2 if names else 0))
-    heading = left("Events", 10) + left("", names + 2 if names else 0) + left("", labels)
-    lines = [line([(heading, "dim"), (right("lasted", 10), "dim"), (right("peak", 6), "dim")], width)]
-    for event in list(reversed(newest.values()))[: height - 1]:
-        lines.append(_event(event, stats, names, labels, width))
-    if len(lines) == 1:
-        lines.append(line([("none yet", "dim")], width))
-    return _fill(lines, width, height)
-
-
-def _event(event: Event, stats: Stats, names: int, labels: int, width: int) -> Text:
-    going = event.phase is not Phase.END
-    until = stats.time if event.ended is None else event.ended.time
-    lasted = duration(until - event.started.time)
-    parts: list[Part] = [(time.strftime("%H:%M:%S  ", time.localtime(event.started.wall)), "dim")]
-    if names:
-        parts += [(left(event.camera, names), "dim" if not going else ""), ("  ", "")]
-    style = ACTION if going else ""
-    parts.append((left(event.label, labels), style))
-    parts.append((right(f"▶ {lasted}" if going else lasted, 10), style))
-    parts.append((f"  {score(event.peak)}", "dim"))
-    return line(parts, width)

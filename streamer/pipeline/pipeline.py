@@ -98,12 +98,9 @@ class Pipeline:
             from streamer.recording.uncertain import UncertainWindows
 
             self._uncertain = UncertainWindows(
-                config.uncertain,
-                note=self.warn,
-                clock=clock,
-                privacy=self._privacy,
+                config.uncertain, note=self.warn, clock=clock, privacy=self._privacy,
                 reduce_of=self._lanes.reduce_of,
-            )
+            )  # fmt: skip
 
     def __enter__(self) -> Pipeline:
         from streamer.bus import Publisher
@@ -172,6 +169,15 @@ class Pipeline:
         """A camera's newest full-size picture, uint8 BGR (H, W, 3), with its time; nothing is hidden."""
         return self._cameras[camera].newest_picture() if camera in self._cameras else None
 
+    def picture(self, camera: str) -> Any:
+        """A camera's newest full-size picture as it may be shown, uint8 BGR (H, W, 3), or None."""
+        newest = self._newest_picture(camera)
+        return None if newest is None else self._privacy.picture(camera, *newest)
+
+    def snapshot(self, camera: str) -> Path | None:
+        """Keep a camera's newest picture where events' pictures are kept: its file, or None."""
+        return self._pictures.snapshot(camera, self.picture(camera))
+
     def run(self, stop: threading.Event) -> RunResult:
         """Watch until `stop` is set, `duration` has passed or no camera is left.
 
@@ -238,14 +244,13 @@ class Pipeline:
     def _start(self, cameras: Sequence[CameraConfig]) -> None:
         from streamer.capture import Camera
 
+        fast = self._config.pace is Pace.FAST
         for camera in cameras:
             fan = self._lanes.watch(camera)
             lanes = self._lanes.of[camera.name]
-            fast = self._config.pace is Pace.FAST
             asked = {lane.recognizer.spec.name: 0.0 if fast else 1.0 / lane.hop for lane in lanes}
             self._counters.camera_models(camera.name, asked)
-            for lane in lanes:
-                self._show(lane.outcomes(camera.name).labels)
+            self._show(label for lane in lanes for label in lane.outcomes(camera.name).labels)
             self._cameras[camera.name] = Camera(
                 camera,
                 reduce=fan.reduce,
@@ -271,8 +276,8 @@ class Pipeline:
 
     def _show(self, labels: Iterable[str]) -> None:
         """Let the screen know the display names of labels."""
-        names = {label: self._names.display(label) for label in labels}
-        self._counters.names({label: name for label, name in names.items() if name != label})
+        names = ((label, self._names.display(label)) for label in labels)
+        self._counters.names({label: name for label, name in names if name != label})
 
     # --- life ---
 

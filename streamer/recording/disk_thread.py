@@ -96,6 +96,10 @@ class DiskWriter:
         return fits
 
     @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
     def failing(self) -> bool:
         """Whether what is given does not reach the disk at the moment; any thread."""
         return self._failing or self._slow

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamer.config import Config, Pace
 from streamer.errors import ConfigError
+from streamer.recording import files
 from streamer.recording.privacy import Privacy
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.extras import need
@@ -16,6 +18,8 @@ from streamer.system.private_files import folder_exposure
 from streamer.types import RecordingStats
 
 if TYPE_CHECKING:
+    from streamer.recording.disk_thread import DiskWriter
+    from streamer.recording.pixels import Image
     from streamer.recording.preview import NewestPicture, Previews, Publish
     from streamer.recording.recorder import PictureReceiver, Recorder
     from streamer.types import LaneResult
@@ -44,6 +48,7 @@ class EventPictures:
     ) -> None:
         self._config, self._note, self._clock = config, note, clock
         self._show = (privacy or Privacy(config)).picture
+        self._disk: DiskWriter | None = None
         self._recorder = self._made(name) if config.recording.snapshots or config.recording.clips else None
         self._previews: Previews | None = None
         self._stopped = False
@@ -84,6 +89,20 @@ class EventPictures:
             self._recorder.scored(result.prediction, result.smoothed, result.open_events)
         for event in result.changes:
             self._recorder.event(event)
+
+    def snapshot(self, camera: str, image: Image | None) -> Path | None:
+        """Keep a picture that somebody asked for, as it may be shown: its file, which the disk's thread
+        writes; None where nothing is recorded or the disk is too far behind.
+        """
+        if self._disk is None or image is None:
+            return None
+        from streamer.recording.pixels import encode_jpeg
+
+        now = self._clock.wall()
+        at = time.strftime("%H%M%S", time.gmtime(now)) + f"-{int(now * 1000) % 1000:03}"
+        path = files.place(self._disk.folder, camera, f"asked-{at}", now, files.SNAPSHOT)
+        kept = self._disk.put(path, encode_jpeg(image, self._config.recording.quality))
+        return path if kept else None
 
     def stop_previews(self) -> bool:
         """Before the cameras go; False where a thread was left behind."""
@@ -127,9 +146,10 @@ class EventPictures:
             f"{kinds} of events are written to {folder}, kept for {recording.keep_days:g} days,"
             f" {recording.keep_mb:g} MB at most; up to {recording.memory_mb:g} MB of memory a camera"
         )
+        self._disk = DiskWriter(folder, recording, self._note, self._clock)
         return Recorder(
             recording,
-            DiskWriter(folder, recording, self._note, self._clock),
+            self._disk,
             folder,
             complete=self._config.pace is Pace.FAST,
             name=name,

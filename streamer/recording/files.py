@@ -3,6 +3,7 @@
     FOLDER/.streamer-recordings                       says that the folder is ours
     FOLDER/front-door/2026-11-21/event-9f2c61d0a4be.jpg   the picture at the event's peak
     FOLDER/front-door/2026-11-21/event-9f2c61d0a4be.mp4   its clip
+    FOLDER/front-door/2026-11-21/event-asked-181502-417.jpg   a picture that somebody asked for (UTC)
 
 The day is that of the event's start in UTC. Files are written under a hidden name and renamed when they are
 whole: what `find` returns is complete.

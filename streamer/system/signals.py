@@ -15,12 +15,13 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 GRACE = 2.8  # seconds from the first signal to a forced end; the program promises 3
 INTERRUPTED = 130
 _SHOW_CURSOR_LEAVE_SCREEN = b"\x1b[?1049l\x1b[?25h\x1b[?7h\x1b[0m"  # and wrap lines again
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")
 
 
 class Stopper:
@@ -36,11 +37,30 @@ class Stopper:
         self._grace = grace
         self._before: dict[int, Any] = {}
         self._terminal = _Terminal()
+        self._paused: tuple[Callable[[], None], Callable[[], None]] | None = None
 
     @property
     def exit_code(self) -> int:
         """Of a command that did what it was to do: 130 after Ctrl+C, else 0."""
         return INTERRUPTED if self.interrupted else 0
+
+    def ask(self) -> None:
+        """End as SIGTERM does; any thread."""
+        if self._before:
+            self._writer.send(bytes([signal.SIGTERM]))
+        else:
+            self.stop.set()
+
+    def on_pause(self, before: Callable[[], None], after: Callable[[], None]) -> None:
+        """Call `before` when Ctrl+Z pauses the program, and `after` when it goes on; on the signals' thread.
+
+        On the main thread, within the `with` block; elsewhere, and without job control, it does nothing.
+        """
+        if not self._before or not hasattr(signal, "SIGTSTP"):
+            return
+        self._paused = before, after
+        for number in (signal.SIGTSTP, signal.SIGCONT):
+            self._before[number] = signal.signal(number, lambda *_: None)
 
     def __enter__(self) -> Stopper:
         if threading.current_thread() is not threading.main_thread():
@@ -68,7 +88,7 @@ class Stopper:
     def _watch(self) -> None:
         while data := self._receive():
             for number in data:
-                if number not in self._before:
+                if number not in self._before or self._pauses(number):
                     continue
                 if self.signalled:
                     self._leave("stopped at once")
@@ -77,6 +97,17 @@ class Stopper:
                 self._reader.settimeout(self._grace)
                 self.stop.set()
         self._reader.close()
+
+    def _pauses(self, number: int) -> bool:
+        if self._paused is None or number not in (signal.SIGTSTP, signal.SIGCONT):
+            return False
+        before, after = self._paused
+        if number == signal.SIGCONT:
+            after()
+        else:
+            before()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return True
 
     def _receive(self) -> bytes:
         try:

@@ -26,10 +26,12 @@ from rich.console import Console
 import streamer
 from streamer.dashboard.camera_view import STATES
 from streamer.dashboard.live_screen import Screen
+from streamer.dashboard.look import look_at
 from streamer.dashboard.safe_text import isolated, steady
 from streamer.dashboard.svg_picture import export_svg
 from streamer.dashboard.text_layout import duration, left, right
-from streamer.dashboard.view import Page, in_ascii, render
+from streamer.dashboard.view import Page, in_ascii
+from streamer.dashboard.view import render as render_look
 from streamer.types import (
     CameraState,
     LabelScore,
@@ -38,6 +40,11 @@ from streamer.types import (
     Stats,
 )
 from tests.helpers.dashboard_parts import NOW, WALL, camera, event, stats
+
+
+def render(shown: Stats, width: int, height: int) -> Page:
+    return render_look(look_at(shown), width, height)
+
 
 SIZES = [(80, 24), (120, 40), (200, 60), (60, 16), (40, 12), (20, 6), (5, 3), (1, 1)]
 
@@ -124,20 +131,20 @@ def test_the_screen_of_80_by_24() -> None:
    moving left            0.02             moving left            0.02
    moving up              0.02             moving up              0.02
    moving right           0.01             moving right           0.01
+   ·················waving   ·········     ·················waving   ·········
+                    ▆▆▆▆▆▆▆▆▆                               ▆▆▆▆▆▆▆▆▆
 
  Events                                                            lasted  peak
- 14:03:17  front-door               waving                        ▶ 4.2 s  0.93
- 14:02:22  yard                     moving left                    12.5 s  0.93
-
-
-
+ 14:03:17  front-door  waving                                     ▶ 4.2 s  0.93
+ 14:02:22  yard        moving left                                 12.5 s  0.93
 
 
 
  speed   2.0 of 2.0 windows/s            latency   43 ms  p95   61 ms
  drops   none
  model   demo-motions  Apache-2.0  8 × 0.25 s  cpu fp32 torch
- bus     tcp://127.0.0.1:5555   2 subscribers"""
+ bus     tcp://127.0.0.1:5555   2 subscribers
+ Ctrl+C ends it"""
     text = check(render(stats(*cameras, recent=recent), 80, 24), 80, 24)
     assert "\n".join(line.rstrip() for line in text.splitlines()) == expected.lstrip("\n")
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from streamer.types import (
+    Belief,
     CameraState,
     CameraStats,
     CameraStatus,
@@ -47,8 +48,11 @@ def camera(name: str = "front-door", state: CameraState = CameraState.RUNNING, *
         sorted((LabelScore(*pair) for pair in zip(LABELS, scores, strict=True)), key=lambda e: -e.score)
     )
     smoothed, stable = {"waving": 0.74, "still": 0.1}, LabelScore("waving", 0.74)
+    past = tuple(Belief(NOW - 60 + 0.5 * i, stable if 60 < i < 90 else None) for i in range(120))
     of_camera = {key: more.pop(key) for key in ("status", "open_events") if key in more}
-    model = ModelStats("demo", top, smoothed, stable, windows=9, windows_per_s=1.0, asked_per_s=1.0)
+    model = ModelStats(
+        "demo", top, smoothed, stable, past=past, windows=9, windows_per_s=1.0, asked_per_s=1.0
+    )
     made = CameraStats(status, (replace(model, **more),))  # type: ignore[arg-type]
     return replace(made, **of_camera)  # type: ignore[arg-type]
 

@@ -1,0 +1,94 @@
+"""Events and the times in which cameras were lost: newest first, a line each."""
+
+from __future__ import annotations
+
+import time
+
+from rich.text import Text
+
+from streamer.dashboard.look import Look
+from streamer.dashboard.text_layout import Part, cell_width, duration, left, line, right, score
+from streamer.types import Event, Moment, Outage, Phase
+
+WARNING = "yellow"
+_FIXED = 8 + 2 + 10 + 6  # cells of the clock, a gap, the length and the peak
+_Entry = Event | Outage
+
+
+def event_lines(look: Look, width: int, height: int, camera: str | None = None) -> list[Text]:
+    """Under a heading, exactly `height` lines. `camera`: its alone."""
+    entries = entries_of(look, camera)
+    lines = [_heading("Events", look, entries, width, camera)]
+    lines += [_row(entry, look, entries, width, camera) for entry in entries[: max(0, height - 1)]]
+    if not entries:
+        lines.append(line([("none yet", "dim")], width))
+    return lines[:height] + [line([], width)] * (height - len(lines))
+
+
+def events_page(look: Look, width: int, height: int) -> list[Text]:
+    """All of them, as far as they are kept, scrolled."""
+    entries = entries_of(look, None)
+    room = max(1, height - 2)
+    first = min(look.state.scroll, max(0, len(entries) - room))
+    lines = [_heading(f"Events, {len(entries)} kept", look, entries, width, None)]
+    shown = entries[first : first + room]
+    lines += [_row(entry, look, entries, width, None) for entry in shown]
+    if not shown:
+        lines.append(line([("none yet", "dim")], width))
+    lines = lines[: height - 1] + [line([], width)] * (height - 1 - len(lines))
+    below = len(entries) - first - len(shown)
+    where = f"{below} more below" if below else "streamer events has all of them, also of before"
+    return [*lines, line([(where, "dim")], width)][:height]
+
+
+def entries_of(look: Look, camera: str | None) -> list[_Entry]:
+    """Newest first."""
+    newest: dict[str, _Entry] = {event.id: event for event in look.stats.recent}
+    found = [*newest.values(), *look.stats.outages]
+    if camera is not None:
+        found = [entry for entry in found if entry.camera == camera]
+    return sorted(found, key=lambda entry: entry.started.wall, reverse=True)
+
+
+def _columns(look: Look, entries: list[_Entry], width: int, camera: str | None) -> tuple[int, int]:
+    """Cells of the cameras' names, the gap after them included, and of the labels."""
+    flexible = max(0, width - _FIXED)
+    if len(look.stats.cameras) < 2 or camera is not None:
+        return 0, flexible
+    longest = max((cell_width(one.status.camera) for one in look.stats.cameras), default=0)
+    labels = max((cell_width(_what(entry)) for entry in entries), default=8)
+    # names get what the labels leave, at least their usual part
+    names = min(longest, max(flexible * 45 // 100, flexible - 2 - max(8, labels)))
+    return names + 2, max(0, flexible - names - 2)
+
+
+def _heading(title: str, look: Look, entries: list[_Entry], width: int, camera: str | None) -> Text:
+    room = sum(_columns(look, entries, width, camera)) + 10
+    return line([(left(title, room), "dim"), (right("lasted", 10), "dim"), (right("peak", 6), "dim")], width)
+
+
+def _row(entry: _Entry, look: Look, entries: list[_Entry], width: int, camera: str | None) -> Text:
+    names, labels = _columns(look, entries, width, camera)
+    if isinstance(entry, Event):
+        going = entry.phase is not Phase.END
+        style, peak = look.colour(entry.label), score(entry.peak)
+    else:
+        going, style, peak = entry.ended is None, WARNING, "    "
+    lasted = duration(_until(entry, look.stats.time).time - entry.started.time)
+    parts: list[Part] = [(time.strftime("%H:%M:%S  ", time.localtime(entry.started.wall)), "dim")]
+    if names:
+        parts += [(left(entry.camera, names - 2), "dim" if not going else ""), ("  ", "")]
+    parts.append((left(_what(entry), labels), f"bold {style}" if going else style))
+    parts.append((right(f"▶ {lasted}" if going else lasted, 10), f"bold {style}" if going else ""))
+    parts.append((f"  {peak}", "dim"))
+    return line(parts, width)
+
+
+def _until(entry: _Entry, now: float) -> Moment:
+    return Moment(now, 0.0) if entry.ended is None else entry.ended
+
+
+def _what(entry: _Entry) -> str:
+    if isinstance(entry, Outage):
+        return f"camera {entry.what}" if entry.what in ("lost", "not reached") else entry.what
+    return entry.label if entry.track is None else f"{entry.label} (person {entry.track.id})"

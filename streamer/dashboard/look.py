@@ -1,0 +1,103 @@
+"""What a screen is drawn of: the statistics, where the reader is, colours of actions, pictures."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from streamer.dashboard.text_layout import cell_width
+from streamer.dashboard.view_state import ViewState
+from streamer.types import Belief, CameraStats, Event, LabelScore, ModelStats, PersonStats, Stats
+
+# Told apart on dark and on light, and not those of the cameras' states; Rich finds the nearest there is.
+_COLOURS = (
+    "cyan", "magenta", "dark_orange3", "dodger_blue1", "medium_orchid", "spring_green3", "deep_pink3",
+    "gold3", "steel_blue1", "salmon1", "turquoise4", "slate_blue1",
+)  # fmt: skip
+
+# camera, most cells wide, most high -> cells wide, and rows of cells with their escape sequences; or None
+PictureOf = Callable[[str, int, int], tuple[int, list[str]] | None]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One drawing."""
+
+    stats: Stats
+    state: ViewState = field(default_factory=ViewState)
+    picture: PictureOf | None = None
+    keys: bool = False  # keys are read
+    message: str = ""  # the answer to the last key
+    background: frozenset[str] = frozenset()  # labels that mean "no action"
+    colours: Mapping[str, str] = field(default_factory=dict)  # label, as it is shown -> colour
+    widest: int = 0  # cells of the longest label
+
+    def colour(self, label: str) -> str:
+        """A label's own colour, the same each time."""
+        if label in self.background:
+            return "dim"
+        own = self.colours.get(label)
+        return own or _COLOURS[zlib.crc32(label.encode("utf-8", "replace")) % len(_COLOURS)]
+
+
+def look_at(
+    stats: Stats,
+    state: ViewState | None = None,
+    *,
+    names: Callable[[str], str] | None = None,
+    picture: PictureOf | None = None,
+    keys: bool = False,
+    message: str = "",
+) -> Look:
+    """`names`: what people call labels; None: as the statistics say."""
+    if names is None:
+        known = stats.names
+        names = (lambda label: known.get(label, label)) if known else None
+    labels = stats.model.labels if stats.model is not None else ()
+    order = {label: _COLOURS[i % len(_COLOURS)] for i, label in enumerate(labels)}
+    events = [event for camera in stats.cameras for event in camera.open_events]
+    background = {event.label for event in (*stats.recent, *events) if event.background}
+    stats = _shown(stats, names or str)
+    if names is not None:
+        order = {names(label): colour for label, colour in order.items()}
+        background = {names(label) for label in background}
+    widest = max(map(cell_width, order), default=0)
+    return Look(stats, state or ViewState(), picture, keys, message, frozenset(background), order, widest)
+
+
+def _shown(stats: Stats, name: Callable[[str], str]) -> Stats:
+    """With what people call the labels, and without events of labels that mean "no action"."""
+
+    def score_of(entry: LabelScore | None) -> LabelScore | None:
+        return None if entry is None else LabelScore(name(entry.label), entry.score)
+
+    def top_of(top: tuple[LabelScore, ...]) -> tuple[LabelScore, ...]:
+        return tuple(LabelScore(name(entry.label), entry.score) for entry in top)
+
+    def events_of(events: Iterable[Event]) -> tuple[Event, ...]:
+        return tuple(replace(one, label=name(one.label)) for one in events if not one.background)
+
+    def model_of(model: ModelStats) -> ModelStats:
+        return replace(
+            model,
+            top=top_of(model.top),
+            stable=score_of(model.stable),
+            smoothed={name(label): score for label, score in model.smoothed.items()},
+            past=tuple(Belief(one.time, score_of(one.stable)) for one in model.past),
+        )
+
+    def person_of(person: PersonStats) -> PersonStats:
+        return replace(person, top=top_of(person.top), stable=score_of(person.stable))
+
+    def camera_of(camera: CameraStats) -> CameraStats:
+        if name is str:
+            return replace(camera, open_events=events_of(camera.open_events))
+        return replace(
+            camera,
+            models=tuple(map(model_of, camera.models)),
+            open_events=events_of(camera.open_events),
+            people=tuple(map(person_of, camera.people)),
+        )
+
+    return replace(stats, cameras=tuple(map(camera_of, stats.cameras)), recent=events_of(stats.recent))

@@ -1,0 +1,94 @@
+"""The last minute of a camera in one line: which action when; and how sure it was, in another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby, zip_longest
+
+from rich.cells import set_cell_size
+from rich.text import Text
+
+from streamer.dashboard.look import Look
+from streamer.dashboard.safe_text import steady
+from streamer.dashboard.text_layout import Part, line
+from streamer.types import CameraStats, LabelScore
+
+SPAN_S = 60.0
+LEVELS = "▁▂▃▄▅▆▇█"
+LOST = "╱"
+UNKNOWN = "·"
+_Cell = tuple[str, LabelScore | None]  # "action", "unknown", "lost" or "nothing"; what was believed
+
+
+def strip_lines(camera: CameraStats, look: Look, width: int, rows: int) -> list[Text]:
+    """Up to three lines of `width` cells: actions, the stable score, and the time."""
+    cells = _cells(camera, look, max(1, width - 2))
+    made = [_strip(cells, look, width), _spark(cells, look, width), _axis(width)]
+    return made[: max(0, rows)]
+
+
+def _cells(camera: CameraStats, look: Look, count: int) -> list[_Cell]:
+    """What holds in each cell. Cells are cut at fixed times, so that they move by whole ones."""
+    each = SPAN_S / count
+    first = int(look.stats.time / each) - count + 1
+    cells: list[_Cell] = [("nothing", None)] * count
+    slots = camera.main.past
+    for belief, after in zip_longest(slots, slots[1:]):
+        until = belief.time + 0.5 if after is None else min(after.time, belief.time + 2.0)
+        kind = "unknown" if belief.stable is None else "action"
+        for cell in _between(belief.time, until, each, first, count):
+            if kind == "action" or cells[cell][0] != "action":
+                cells[cell] = (kind, belief.stable)
+    for outage in look.stats.outages:
+        if outage.camera == camera.status.camera:
+            end = look.stats.time if outage.ended is None else outage.ended.time
+            for cell in _between(outage.started.time, end, each, first, count):
+                cells[cell] = ("lost", None)
+    return cells
+
+
+def _between(start: float, end: float, each: float, first: int, count: int) -> range:
+    begin = int(start / each) - first
+    until = max(begin + 1, int(end / each) - first)
+    return range(max(0, begin), min(count, until))
+
+
+def _strip(cells: list[_Cell], look: Look, width: int) -> Text:
+    parts: list[Part] = [("  ", "")]
+    for (kind, label), run in _runs(cells):
+        if kind == "action":
+            colour = look.colour(label)
+            name = set_cell_size(steady(label[:200]), run if run < 4 else run - 1).ljust(run)
+            parts.append((name, colour if colour == "dim" else f"{colour} reverse"))
+        elif kind == "lost":
+            parts.append((LOST * run, "yellow"))
+        else:
+            parts.append(((UNKNOWN if kind == "unknown" else " ") * run, "dim"))
+    return line(parts, width)
+
+
+def _runs(cells: list[_Cell]) -> Iterator[tuple[tuple[str, str], int]]:
+    for key, run in groupby(cells, lambda cell: (cell[0], cell[1].label if cell[1] else "")):
+        yield key, sum(1 for _ in run)
+
+
+def _spark(cells: list[_Cell], look: Look, width: int) -> Text:
+    parts: list[Part] = [("  ", "")]
+    for label, run in groupby(cells, lambda cell: cell[1].label if cell[1] else None):
+        levels = "".join(_level(believed.score) if believed else " " for _, believed in run)
+        parts.append((levels, "" if label is None else look.colour(label)))
+    return line(parts, width)
+
+
+def _level(score: float) -> str:
+    return LEVELS[min(len(LEVELS) - 1, max(0, int(score * len(LEVELS))))] if score == score else " "
+
+
+def _axis(width: int) -> Text:
+    """ "1 min ago", "30 s ago" and "now" below the strip."""
+    room = width - 2
+    middle = "30 s ago" if room >= 36 else ""
+    first = "1 min ago" if room >= 16 else ""
+    gap = max(0, room // 2 - len(first))
+    text = f"{first}{' ' * gap}{middle}"
+    return line([("  ", ""), (text[: room - 3].ljust(max(0, room - 3)) + "now", "dim")], width)
