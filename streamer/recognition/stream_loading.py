@@ -9,9 +9,9 @@ from safetensors import SafetensorError, safe_open
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
-from streamer.recognition.device import Placement
+from streamer.recognition.engines.stream_tuning import choose_stream_engine
 from streamer.recognition.families.recognizers import LoadedModel
-from streamer.recognition.families.stream_recognizer import StreamRecognizer, TorchStream
+from streamer.recognition.families.stream_recognizer import StreamRecognizer
 from streamer.recognition.families.streaming_timesformer import PREFIX, StreamingTimesformer
 from streamer.recognition.model_config import one_line
 
@@ -28,7 +28,6 @@ def load_streaming(checkpoint: Checkpoint, loaded: LoadedModel, config: ModelCon
         ModelLoadError: it is no TimeSformer with divided attention, its own tensors are not there, or it is
             asked for what streams cannot do.
     """
-    _check_asked(checkpoint.name, loaded.placement, config)
     if checkpoint.family != "timesformer":
         raise ModelLoadError(
             f"{checkpoint.name}: only TimeSformers can be streamed, this is a {checkpoint.family}"
@@ -45,16 +44,6 @@ def load_streaming(checkpoint: Checkpoint, loaded: LoadedModel, config: ModelCon
         ) from error
     model.to(placement.device, placement.dtype).eval().requires_grad_(False)
     spec = dataclasses.replace(loaded.spec, streaming=True, reach=model.reach)
-    return StreamRecognizer(dataclasses.replace(loaded, spec=spec), TorchStream(model))
-
-
-def _check_asked(name: str, placement: Placement, config: ModelConfig) -> None:
-    if config.engine == "openvino":
-        raise ModelLoadError(
-            f"{name} is a streaming model: torch computes it, OpenVINO does not yet (--engine)"
-        )
-    if config.precision not in ("auto", placement.precision):
-        raise ModelLoadError(
-            f"{name} is a streaming model: on {placement.device.type} it computes in {placement.precision}, "
-            f"not in {config.precision} (--precision)"
-        )
+    recognizer = StreamRecognizer(dataclasses.replace(loaded, spec=spec, model=None))
+    choose_stream_engine(recognizer, model, config)
+    return recognizer

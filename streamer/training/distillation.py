@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from streamer.recognition.families.streaming_timesformer import AgeTables, StreamingTimesformer
+from streamer.recognition.families.streaming_block import AgeTables
+from streamer.recognition.families.streaming_timesformer import StreamingTimesformer
 
 UNKNOWN = -1  # a tick whose label is not known, or changes just there
 _KEPT = ("student", "average", "optimizer")

@@ -15,12 +15,13 @@ from transformers import TimesformerConfig, TimesformerForVideoClassification
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
 from streamer.recognition.device import Placement
-from streamer.recognition.engines import tuning
+from streamer.recognition.engines import comparison, tuning
 from streamer.recognition.engines.cache import KEPT, Cache, entry_key, weights_hash
 from streamer.recognition.engines.calibration import clip_windows
+from streamer.recognition.engines.comparison import REFERENCE, Measurement, best_of, compare
 from streamer.recognition.engines.engine import EngineVariant, build, check
 from streamer.recognition.engines.packing import PackedLinear, can_pack
-from streamer.recognition.engines.tuning import REFERENCE, Measurement, candidates, compare
+from streamer.recognition.engines.tuning import candidates
 from streamer.recognition.families.timesformer import FusedTimesformer
 from streamer.system.user_folders import cache_folder
 from tests.helpers.extras_parts import without
@@ -141,9 +142,9 @@ class TestOpenVino:
         made = []
         quantise = openvino._quantise
 
-        def counted(model: object, pictures: torch.Tensor) -> object:
+        def counted(model: object, pictures: list[object], floating: tuple[str, ...]) -> object:
             made.append(len(pictures))
-            return quantise(model, pictures)
+            return quantise(model, pictures, floating)
 
         monkeypatch.setattr(openvino, "_quantise", counted)
         monkeypatch.setattr(openvino, "FEW_ROWS", 16)  # this model has 51 tokens
@@ -315,12 +316,15 @@ class TestChoice:
             Measurement(bf16, 0.6, 1.0, 0.004),
             Measurement(int8, 0.2, 0.9, 0.004),
         ]
-        choice = tuning._best(trials, {REFERENCE, bf16, int8}, [])
+        choice = best_of(trials, {REFERENCE, bf16, int8}, [], "window")
         assert choice.variant == bf16
         assert "openvino int8 200 ms but wrong (90.0% agree" in choice.why
-        assert tuning._best(trials, {int8}, []).variant == REFERENCE
+        assert best_of(trials, {int8}, [], "window").variant == REFERENCE
         assert "openvino int8 fails its check" in caplog.text
-        assert tuning._best([trials[0], Measurement(int8, 0.2, 1.0, 0.021)], {int8}, []).variant == REFERENCE
+        assert (
+            best_of([trials[0], Measurement(int8, 0.2, 1.0, 0.021)], {int8}, [], "window").variant
+            == REFERENCE
+        )
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
@@ -350,10 +354,10 @@ class TestChoice:
         from streamer.recognition.loading import load
 
         said: list[str] = []
-        monkeypatch.setattr(tuning.log, "warning", lambda text, *values: said.append(text % values))
+        monkeypatch.setattr(comparison.log, "warning", lambda text, *values: said.append(text % values))
         monkeypatch.setattr(tuning, "WINDOWS", {True: 4, False: 4})
-        monkeypatch.setattr(tuning, "MAX_DIFFERENCE", 1.0)
-        monkeypatch.setattr(tuning, "MIN_AGREEMENT", 0.0)
+        monkeypatch.setattr(comparison, "MAX_DIFFERENCE", 1.0)
+        monkeypatch.setattr(comparison, "MIN_AGREEMENT", 0.0)
         config = ModelConfig(id=str(folder), device="cpu", precision="int8", calibration=str(video))
         recognizer = load(config)
         assert (recognizer.spec.engine, recognizer.spec.precision) == ("openvino", "int8")
@@ -362,7 +366,9 @@ class TestChoice:
         assert load(config).spec.precision == "int8"
         assert [line.split()[0] for line in said] == ["measuring"]  # once
 
-        monkeypatch.setattr(tuning, "MAX_DIFFERENCE", -1.0)  # other limits: measured again, nothing passes
+        monkeypatch.setattr(
+            comparison, "MAX_DIFFERENCE", -1.0
+        )  # other limits: measured again, nothing passes
         refused = load(config)
         assert (refused.spec.engine, refused.spec.precision) == ("torch", "fp32")
         assert said[-1] == "openvino int8 fails its check against fp32 and is not used"

@@ -15,7 +15,8 @@ from streamer.config import Config, ModelConfig
 from streamer.demo import assets
 from streamer.errors import ConfigError, ModelError, WindowShapeError
 from streamer.pipeline.lane import hop_of
-from streamer.recognition.families.stream_recognizer import StreamRecognizer, TorchStream
+from streamer.recognition.engines.torch_stream import TorchStream
+from streamer.recognition.families.stream_recognizer import StreamRecognizer
 from streamer.types import Frame, Step, Window
 from tests.helpers.model_parts import edit, load, refused
 from tests.helpers.pipelines import DEMO, QUIET, Collect, watch
@@ -131,12 +132,6 @@ def test_a_checkpoint_without_its_tables_is_refused(tmp_path: Path) -> None:
     assert source["streamer"]["streaming"]
     shutil.copy(assets.checkpoint_path() / "preprocessor_config.json", tmp_path)
     refused(tmp_path, r"says that it is a streaming model, but .*streaming\.\w+ is missing")
-
-
-def test_engines_and_precisions_that_it_has_not_are_refused(folder: Path) -> None:
-    refused(folder, "torch computes it, OpenVINO does not yet", engine="openvino")
-    for precision in ("int8", "bf16"):
-        refused(folder, f"on cpu it computes in fp32, not in {precision}", precision=precision)
 
 
 @pytest.mark.parametrize(("hop", "given"), [(None, 0.2), (0.1, 0.1), (0.2, 0.2)])

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
+from collections.abc import Callable, Sequence, Sized
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,9 +24,10 @@ from streamer.errors import ModelError, ModelLoadError
 from streamer.recognition.engines.cache import Cache, entry_key, weights_hash
 
 log = logging.getLogger(__name__)
+Made = TypeVar("Made")
 
 FEW_ROWS = 128
-RECIPE = "1"  # part of the key: raise it when `_convert` or `_quantise` change
+RECIPE = "2"  # part of the key: raise it when `_convert` or `_quantise` change
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
@@ -39,12 +41,11 @@ class OpenVino:
     """
 
     def __init__(self, model: Any, shape: tuple[int, ...], precision: str) -> None:
-        self._precision = precision
         try:
-            self._run = self._compile(model)
+            self._run = compiled(model, precision)
             self._infer(torch.zeros(1, *shape))  # what cannot run here says so now
         except RuntimeError as error:
-            raise ModelError(f"OpenVINO failed on {shape}: {_one_line(error)}") from error
+            raise ModelError(f"OpenVINO failed on {shape}: {one_line(error)}") from error
 
     @classmethod
     def of(
@@ -67,32 +68,11 @@ class OpenVino:
         Raises:
             ModelLoadError: OpenVINO cannot compute this model, or int8 lacks clips.
         """
-        if precision == "int8" and (clips is None or not len(clips)):
-            raise ModelLoadError("int8 needs real pictures to be calibrated on (model.calibration)")
-        cache = cache or Cache()
-        key = _key(module, shape, precision, clips)
-        if (entry := cache.find(key)) is not None:
-            try:
-                return cls(_read(entry / "model.xml"), shape, precision)
-            except (RuntimeError, ModelError) as error:  # a file of another version, or one nobody can run
-                log.debug("cached model %s: %s", key, error)
-                cache.discard(key)
-        model = _convert(module, shape)
-        if precision == "int8":
-            assert clips is not None
-            try:
-                model = _quantise(model, clips)
-            except Exception as error:  # NNCF raises what its passes raise; chained, and said in one line
-                raise ModelLoadError(
-                    f"int8 could not be made of this model ({_one_line(error)}); use --precision auto"
-                ) from error
-        try:
-            entry = cache.store(key, partial(_save, model))
-        except OSError as error:
-            log.warning("the converted model could not be kept for the next start: %s", error)
-            return cls(model, shape, precision)
-        del model  # its weights are in the file, which is mapped, not copied
-        return cls(_read(entry / "model.xml"), shape, precision)
+        return load_converted(
+            lambda model: cls(model, shape, precision),
+            module, (torch.zeros(1, *shape),), precision, clips, cache,
+            samples=lambda: [window[None].numpy() for window in clips] if clips is not None else [],
+        )  # fmt: skip
 
     def __call__(self, pixel_values: Tensor) -> Tensor:
         """Logits float32 (B, L), window by window.
@@ -103,19 +83,74 @@ class OpenVino:
         try:
             return torch.cat([self._infer(window[None]) for window in pixel_values])
         except RuntimeError as error:
-            raise ModelError(f"OpenVINO failed on {tuple(pixel_values.shape)}: {_one_line(error)}") from error
+            raise ModelError(f"OpenVINO failed on {tuple(pixel_values.shape)}: {one_line(error)}") from error
 
     def _infer(self, window: Tensor) -> Tensor:
         values = window.float().contiguous().numpy()
         return torch.from_numpy(self._run(values)[0].copy())  # its own memory is used again
 
-    def _compile(self, model: Any) -> Any:
-        settings = {
-            "INFERENCE_PRECISION_HINT": _HINTS[self._precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # set in one place (recognition/device.py)
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        return _core().compile_model(model, "CPU", settings)
+
+def load_converted(
+    make: Callable[[Any], Made],
+    module: Any,
+    examples: tuple[Tensor, ...],
+    precision: str,
+    clips: Tensor | None,
+    cache: Cache | None,
+    *,
+    samples: Callable[[], Sized],
+    floating: Sequence[str] = (),
+) -> Made:
+    """Take the converted model from the cache, or convert `module` and keep the result there.
+
+    Args:
+        make: what is wanted of an `openvino.Model`; it compiles it.
+        module: fp32 torch module on the CPU.
+        examples: its inputs, whose shapes are the model's.
+        precision: "fp32", "bf16" or "int8".
+        clips: real pictures that int8 is calibrated on; part of the key.
+        cache: None: the user's.
+        samples: one input (or dict by name) each, for calibrating on `clips`.
+        floating: types of operations that int8 leaves alone, beside the usual ones.
+
+    Raises:
+        ModelLoadError: OpenVINO cannot compute this model, or int8 lacks clips.
+    """
+    if precision == "int8" and (clips is None or not len(clips)):
+        raise ModelLoadError("int8 needs real pictures to be calibrated on (model.calibration)")
+    cache = cache or Cache()
+    key = _key(module, examples, precision, clips)
+    if (entry := cache.find(key)) is not None:
+        try:
+            return make(_read(entry / "model.xml"))
+        except (RuntimeError, ModelError) as error:  # a file of another version, or one nobody can run
+            log.debug("cached model %s: %s", key, error)
+            cache.discard(key)
+    model = _convert(module, examples)
+    if precision == "int8":
+        try:
+            model = _quantise(model, samples(), floating)
+        except Exception as error:  # NNCF raises what its passes raise; chained, and said in one line
+            raise ModelLoadError(
+                f"int8 could not be made of this model ({one_line(error)}); use --precision auto"
+            ) from error
+    try:
+        entry = cache.store(key, partial(_save, model))
+    except OSError as error:
+        log.warning("the converted model could not be kept for the next start: %s", error)
+        return make(model)
+    del model  # its weights are in the file, which is mapped, not copied
+    return make(_read(entry / "model.xml"))
+
+
+def compiled(model: Any, precision: str) -> Any:
+    """For one input at a time, as soon as possible."""
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # set in one place (recognition/device.py)
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return _core().compile_model(model, "CPU", settings)
 
 
 def _core() -> Any:
@@ -124,7 +159,7 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _key(module: Any, shape: tuple[int, ...], precision: str, clips: Tensor | None) -> str:
+def _key(module: Any, examples: tuple[Tensor, ...], precision: str, clips: Tensor | None) -> str:
     """fp32 and bf16 are one file: the precision is chosen when it is compiled."""
     import openvino
 
@@ -135,29 +170,32 @@ def _key(module: Any, shape: tuple[int, ...], precision: str, clips: Tensor | No
         assert clips is not None
         pictures = hashlib.sha256(clips.contiguous().numpy().tobytes()).hexdigest()
         quantised = ("int8", nncf.__version__, str(tuple(clips.shape)), pictures)
-    return entry_key(RECIPE, weights_hash(module), shape, openvino.__version__, torch.__version__, *quantised)
+    inputs = [(tuple(example.shape), example.dtype) for example in examples]
+    return entry_key(
+        RECIPE, weights_hash(module), inputs, openvino.__version__, torch.__version__, *quantised
+    )
 
 
-def _convert(module: Any, shape: tuple[int, ...]) -> Any:
-    """torch -> OpenVINO, static shape of one window."""
+def _convert(module: Any, examples: tuple[Tensor, ...]) -> Any:
+    """torch -> OpenVINO, static shapes."""
     import openvino
 
-    example = torch.zeros(1, *shape)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about torch
-            exported = torch.export.export(module, (example,))
+            exported = torch.export.export(module, examples)
             model = openvino.convert_model(exported)
-        model.reshape([1, *shape])
+        shapes = [list(example.shape) for example in examples]
+        model.reshape(dict(zip(model.inputs, shapes, strict=True)))
     except Exception as error:  # two compilers, each with errors of its own; chained, and said in one line
         raise ModelLoadError(
-            f"OpenVINO cannot take this model ({_one_line(error)}); use --engine torch"
+            f"OpenVINO cannot take this model ({one_line(error)}); use --engine torch"
         ) from error
     return model
 
 
-def _quantise(model: Any, clips: Tensor) -> Any:
-    """Post-training int8 (NNCF): weights per channel, activations from `clips`.
+def _quantise(model: Any, samples: Sized, floating: Sequence[str]) -> Any:
+    """Post-training int8 (NNCF): weights per channel, activations from `samples`.
 
     Left in floating point, for a third of the error and next to no time: patch embedding, the attention
     products, and all products of few rows (the class token's last steps and the classifier). Smooth-quant is
@@ -167,13 +205,13 @@ def _quantise(model: Any, clips: Tensor) -> Any:
 
     nncf.set_log_level(logging.ERROR)
     off = nncf.AdvancedSmoothQuantParameters(matmul=-1, convolution=-1)
-    floating = ["Convolution", "ScaledDotProductAttention"]
-    scope = nncf.IgnoredScope(types=floating, names=_small(model), validate=False)
+    types = ["Convolution", "ScaledDotProductAttention", *floating]
+    scope = nncf.IgnoredScope(types=types, names=_small(model), validate=False)
     with redirect_stdout(StringIO()):  # progress bars; standard output is the product's
         return nncf.quantize(
             model,
-            nncf.Dataset([clip[None].numpy() for clip in clips]),
-            subset_size=len(clips),
+            nncf.Dataset(samples),
+            subset_size=len(samples),
             model_type=nncf.ModelType.TRANSFORMER,
             ignored_scope=scope,
             advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=off),
@@ -201,6 +239,6 @@ def _read(file: Path) -> Any:
     return _core().read_model(file)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text[:200]

@@ -59,18 +59,38 @@ def pack(model: Any) -> int:
     for block in model.blocks:
         last = block is model.blocks[-1]
         for attention in (block.time, None if last else block.space):
-            if attention is None:
-                continue
-            for name in ("query", "key", "value", "out"):
-                setattr(attention, name, PackedLinear(getattr(attention, name)))
-                count += 1
+            if attention is not None:
+                count += _pack(attention, "query", "key", "value", "out")
         if not last:
-            gelu = _is_exact_gelu(block.act)
-            block.widen = PackedLinear(block.widen, gelu=gelu)
-            block.act = nn.Identity() if gelu else block.act
-            block.narrow = PackedLinear(block.narrow)
-            count += 2
+            count += _pack_mlp(block)
     return count
+
+
+def pack_streaming(model: Any) -> int:
+    """The same for a `StreamingTimesformer` that only steps; returns how many."""
+    parameter = next(model.parameters())
+    if parameter.device.type != "cpu" or not can_pack(parameter.dtype):
+        return 0
+    count = 0
+    for block in model.blocks:
+        count += _pack(block, "time_qkv", "time_out")
+        if block is not model.blocks[-1]:
+            count += _pack(block, "space_qkv", "space_out") + _pack_mlp(block)
+    return count
+
+
+def _pack(module: Any, *names: str) -> int:
+    for name in names:
+        setattr(module, name, PackedLinear(getattr(module, name)))
+    return len(names)
+
+
+def _pack_mlp(block: Any) -> int:
+    gelu = _is_exact_gelu(block.act)
+    block.widen = PackedLinear(block.widen, gelu=gelu)
+    block.act = nn.Identity() if gelu else block.act
+    block.narrow = PackedLinear(block.narrow)
+    return 2
 
 
 def _is_exact_gelu(act: Any) -> bool:

@@ -2,70 +2,29 @@
 
 `choose_engine` gives a loaded recognizer its engine. Where something is left to "auto" and the model is large
 enough to matter, the possible variants (engine and precision) are measured once on this machine, on real
-frames, and the result is kept.
-
-A variant is *right* when, against fp32 on the same windows, at least MIN_AGREEMENT of the best labels are the
-same and scores differ by at most MAX_DIFFERENCE (the mean over windows of the largest difference of any
-label). A different best label is no error where fp32 itself scores the two within TIE.
+frames, and the result is kept (see `comparison`).
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import logging
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from statistics import median
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from streamer.config import ModelConfig
-from streamer.errors import ModelError, ModelLoadError
 from streamer.recognition.device import BIG, has_bf16, model_threads, use_threads
-from streamer.recognition.engines.cache import Cache, entry_key, weights_hash
-from streamer.recognition.engines.calibration import clip_windows
+from streamer.recognition.engines.cache import Cache
+from streamer.recognition.engines.comparison import Choice, Comparison
 from streamer.recognition.engines.engine import EngineVariant, build, check, has_openvino
-from streamer.recognition.engines.machine import processor, versions
 
 if TYPE_CHECKING:
     from streamer.recognition.forward import Forward
 
 log = logging.getLogger(__name__)
 
-MIN_AGREEMENT = 0.99
-MAX_DIFFERENCE = 0.02
-TIE = 0.02
-BUDGET = 120.0  # seconds of measuring after which no further variant is tried
-ROUNDS = 3  # timed forwards of each variant, alternating
 WINDOWS = {True: 8, False: 48}  # for checking, and as many others for calibration; by "is it large"
-RECIPE = "1"  # part of the key of measurements
-REFERENCE = EngineVariant("torch", "fp32")
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One variant, measured."""
-
-    variant: EngineVariant
-    seconds: float  # median of a window
-    agreement: float  # of best labels with fp32's, 0 to 1, ties forgiven
-    difference: float  # of scores from fp32's
-
-    @property
-    def right(self) -> bool:
-        return self.agreement >= MIN_AGREEMENT and self.difference <= MAX_DIFFERENCE
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What is used and why, in one line."""
-
-    variant: EngineVariant
-    why: str
 
 
 class LogitsOnly(nn.Module):
@@ -107,7 +66,8 @@ def choose_engine(recognizer: Any, config: ModelConfig, cache: Cache | None = No
         why = "the only one that fits" if config.engine != "auto" or large else "a small model needs no more"
         choice, forward = Choice(variants[0], why), _build(variants[0], module, _shape(recognizer), None)
     else:
-        choice, forward = _Comparison(recognizer, config, module, large, cache or Cache()).decide(variants)
+        comparison = _WindowComparison(recognizer, config, module, large=large, cache=cache)
+        choice, forward = comparison.decide(variants)
     log.info("model: %s; %s", choice.variant, choice.why)
     recognizer.use(forward, engine=choice.variant.engine, precision=choice.variant.precision)
     return choice
@@ -140,151 +100,25 @@ def candidates(engine: str, precision: str, placement: Any, *, large: bool) -> l
     return variants
 
 
-def compare(expected: Tensor, scores: Tensor) -> tuple[float, float]:
-    """(agreement of best labels, difference of scores) of (n, L) scores with fp32's."""
-    best = expected.max(1).values
-    chosen = expected.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)
-    agreement = (best - chosen <= TIE).float().mean()
-    return float(agreement), float((scores - expected).abs().max(1).values.mean())
+class _WindowComparison(Comparison):
+    """Of models of windows, or of single frames; engines are forwards."""
 
+    def samples_wanted(self, large: bool) -> tuple[tuple[int, ...], int]:
+        """See `Comparison`."""
+        return _shape(self.recognizer), WINDOWS[large]
 
-class _Comparison:
-    """Measures ways against each other and fp32."""
+    def build(self, variant: EngineVariant, clips: Tensor | None) -> Forward:
+        """See `Comparison`."""
+        module = copy.deepcopy(self.module) if variant.engine == "torch" else self.module
+        return _build(variant, module, self.shape, clips, self.cache)
 
-    def __init__(self, recognizer: Any, config: ModelConfig, module: Any, large: bool, cache: Cache) -> None:
-        self._recognizer = recognizer
-        self._config = config
-        self._module = module
-        self._large = large
-        self._cache = cache
-        self._shape = _shape(recognizer)
-        self._clips: Tensor | None = None
+    def logits(self, engine: Forward, sample: Tensor) -> Tensor:
+        """See `Comparison`."""
+        return engine(sample[None])
 
-    def decide(self, variants: list[EngineVariant]) -> tuple[Choice, Forward]:
-        """The fastest right variant, from the cache or measured now."""
-        key = self._key(variants)
-        known = self._known(key, variants)
-        if known is not None:
-            return known, self._make(known.variant)
-        log.warning(
-            "measuring %s once on this machine, which may take some minutes (skip it with --engine torch "
-            "--precision fp32)", ", ".join(map(str, variants))
-        )  # fmt: skip
-        choice, forward = self._measure(variants)
-        try:
-            text = json.dumps(asdict(choice))
-            self._cache.store(key, lambda folder: _write(folder / "choice.json", text))
-        except OSError as error:
-            log.warning("the measurement could not be kept for the next start: %s", error)
-        return choice, forward
-
-    def _measure(self, variants: list[EngineVariant]) -> tuple[Choice, Forward]:
-        started = perf_counter()
-        reference = _build(REFERENCE, copy.deepcopy(self._module), self._shape, None)
-        windows = self._windows()[1]
-        expected = self._scores(reference, windows)
-        forwards: dict[EngineVariant, Forward] = {REFERENCE: reference}
-        failed: list[str] = []
-        checked: dict[EngineVariant, tuple[float, float]] = {REFERENCE: (1.0, 0.0)}
-        for variant in variants:
-            if variant == REFERENCE:
-                continue
-            if perf_counter() - started > BUDGET:
-                failed.append(f"{variant} not tried (time)")
-                continue
-            try:
-                forwards[variant] = self._make(variant)
-                checked[variant] = compare(expected, self._scores(forwards[variant], windows))
-            except ModelError as error:
-                forwards.pop(variant, None)
-                failed.append(f"{variant} failed")
-                log.warning("%s cannot be used: %s", variant, error)
-        seconds = _alternating(forwards, windows[:1])
-        trials = [Measurement(variant, seconds[variant], *checked[variant]) for variant in forwards]
-        choice = _best(trials, set(variants), failed)
-        return choice, forwards[choice.variant]
-
-    def _scores(self, forward: Forward, windows: Tensor) -> Tensor:
-        with torch.inference_mode():
-            logits = torch.cat([forward(window[None]).float() for window in windows])
-        return torch.sigmoid(logits) if self._recognizer.spec.independent else logits.softmax(-1)
-
-    def _make(self, variant: EngineVariant) -> Forward:
-        clips = self._windows()[0] if variant.precision == "int8" else None
-        module = copy.deepcopy(self._module) if variant.engine == "torch" else self._module
-        return _build(variant, module, self._shape, clips, self._cache)
-
-    def _windows(self) -> tuple[Tensor, Tensor]:
-        """(for calibration, for checking): (n, *shape) each, taking turns over the file."""
-        if self._clips is None:
-            spec, count = self._recognizer.spec, 2 * WINDOWS[self._large]
-            frames = spec.frames if len(self._shape) == 4 else 1
-            clips = clip_windows(
-                _calibration_file(self._config), self._recognizer.preprocessor, frames, spec.interval, count
-            )
-            self._clips = clips.reshape(count, *self._shape)
-        return self._clips[0::2], self._clips[1::2]
-
-    def _key(self, variants: list[EngineVariant]) -> str:
-        file = _calibration_file(self._config)
-        try:
-            video = (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
-        except OSError as error:
-            raise ModelLoadError(f"the calibration video {file} cannot be read: {error.strerror}") from error
-        limits = (MIN_AGREEMENT, MAX_DIFFERENCE, TIE, WINDOWS)
-        machine = (processor(), torch.get_num_threads(), sorted(versions().items()))
-        return entry_key(
-            "choice", RECIPE, weights_hash(self._module), self._shape, variants, video, limits, machine
-        )
-
-    def _known(self, key: str, variants: list[EngineVariant]) -> Choice | None:
-        entry = self._cache.find(key)
-        if entry is None:
-            return None
-        try:
-            stored = json.loads((entry / "choice.json").read_text(encoding="utf-8"))
-            variant = EngineVariant(**stored["variant"])
-            return Choice(variant, str(stored["why"])) if variant in {*variants, REFERENCE} else None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.debug("%s: %s", entry, error)
-            self._cache.discard(key)
-            return None
-
-
-def _best(trials: list[Measurement], asked: set[EngineVariant], failed: list[str]) -> Choice:
-    """The fastest right variant among those asked for; fp32 where none is."""
-    right = [trial for trial in trials if trial.right and trial.variant in asked]
-    reference = next(trial for trial in trials if trial.variant == REFERENCE)
-    winner = min(right, key=lambda trial: trial.seconds, default=reference)
-    others = [
-        f"{t.variant} {t.seconds * 1e3:.0f} ms"
-        + ("" if t.right else f" but wrong ({t.agreement:.1%} agree, scores differ by {t.difference:.3f})")
-        for t in sorted(trials, key=lambda t: t.seconds)
-        if t != winner
-    ]
-    why = (
-        f"{winner.seconds * 1e3:.0f} ms a window, {winner.agreement:.0%} of best labels as in fp32, "
-        f"scores differ by {winner.difference:.3f}"
-    )
-    rest = "; ".join([*others, *failed])
-    wrong = [trial for trial in trials if trial.variant in asked and not trial.right]
-    if not right and wrong:
-        log.warning(
-            "%s fails its check against fp32 and is not used", ", ".join(str(t.variant) for t in wrong)
-        )
-    return Choice(winner.variant, f"{why} ({rest})" if rest else why)
-
-
-def _alternating(forwards: dict[EngineVariant, Forward], window: Tensor) -> dict[EngineVariant, float]:
-    """Median seconds of a forward of each variant, taking turns, so that a busy moment hits all alike."""
-    seconds: dict[EngineVariant, list[float]] = {variant: [] for variant in forwards}
-    with torch.inference_mode():
-        for _ in range(ROUNDS):
-            for variant, forward in forwards.items():
-                started = perf_counter()
-                forward(window)
-                seconds[variant].append(perf_counter() - started)
-    return {variant: median(taken) for variant, taken in seconds.items()}
+    def once(self, engine: Forward, sample: Tensor) -> None:
+        """See `Comparison`."""
+        engine(sample[None])
 
 
 def _build(
@@ -310,17 +144,5 @@ def _shape(recognizer: Any) -> tuple[int, ...]:
     return picture if isinstance(recognizer, FrameRecognizer) else (spec.frames, *picture)
 
 
-def _calibration_file(config: ModelConfig) -> Path:
-    if config.calibration is not None:
-        return Path(config.calibration)
-    from streamer.demo.assets import clip_path
-
-    return clip_path()
-
-
 def _has_int8(variant: EngineVariant) -> bool:
     return variant.engine == "openvino" and has_openvino("int8")
-
-
-def _write(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8")

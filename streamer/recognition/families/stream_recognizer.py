@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +16,6 @@ from streamer.recognition.families.recognizers import FORWARD_ERRORS, LoadedMode
 from streamer.types import Scores, Step, Window
 
 StreamKey = tuple[str, int]  # camera, number of its interleaved stream
-FIRST_ROWS = 1  # streams that there is memory for before a camera is known
 
 
 class StreamEngine(Protocol):
@@ -31,38 +31,6 @@ class StreamEngine(Protocol):
         """The next frame (B, C, H, W) of each of these streams -> logits (B, L)."""
 
 
-class TorchStream:
-    """Steps by torch, with the caches in one tensor for all streams.
-
-    Args:
-        model: `StreamingTimesformer`, on its device and in its dtype.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.state = model.new_state(FIRST_ROWS)
-
-    def grow(self, rows: int) -> None:
-        """See `StreamEngine.grow`."""
-        before = self.state
-        if rows <= len(before.frames):
-            return
-        self.state = self.model.new_state(rows)
-        count = len(before.frames)
-        for name in ("keys", "values", "answers"):
-            getattr(self.state, name)[:, :count] = getattr(before, name)
-        self.state.frames[:count] = before.frames
-
-    def reset(self, row: int) -> None:
-        """See `StreamEngine.reset`."""
-        self.state.reset(row)
-
-    def step(self, pixel_values: Tensor, rows: Sequence[int]) -> Tensor:
-        """See `StreamEngine.step`."""
-        logits: Tensor = self.model.step(pixel_values, self.state, rows)
-        return logits
-
-
 class StreamRecognizer(RecognizerBase):
     """A streaming model over `Window.steps`: each frame is computed once, whatever is kept of it is bounded.
 
@@ -70,14 +38,21 @@ class StreamRecognizer(RecognizerBase):
 
     Args:
         loaded: the model; its `forward` is not used.
-        engine: computes the steps.
+        engine: computes the steps; `use_engine` may give it later.
     """
 
-    def __init__(self, loaded: LoadedModel, engine: StreamEngine) -> None:
+    def __init__(self, loaded: LoadedModel, engine: StreamEngine | None = None) -> None:
         super().__init__(loaded)
-        self.engine: StreamEngine | None = engine
+        self.engine = engine
         self._rows: dict[StreamKey, int] = {}
         self._free: list[int] = []
+
+    def use_engine(self, engine: StreamEngine, *, name: str, precision: str) -> None:
+        """Compute with it from now on, all caches empty; name and precision are what the spec says of it."""
+        self.engine = engine
+        self._rows.clear()
+        self._free.clear()
+        self.spec = dataclasses.replace(self.spec, engine=name, precision=precision)
 
     def predict(self, windows: Sequence[Window]) -> Scores:
         """See `Recognizer.predict`; the scores are those at each window's newest frame."""
