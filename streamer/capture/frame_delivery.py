@@ -65,7 +65,7 @@ class FrameDelivery:
         self._meter = RateMeter()
         self._newest: float | None = None
         self._image: Image | None = None
-        self._image_time = 0.0
+        self._newest_picture: tuple[Image, float] | None = None
         self._picture = OK
         self._index = 0
         self._epoch = 0
@@ -110,18 +110,19 @@ class FrameDelivery:
             return
         cause = "error"  # what it is if anything below raises
         try:
-            cause = self._check_picture(image, time, captured)
+            cause = self._check_picture(image, captured)
             if cause == OK:
                 cause = "error"
                 cause = OK if self._deliver(self._frame(image, time, captured, media_time)) else "refused"
                 if self._on_picture is not None:  # now it is known who is where in it
                     self._on_picture(image, time)
         finally:
-            if cause != OK:
-                self.drop(cause)
-            else:
-                with self._lock:
+            with self._lock:
+                self._newest_picture = (image, time)
+                if cause == OK:
                     self._stored += 1
+                else:
+                    self._dropped[cause] += 1
 
     def _frame(self, image: Image, time: float, captured: float, media_time: float | None) -> Frame:
         if self._broken:
@@ -132,9 +133,9 @@ class FrameDelivery:
         wall = self._clock.wall() - (self._clock.monotonic() - captured)
         index, self._index = self._index, self._index + 1
         size = (image.shape[0], image.shape[1])
-        return Frame(self._camera, index, self._epoch, time, captured, wall, media_time, reduced, size)
+        return Frame(self._camera, index, self._epoch, time, captured, wall, media_time, reduced, size=size)
 
-    def _check_picture(self, image: Image, time: float, captured: float) -> str:
+    def _check_picture(self, image: Image, captured: float) -> str:
         wrong, picture = OK, OK
         if self._check is not None:
             wrong = self._check.see(image, captured)
@@ -143,15 +144,17 @@ class FrameDelivery:
             if self._picture != OK and picture == OK:
                 self._broken = True
                 self._choice.reset()
-            self._image, self._image_time = image, time
+            self._image = image
             self._picture = picture
         return wrong
 
     @property
     def newest_picture(self) -> tuple[Image, float] | None:
-        """The newest converted picture, uint8 BGR (H, W, 3), full size, and its time on the time line."""
+        """The newest picture that was taken, uint8 BGR (H, W, 3), full size, and its time on the time line.
+        Who is where in it is known by now.
+        """
         with self._lock:
-            return None if self._image is None else (self._image, self._image_time)
+            return self._newest_picture
 
     @property
     def picture_state(self) -> tuple[object, ...]:

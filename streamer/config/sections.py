@@ -289,6 +289,7 @@ class RecordingConfig(Section):
     max_height: Annotated[int, Field(ge=64, le=4320)] = 720  # pixels, of clips; snapshots are full size
     quality: Annotated[int, Field(ge=10, le=100)] = 85  # of JPEG
     overlay: bool = False  # the label is drawn into the pictures
+    boxes: bool = True  # of people who are followed, with number and label, are drawn into the pictures
     labels: tuple[str, ...] | None = None  # only events of these; None = all
     cameras: tuple[str, ...] | None = None  # only of these; None = all
     memory_mb: Annotated[float, Field(ge=4.0, le=4096.0)] = 32.0  # of pictures kept in memory, each camera
@@ -301,6 +302,7 @@ class PreviewConfig(Section):
 
     fps: Annotated[float, Field(gt=0.0, le=10.0)] = 2.0  # pictures a second of each camera
     height: Annotated[int, Field(ge=32, le=1080)] = 360  # pixels
+    boxes: bool = True  # of people who are followed, with number and label, are drawn into them
     quality: Annotated[int, Field(ge=10, le=95)] = 70  # of JPEG
 
 

@@ -108,11 +108,7 @@ class Pipeline:
         memory.prepare()
         threads.prepare()
         self._pictures = EventPictures(
-            self._config,
-            name=self._names.display,
-            note=self.warn,
-            clock=self._clock,
-            privacy=self._privacy,
+            self._config, name=self._names.display, note=self.warn, clock=self._clock, privacy=self._privacy
         )
         self._publisher: Publisher = Publisher(
             self._config.bus,
@@ -125,6 +121,8 @@ class Pipeline:
             display=self._names.display if self._names != LabelSet() else None,
         )
         self._publisher.__enter__()
+        self._tracks.subscribe(self._privacy.followed.tracks)
+        self._results.subscribe(self._privacy.followed.result)
         if self._uncertain is not None:
             self._results.subscribe(self._uncertain.result)
         self._results.subscribe(self._pictures.result)  # before the publisher, which may make a lane wait

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from streamer.config import RecordingConfig
 from streamer.recording import files, pixels
+from streamer.recording.followed import SeenPerson
 from streamer.recording.h264_encoder import EncodedClip, H264Encoder, Shape, fitted
-from streamer.recording.overlay import draw
+from streamer.recording.overlay import draw, draw_people
 from streamer.recording.pixels import Image
 from streamer.recording.recent_pictures import KeptPicture, RecentPictures
 from streamer.types import Event
@@ -49,7 +50,8 @@ class EventRecording:
 class CameraRecorder:
     """Keeps a camera's newest pictures, encodes them while events are recorded, and hands on what is done.
 
-    `name`: label -> what people call it. `counts` is the recorder's.
+    `name`: label -> what people call it. `people`: who is drawn into the picture of a time. `counts` is the
+    recorder's.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class CameraRecorder:
         write_file: WriteFile,
         counts: Counter[str],
         name: Callable[[str], str],
+        people: Callable[[float], Sequence[SeenPerson]] = lambda time: (),
     ) -> None:
         self.camera = camera
+        self._people = people
         self._folder, self._config, self._counts, self._name = folder, config, counts, name
         self._write_file = write_file
         self._pictures = RecentPictures(config.pre_roll + LAG)
@@ -164,9 +168,12 @@ class CameraRecorder:
         if recording.best is None or not recording.unwritten or not due:
             return
         jpeg = recording.best.jpeg
-        if self._config.overlay:
+        people = self._people(recording.best.time)
+        if self._config.overlay or people:
             image = pixels.decode_jpeg(jpeg)
-            draw(image, [self._names_of(recording)])
+            draw_people(image, people, self._name)
+            if self._config.overlay:
+                draw(image, [self._names_of(recording)])
             jpeg = pixels.encode_jpeg(image, self._config.quality)
         recording.unwritten, recording.written = False, now
         self._write_file(recording.snapshot, jpeg)
@@ -219,9 +226,12 @@ class CameraRecorder:
             width, height = fitted(image.shape[1], image.shape[0], self._config.max_height)
             self._encoder = H264Encoder(Shape(width, height, self._config.fps))
         image = pixels.resized(image, self._encoder.shape.width, self._encoder.shape.height)
-        if self._config.overlay:
+        people = self._people(kept.time)
+        if self._config.overlay or people:
             image = image if image.flags.writeable else image.copy()
-            draw(image, self._names_at(kept.time))
+            draw_people(image, people, self._name)
+            if self._config.overlay:
+                draw(image, self._names_at(kept.time))
         self._encoder.add(pixels.to_i420(image), kept.time)
 
     def _names_at(self, time: float) -> Sequence[tuple[str, str]]:

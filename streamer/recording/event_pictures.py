@@ -19,6 +19,7 @@ from streamer.types import RecordingStats
 
 if TYPE_CHECKING:
     from streamer.recording.disk_thread import DiskWriter
+    from streamer.recording.followed import SeenPerson
     from streamer.recording.pixels import Image
     from streamer.recording.preview import NewestPicture, Previews, Publish
     from streamer.recording.recorder import PictureReceiver, Recorder
@@ -47,8 +48,8 @@ class EventPictures:
         privacy: Privacy | None = None,
     ) -> None:
         self._config, self._note, self._clock = config, note, clock
-        self._show = (privacy or Privacy(config)).picture
         self._disk: DiskWriter | None = None
+        self.privacy, self._name = privacy or Privacy(config), name
         self._recorder = self._made(name) if config.recording.snapshots or config.recording.clips else None
         self._previews: Previews | None = None
         self._stopped = False
@@ -77,9 +78,19 @@ class EventPictures:
             from streamer.recording.preview import Previews
 
             self._previews = Previews(
-                self._config.preview, tuple(cameras), newest, publish, self._clock, self._show
-            )
+                self._config.preview, tuple(cameras), newest, publish, self._clock,
+                self.privacy.picture, self._draw_people if self._config.preview.boxes else None,
+            )  # fmt: skip
             self._previews.start()
+
+    def drawn(self, camera: str, time: float) -> Sequence[SeenPerson]:
+        """Who is drawn into the picture of a time that is recorded."""
+        return self.privacy.followed.people(camera, time) if self._config.recording.boxes else ()
+
+    def _draw_people(self, image: Image, camera: str, time: float) -> None:
+        from streamer.recording.overlay import draw_people
+
+        draw_people(image, self.privacy.followed.people(camera, time), self._name)
 
     def result(self, result: LaneResult) -> None:
         """A window was recognised, events changed, or both. Does not block."""
@@ -155,7 +166,8 @@ class EventPictures:
             name=name,
             note=self._note,
             clock=self._clock,
-            show=self._show,
+            show=self.privacy.picture,
+            people=self.drawn,
         )
 
 

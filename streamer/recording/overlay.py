@@ -1,4 +1,4 @@
-"""Labels drawn into pictures, white on black, readable on every ground.
+"""Labels and the boxes of people drawn into pictures, white on black, readable on every ground.
 
 Names in any script are drawn with the first of a few common fonts that the system has, and Arabic only where
 Pillow can shape it (Raqm). A name that cannot be drawn gives way to the model's own label, and what is left
@@ -8,16 +8,22 @@ of that to ASCII.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.recording.followed import SeenPerson
+
 _FONTS = ("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf", "Arial.ttf")
 _PART = 22  # the text's height is this part of the picture's
+_PART_OF_BOXES = 32  # the same, of what stands at boxes
 _LEAST = 12  # pixels
+# of boxes, BGR: told apart by people who see colours differently (Okabe and Ito, "Color Universal Design");
+# each has its number beside it
+_COLOURS = ((0, 228, 240), (233, 180, 86), (0, 159, 230), (115, 158, 0), (167, 121, 204), (0, 94, 213))
 _NOWHERE = "\U0010fffe"  # a character that no font has
 
 
@@ -33,6 +39,36 @@ def draw(image: NDArray[Any], lines: Sequence[tuple[str, str]]) -> None:
         across = min(width, box.shape[1])
         image[top:bottom, :across] = box[:, :across]
         bottom = top
+
+
+def draw_people(image: NDArray[Any], people: Sequence[SeenPerson], name: Callable[[str], str]) -> None:
+    """Draw each one's box, with number and label, into uint8 BGR (H, W, 3).
+
+    `name`: label -> what people call it. The text stands above the box, or in it where there is no room.
+    Whoever was first is drawn last.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    line, size = max(1, height // 240), max(_LEAST, height // _PART_OF_BOXES)
+    for person in reversed(people):
+        left, top, across, down = person.track.box
+        corner = round(left * width), round(top * height)
+        other = round((left + across) * width), round((top + down) * height)
+        cv2.rectangle(image, corner, other, (0, 0, 0), 3 * line)
+        cv2.rectangle(image, corner, other, _COLOURS[person.track.id % len(_COLOURS)], line)
+        number, label = str(person.track.id), ", ".join(person.labels)
+        display = ", ".join(map(name, person.labels))
+        text = _box(f"{number} {display}".strip(), f"{number} {label}".strip(), size)
+        _paste(image, text, max(0, corner[0]), corner[1] - text.shape[0])
+
+
+def _paste(image: NDArray[Any], text: NDArray[Any], left: int, top: int) -> None:
+    """A text at a place, moved inside where it would reach over the edge."""
+    height, width = image.shape[:2]
+    down, across = min(height, text.shape[0]), min(width, text.shape[1])
+    top, left = min(max(0, top), height - down), min(left, width - across)
+    image[top : top + down, left : left + across] = text[:down, :across]
 
 
 @lru_cache(maxsize=256)

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 # camera -> its newest full-size picture, uint8 BGR (H, W, 3), with its time on the time line
 NewestPicture = Callable[[str], tuple[Image, float] | None]
 Show = Callable[[str, Image, float], Image]  # camera, picture, time -> what may be shown of it
+DrawPeople = Callable[[Image, str, float], None]  # into a picture of a camera at a time
 Publish = Callable[[str, bytes, int, int], None]  # camera, JPEG, width, height
 
 
@@ -29,7 +30,9 @@ class Previews:
         publish: Publish,
         clock: Clock = SYSTEM_CLOCK,
         show: Show = lambda camera, image, time: image,
+        draw_people: DrawPeople | None = None,
     ) -> None:
+        self._draw_people = draw_people
         self._config, self._cameras, self._clock, self._show = config, cameras, clock, show
         self._newest, self._publish = newest, publish
         self._stop = threading.Event()
@@ -64,5 +67,8 @@ class Previews:
             return
         image, time = newest
         small = scaled(self._show(camera, image, time), self._config.height)
+        if self._draw_people is not None:
+            small = small.copy() if small is image else small  # that is left alone, for the others
+            self._draw_people(small, camera, time)
         self._publish(camera, encode_jpeg(small, self._config.quality), small.shape[1], small.shape[0])
         self._sent[camera] = image

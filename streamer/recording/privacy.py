@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from streamer.capture.region import Region
 from streamer.config import Config
+from streamer.recording.followed import Followed
 from streamer.recording.pixelate import WHOLE, Corners, in_blocks, marked, pixelated
 from streamer.recording.pixels import Image
-from streamer.types import Frame, Window
+from streamer.types import Box, Frame, Window
 
 Areas: TypeAlias = tuple[Corners, ...]
-People: TypeAlias = Callable[[str, float], Areas | None]  # camera, time of its time line -> None: not known
 Reduce: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 
+_RIM = 0.15  # of a box's sides, on each side: hands, and where a box lags behind
 _BLEED = 5  # pixels, odd: how far a hidden one may reach when a picture is resized for a model
 
 
@@ -33,19 +34,17 @@ class _CameraRules:
     seen: tuple[tuple[float, float], ...] | None  # the part of the picture that the model sees
 
 
-def _nobody_is_known(_camera: str, _time: float) -> None:
-    return None
-
-
 class Privacy:
     """Which areas of which camera are hidden at which time, and pictures without them. Any thread.
 
     Args:
-        people: where people are in a camera's picture, at a time of its time line.
+        config: which cameras there are, and their rules.
+
+    `followed` is told who is where, before that is asked.
     """
 
-    def __init__(self, config: Config, people: People = _nobody_is_known) -> None:
-        self._people = people
+    def __init__(self, config: Config) -> None:
+        self.followed = Followed()
         self._rules: dict[str, _CameraRules] = {}
         for camera in config.cameras:
             wanted = config.privacy_of(camera)
@@ -58,8 +57,10 @@ class Privacy:
         rules = self._rules.get(camera)
         if rules is None:
             return ()
-        people = self._people(camera, time) if rules.people else ()
-        return (WHOLE,) if people is None else (*rules.regions, *people)
+        if not rules.people:
+            return rules.regions
+        there = self.followed.at(camera, time)
+        return (WHOLE,) if there is None else (*rules.regions, *(_around(track.box) for track in there))
 
     def picture(self, camera: str, image: Image, time: float) -> Image:
         """A camera's picture, uint8 BGR (H, W, 3), as it may be shown: itself where nothing is hidden."""
@@ -90,9 +91,16 @@ class Privacy:
         if reduce is not None and frame.size is not None and WHOLE not in areas:
             mark = marked(areas, frame.size)
             seen = self._rules[frame.camera].seen
-            reduced = reduce(mark if seen is None else Region(seen).cut(mark))
+            mark = mark if seen is None else Region(seen).cut(mark)
+            reduced = reduce(mark)
             if reduced.shape == frame.image.shape:
                 near = cv2.dilate(reduced.max(axis=2), np.ones((_BLEED, _BLEED), np.uint8))
                 blocks = np.where(near[:, :, None] > 0, blocks, frame.image)
         blocks.setflags(write=False)
         return replace(frame, image=blocks)
+
+
+def _around(box: Box) -> Corners:
+    left, top, width, height = box
+    rim_x, rim_y = _RIM * width, _RIM * height
+    return ((left - rim_x, top - rim_y), (left + width + rim_x, top + height + rim_y))

@@ -23,6 +23,7 @@ from streamer.capture.frame_rate import RateChoice
 from streamer.config import RecordingConfig
 from streamer.recording.camera_recorder import CameraRecorder
 from streamer.recording.disk_thread import DiskWriter
+from streamer.recording.followed import SeenPerson
 from streamer.recording.pixels import Image
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import Event, Phase, RecordingStats
@@ -59,6 +60,7 @@ class Recorder:
     Args:
         complete: files played fast: a camera waits until its picture has been taken.
         show: camera, picture, time -> what may be shown of it.
+        people: camera, time -> who is drawn into that picture.
         name: label -> what people call it.
         note: gets one line when people should know something.
     """
@@ -74,7 +76,9 @@ class Recorder:
         note: Callable[[str], None] = log.warning,
         clock: Clock = SYSTEM_CLOCK,
         show: Callable[[str, Image, float], Image] = lambda camera, image, time: image,
+        people: Callable[[str, float], Sequence[SeenPerson]] = lambda camera, time: (),
     ) -> None:
+        self._people = people
         self._config, self._disk, self._folder, self._clock, self._show = config, disk, folder, clock, show
         self._complete, self._name, self._note = complete, name, note
         self._changed = threading.Condition()
@@ -98,8 +102,9 @@ class Recorder:
         """
         queue = self._queues.setdefault(camera, _PictureQueue(self._config.fps))
         self._camera_recorders[camera] = CameraRecorder(
-            camera, self._folder, self._config, self._disk.put, self._counts, self._name
-        )
+            camera, self._folder, self._config, self._disk.put, self._counts, self._name,
+            partial(self._people, camera),
+        )  # fmt: skip
 
         def take(image: Image, time: float) -> None:
             if time < queue.last:

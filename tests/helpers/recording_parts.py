@@ -94,6 +94,7 @@ class Shoot:
         events: EventsConfig = QUICK,
         image: Callable[[int], Any] = picture,
         show: Callable[[str, Any, float], Any] = lambda camera, image, time: image,
+        people: Callable[[str, float], Any] = lambda camera, time: (),
         **settings: Any,
     ) -> None:
         retention.prepare(folder)
@@ -101,7 +102,9 @@ class Shoot:
         self.folder, self.camera, self.image = folder, camera, image
         self.notes: list[str] = []
         self.disk = DiskWriter(folder, config, self.notes.append, writer=writer)
-        self.recorder = Recorder(config, self.disk, folder, complete=True, note=self.notes.append, show=show)
+        self.recorder = Recorder(
+            config, self.disk, folder, complete=True, note=self.notes.append, show=show, people=people
+        )
         self.receive = self.recorder.receiver(camera)
         self.tracker = EventTracker(camera, "model", LABELS, events)
         self.events: list[Event] = []

@@ -28,9 +28,9 @@ from streamer.pipeline.pipeline import Pipeline
 from streamer.recording.pixelate import BLOCKS, Corners, in_blocks, pixelated
 from streamer.recording.pixels import decode_jpeg
 from streamer.recording.preview import Previews
-from streamer.recording.privacy import Areas, Privacy
+from streamer.recording.privacy import Privacy
 from streamer.testing import FakeRecognizer
-from streamer.types import Window
+from streamer.types import Box, Track, Tracks, Window
 from tests.helpers.bus_parts import FREE, connect, until
 from tests.helpers.media import write_clip
 from tests.helpers.pipelines import QUIET
@@ -169,7 +169,7 @@ def test_no_preview_shows_a_region() -> None:
 @pytest.mark.realtime
 def test_the_whole_program_hides_it_on_every_way(tmp_path: Path) -> None:
     """Each file that is written and each preview on the bus is decoded and looked at."""
-    film = write_clip(tmp_path / "film.mp4", [secret(number) for number in range(100)], 25,
+    film = write_clip(tmp_path / "film.mp4", [secret(number) for number in range(150)], 25,
                       options={"crf": "10"})  # fmt: skip
     config = Config(
         cameras=(CameraConfig(name="hall", source=str(film)),),
@@ -184,7 +184,7 @@ def test_the_whole_program_hides_it_on_every_way(tmp_path: Path) -> None:
 
     def score(window: Window) -> tuple[float, float]:
         at = window.frames[-1].media_time or 0.0
-        return (0.4, 0.6) if 1.5 < at < 2.5 else (0.9, 0.1)
+        return (0.4, 0.6) if 1.5 < at < 4.5 else (0.9, 0.1)
 
     with (
         Pipeline(config, recognizer=FakeRecognizer(score, size=(HEIGHT, WIDTH))) as pipeline,
@@ -251,37 +251,49 @@ def _in_square(box: Sequence[tuple[float, float]], width: float, height: float) 
 # --- people ---
 
 
-class Somebody:
-    """Who is where is known from `since` on."""
-
-    def __init__(self, since: float) -> None:
-        self.since = since
-
-    def __call__(self, camera: str, time: float) -> Areas | None:
-        assert camera == "front-door"
-        return None if time < self.since else (((0.5, 0.2), (0.7, 0.9)),)
+BODY: Box = (0.5, 0.2, 0.2, 0.6)
+AROUND_BODY: Corners = ((0.5, 0.2), (0.7, 0.8))
 
 
-def people(since: float) -> Privacy:
-    camera = CameraConfig(name="front-door", source="x.mp4")
-    return Privacy(Config(cameras=(camera,), privacy=PrivacyConfig(blur=("people",))), Somebody(since))
+def people(*camera: str) -> Privacy:
+    """Somebody is in the pictures of 10.0 and 11.0; of others it is not known who is in them."""
+    cameras = tuple(CameraConfig(name=name, source="x.mp4") for name in camera or ("front-door",))
+    made = Privacy(Config(cameras=cameras, privacy=PrivacyConfig(blur=("people",))))
+    made.followed.tracks(Tracks("front-door", 10.0, 0, (Track(1, BODY),)))
+    made.followed.tracks(Tracks("front-door", 11.0, 0, (Track(1, BODY), Track(2, (-0.1, -0.1, 0.2, 0.3)))))
+    return made
 
 
-def test_before_anybody_can_be_known_all_of_the_picture_is_hidden(tmp_path: Path) -> None:
-    """Also where nothing ever tells: it fails closed."""
-    hidden = people(since=10.0)
-    early = hidden.picture("front-door", secret(0), 9.9)
-    assert not shown(early).any()
-    assert len(np.unique(early.reshape(-1, 3), axis=0)) <= BLOCKS * BLOCKS
-    assert_hidden(hidden.picture("front-door", secret(0), 10.0), ((0.5, 0.2), (0.7, 0.9)), rim=0)
-    camera = CameraConfig(name="front-door", source="x.mp4")
-    never = Privacy(Config(cameras=(camera,), privacy=PrivacyConfig(blur=("people",))))
-    assert not shown(never.picture("front-door", secret(0), 1e9)).any()
+def test_everybody_who_is_followed_is_hidden_with_a_rim() -> None:
+    hidden = people()
+    assert_hidden(hidden.picture("front-door", secret(0), 10.0), AROUND_BODY, rim=-8)
+    both = hidden.picture("front-door", secret(0), 11.0)
+    assert not shown(both)[parts(AROUND_BODY, both)].any()
+    assert not shown(both)[: int(0.2 * HEIGHT), : int(0.1 * WIDTH)].any(), "half out of the picture"
+
+
+@pytest.mark.parametrize("time", [9.9, 10.5, 12.0])
+def test_where_it_is_not_known_who_is_there_all_of_the_picture_is_hidden(time: float) -> None:
+    """Before the first detection, and in a picture that nobody has looked for people in."""
+    out = people().picture("front-door", secret(0), time)
+    assert not shown(out).any()
+    assert len(np.unique(out.reshape(-1, 3), axis=0)) <= BLOCKS * BLOCKS
+
+
+def test_a_camera_that_never_tells_shows_nothing() -> None:
+    assert not shown(people("front-door", "yard").picture("yard", secret(0), 10.0)).any()
+
+
+def test_a_file_that_begins_anew_is_not_taken_for_its_past() -> None:
+    hidden = people()
+    hidden.followed.tracks(Tracks("front-door", 3.0, 1, ()))
+    assert not shown(hidden.picture("front-door", secret(0), 10.0)).any()
+    assert shown(hidden.picture("front-door", secret(0), 3.0)).all()
 
 
 def test_a_camera_without_rules_costs_nothing() -> None:
     other = secret(0)
-    assert people(0.0).picture("garden", other, 0.0) is other
+    assert people().picture("garden", other, 0.0) is other
 
 
 # --- the configuration ---
