@@ -34,7 +34,7 @@ CONSTRAINTS = ROOT / "configs" / "constraints.txt"
 LOG = VENV / "streamer-setup.log"  # what pip said
 # what each distribution of pyproject.toml is imported as
 MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic"]
-MODULES += ["msgspec", "httpx2", "ruamel.yaml", "packaging", "platformdirs"]
+MODULES += ["msgspec", "httpx2", "ruamel.yaml", "packaging", "platformdirs", "ifaddr"]
 TEST_MODULES = [
     "av",
     "skimage",
@@ -177,7 +177,16 @@ def set_up(testing: bool) -> None:
         if failure is not None:
             fail(f"{VENV} could not be made", failure)
     extras = "[test,openvino]" if testing else ""
-    options = ["install", "--disable-pip-version-check", "-c", str(CONSTRAINTS), "-e", f"{ROOT}{extras}"]
+    # --no-compile: what is imported is compiled then; all of torch now would take as long as the rest
+    options = [
+        "install",
+        "--disable-pip-version-check",
+        "--no-compile",
+        "-c",
+        str(CONSTRAINTS),
+        "-e",
+        f"{ROOT}{extras}",
+    ]
     failure = install([*pip, *options])
     if failure is not None:
         fail("the packages could not be installed", failure, f"; all that pip said is in {LOG}")
@@ -228,6 +237,8 @@ def install(command: list[str]) -> str | None:
 
 def shortened(line: str) -> str:
     """A line of pip's without what only pip wants to know."""
+    if line.startswith("Installing collected packages: "):
+        return f"Installing {line.count(',') + 1} packages"
     line = re.sub(r"-[^-\s]+-[^-\s]+-[^-\s]+\.whl(\.metadata)?", "", line.partition(" (from ")[0])
     return line.partition(": ")[0].strip()[:80]
 

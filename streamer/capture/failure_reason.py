@@ -42,6 +42,13 @@ class Reason:
     moved_to: str = ""
 
 
+PLAYABLE = Reason(  # it offers video: what is wrong is not between the camera and this question
+    "codec",
+    "answers, but its video cannot be opened",
+    "set the camera to H.264 and try the address in a video player",
+)
+
+
 @dataclass(frozen=True)
 class _Answer:
     status: int
@@ -150,11 +157,7 @@ def _judge(answer: _Answer, address: Address, url: str, rtsp: bool) -> Reason:
     kind = answer.headers.get("content-type", "").partition(";")[0]
     if not rtsp and kind.startswith(("text/html", "application/json")):
         return Reason("codec", f"gives no video but {kind}", "use the address of the stream itself")
-    return Reason(
-        "codec",
-        "answers, but its video cannot be opened",
-        "set the camera to H.264 and try the address in a video player",
-    )
+    return PLAYABLE
 
 
 def _connect(place: tuple[str, int], context: ssl.SSLContext | None, deadline: float) -> socket.socket:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import ssl
 import stat
 import sys
@@ -32,6 +33,9 @@ __all__ = ["OpenedSource", "open_source"]
 _FPS_LIMIT = 240.0  # declared rates above are nonsense (90000 has been seen)
 _ASKING = 3.0  # seconds that a handshake, and finding a reason, may take
 _MOST_REDIRECTS = 3
+# rtsp//HOST; an address without its scheme, perhaps behind the folder that relative paths are meant from
+_SCHEME = re.compile(r"(?:^|/)(rtsps?|rtmps?|https?)//?([^/@][^@]*)$", re.IGNORECASE)
+_HOST = re.compile(r"(?:^|/)((?:\d{1,3}(?:\.\d{1,3}){3}|[\w-]+\.(?:local|lan|home))(?::\d{1,5})?)(/[^@]*)?$")
 
 
 class OpenedSource:
@@ -215,8 +219,7 @@ def _check_file(camera: str, path: str) -> None:
             raise SourceOpenError(
                 f"camera {camera}: no access to {path}; check who may read it", "permission"
             ) from error
-        near = _similar(Path(path))
-        hint = f"did you mean {near}?" if near else "check the path"
+        hint = _meant(path)
         raise SourceOpenError(f"camera {camera}: there is no file {path}; {hint}", "not_found") from error
     if stat.S_ISDIR(status.st_mode):
         raise SourceOpenError(
@@ -227,6 +230,18 @@ def _check_file(camera: str, path: str) -> None:
         raise SourceOpenError(f"camera {camera}: no access to {path}; check who may read it", "permission")
     if stat.S_ISREG(status.st_mode) and status.st_size == 0:
         raise SourceOpenError(f"camera {camera}: {path} is empty; it holds no video", "codec")
+
+
+def _meant(path: str) -> str:
+    """What somebody may have meant who named a file that is not there."""
+    if found := _SCHEME.search(path):
+        return f"did you mean {found[1].lower()}://{found[2]}?"
+    if found := _HOST.search(path):
+        if found[2]:
+            return f"did you mean rtsp://{found[1]}{found[2]}?"
+        return f"did you mean a camera? streamer add {found[1]} looks for its video"
+    near = _similar(Path(path))
+    return f"did you mean {near}?" if near else "check the path"
 
 
 def _similar(path: Path) -> str | None:

@@ -47,6 +47,7 @@ COMMANDS = {
     "run": Command("streamer.cli.run", "watch cameras, streams or files"),
     "subscribe": Command("streamer.cli.subscribe", "print what a running streamer publishes"),
     "web": Command("streamer.cli.web", "serve a page that shows what a running streamer recognises"),
+    "add": Command("streamer.cli.add", "find a camera, try it, and write it into a config file"),
     "check": Command("streamer.cli.check", "validate a config file"),
     "doctor": Command("streamer.cli.doctor", "what works on this machine, what does not, how to mend it"),
     "models": Command("streamer.cli.models", "known checkpoints, and which are on this machine"),

@@ -216,6 +216,21 @@ def test_unknown_schemes_and_broken_addresses_are_refused() -> None:
 @pytest.mark.parametrize(
     ("source", "meant"),
     [
+        ("192.168.1.20", "did you mean a camera? streamer add 192.168.1.20 looks for its video"),
+        ("192.168.1.20:8554", "streamer add 192.168.1.20:8554"),
+        ("/etc/streamer/cam.local", "streamer add cam.local"),
+        ("192.168.1.20/stream1", "did you mean rtsp://192.168.1.20/stream1?"),
+        ("rtsp//foo/live", "did you mean rtsp://foo/live?"),
+        ("/etc/streamer/rtsp/foo", "did you mean rtsp://foo?"),
+    ],
+)
+def test_what_is_no_file_but_an_address_is_understood(source: str, meant: str) -> None:
+    assert meant in str(fails(source))
+
+
+@pytest.mark.parametrize(
+    ("source", "meant"),
+    [
         ("rtsp:/me:hunter2@h/x", "rtsp"),
         ("RTSPS:me:hunter2@h/x", "rtsps"),
         ("http:/h/x?password=hunter2", "http"),

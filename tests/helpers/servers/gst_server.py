@@ -1,7 +1,7 @@
 """GStreamer's RTSP server, for the system's python3: gst_server.py CLIP FPS [PORT [USER PASSWORD]].
 
-Serves an Annex B H.264 file at rtsp://127.0.0.1:PORT/cam, with the machine's clock as a camera's. Prints
-`READY PORT` when it listens.
+Serves an Annex B H.264 file at rtsp://127.0.0.1:PORT/cam and /stream1, with the machine's clock as a
+camera's. Prints `READY PORT` when it listens.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def serve(clip: Path, fps: int, port: int, user: str | None, password: str | Non
     factory.set_launch(PIPELINE.format(fps=fps))
     factory.set_shared(True)
     factory.connect("media-configure", lambda _, media: feed(media, units, fps))
-    server.get_mount_points().add_factory("/cam", factory)
+    for path in ("/cam", "/stream1"):
+        server.get_mount_points().add_factory(path, factory)
     server.attach(None)
     print("READY", server.get_bound_port(), flush=True)
     GLib.MainLoop().run()

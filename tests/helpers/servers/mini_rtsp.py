@@ -65,8 +65,8 @@ class MiniRtsp:
 
     Faults: `stall` keeps the connections and sends nothing; `mute` accepts and never answers; `loss` is the
     part of RTP packets that never leave; `sprop = False` leaves the parameter sets out of the SDP; `drop()`
-    hangs up; `udp_only` refuses RTP inside TCP; `load(clip)` changes what is sent. `auth`: None, "basic"
-    or "digest".
+    hangs up; `udp_only` refuses RTP inside TCP; `path` is where it is; `load(clip)` changes what is sent.
+    `auth`: None, "basic" or "digest".
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class MiniRtsp:
         self.loss = 0.0
         self.sprop = True
         self.udp_only = False
+        self.path = "/cam"
         self.requests: list[str] = []
         self._user, self._password, self._auth = user, password, auth
         self._nonce = os.urandom(8).hex()
@@ -92,7 +93,7 @@ class MiniRtsp:
 
     @property
     def url(self) -> str:
-        return f"rtsp://127.0.0.1:{self.port}/cam"
+        return f"rtsp://127.0.0.1:{self.port}{self.path}"
 
     def load(self, clip: Path) -> None:
         """Send this Annex B file from now on (new clients; running ones get its pictures too)."""
@@ -179,7 +180,7 @@ class MiniRtsp:
             )
             return "401 Unauthorized", {"WWW-Authenticate": challenge}, ""
         if method == "DESCRIBE":
-            if not address.partition("?")[0].rstrip("/").endswith("/cam"):
+            if "/" + address.partition("://")[2].partition("/")[2].rstrip("/") != self.path:
                 return "404 Not Found", {}, ""
             base = address.rstrip("/") + "/"
             return "200 OK", {"Content-Type": "application/sdp", "Content-Base": base}, self._sdp()

@@ -1,0 +1,163 @@
+"""`streamer add`: with real RTSP servers and a terminal; no password is ever printed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from streamer.capture.network_discovery import FoundCamera
+from streamer.cli import command_line
+from streamer.config import load_config
+from tests.helpers.media import moving, write_clip
+from tests.helpers.servers import gst
+from tests.helpers.servers.mini_rtsp import MiniRtsp
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "hunter2 with:odd@signs"
+_GST_MISSING = gst.missing()
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.h264"
+    write_clip(path, moving(50), fps=25)
+    return path
+
+
+def add(*words: str) -> int:
+    return command_line.main(["add", *words])
+
+
+@pytest.mark.realtime
+def test_an_address_becomes_a_camera_by_a_known_path(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with MiniRtsp(clip) as server:
+        server.path = "/stream1"
+        assert add(f"127.0.0.1:{server.port}", "--name", "porch") == 0
+    (camera,) = load_config("cameras.yaml").cameras
+    assert (camera.name, camera.source) == ("porch", f"rtsp://127.0.0.1:{server.port}/stream1")
+    assert Path("porch.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+    assert Path("porch.jpg").stat().st_mode & 0o777 == 0o600
+    said = capsys.readouterr().err
+    assert "(a path of TP-Link Tapo)" in said
+    assert (
+        said.splitlines()[-1]
+        == "streamer: porch is in cameras.yaml; watch it: streamer run --config cameras.yaml"
+    )
+
+
+@pytest.mark.rtsp
+@pytest.mark.skipif(_GST_MISSING is not None, reason=str(_GST_MISSING))
+def test_a_camera_with_a_login_and_its_password_in_a_file_of_its_own(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOOR", SECRET)
+    Path("office.yaml").write_text("cameras:\n  - name: desk # mine\n    source: 0\n# the end\n")
+    with gst.GstRtsp(clip, user="viewer", password=SECRET) as server:
+        options = ["--user", "viewer", "--password-env", "DOOR", "--config", "office.yaml"]
+        assert add(f"127.0.0.1:{server.port}", *options) == 0
+    text = Path("office.yaml").read_text()
+    assert text.startswith("cameras:\n  - name: desk # mine\n    source: 0\n  - name: ")
+    assert text.endswith("# the end\n")
+    camera = load_config("office.yaml").cameras[1]
+    assert camera.password_file is not None
+    secret = Path(camera.password_file)
+    assert secret.read_text() == SECRET + "\n"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    captured = capsys.readouterr()
+    assert "hunter2" not in captured.out + captured.err + text
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("given", ["nothing", "wrong"])
+def test_without_a_terminal_the_options_of_a_login_are_named(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, given: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115 - closed with the process
+    monkeypatch.setenv("DOOR", "hunter2-wrong")
+    options = [] if given == "nothing" else ["--user", "viewer", "--password-env", "DOOR"]
+    with MiniRtsp(clip, user="viewer", password=SECRET, auth="digest") as server:
+        assert add(f"127.0.0.1:{server.port}", *options) == 3
+        tries = [request for request in server.requests if request.startswith("DESCRIBE")]
+    said = capsys.readouterr().err
+    assert "--password-file FILE or --password-env NAME" in said
+    assert ("refuses the user or the password" in said) is (given == "wrong")
+    assert "hunter2" not in said
+    assert len(tries) <= 2, "one refusal ends it: cameras lock users out"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="a pseudo terminal")
+def test_on_a_terminal_the_login_is_asked_for_and_not_shown(clip: Path, tmp_path: Path) -> None:
+    with MiniRtsp(clip, user="viewer", password=SECRET, auth="digest") as server:
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamer", "add", server.url, "--name", "porch"],
+            stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, start_new_session=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        os.close(theirs)
+        shown = bytearray()
+        asked = {b"give up): ": b"viewer\n", b"not shown): ": SECRET.encode() + b"\n"}
+        killer = threading.Timer(60, process.kill)
+        killer.start()
+        while True:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # the terminal's end
+                break
+            for question in [question for question in asked if question in shown]:
+                os.write(ours, asked.pop(question))
+        killer.cancel()
+        os.close(ours)
+        assert process.wait(10) == 0, shown.decode()
+    assert "hunter2" not in shown.decode()
+    assert load_config(tmp_path / "cameras.yaml").cameras[0].user == "viewer"
+    assert (tmp_path / "porch.password").read_text() == SECRET + "\n"
+
+
+def test_what_is_found_is_listed_with_the_command(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115 - closed with the process
+    found = [FoundCamera("192.168.1.20", "ACME Door"), FoundCamera("192.168.1.21")]
+    monkeypatch.setattr("streamer.capture.network_discovery.find_cameras", lambda seconds: found)
+    monkeypatch.setattr("streamer.capture.list_devices", list)
+    assert add() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "192.168.1.20  ACME Door    streamer add 192.168.1.20",
+        "192.168.1.21    streamer add 192.168.1.21",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["127.0.0.1:1"], 3, "127.0.0.1:1 refuses connections on port 1"),
+        (["0"], 3, "there is no webcam 0"),
+        (["me:hunter2@cam"], 2, "what was given is no address: HOST, HOST:PORT"),
+        (["cam", "--password-env", "X"], 2, "--password-env X: there is no such variable"),
+        (["cam", "--user", "x"], 2, "the camera's password is needed"),
+        (["cam", "--password-env", "HOME"], 2, "a password needs its --user"),
+    ],
+)
+def test_what_does_not_work_is_one_line(
+    words: list[str], code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115 - closed with the process
+    assert add(*words) == code
+    err = capsys.readouterr().err
+    assert said in err.splitlines()[-1]
+    assert "hunter2" not in err
+    assert list(tmp_path.iterdir()) == []
