@@ -197,6 +197,10 @@ class BusThread:
         self._unsent += len(items)  # until they have left
         events = iter(self._journal.append([i.body for i in items if i.body and i.body["type"] == "event"]))
         for item in items:
+            if item.forget:
+                self._present.forget(item.forget)
+                self._unsent -= 1
+                continue
             if item.status is not None:
                 sent = self._numbered(wire.status_body(item.status, self._clock.monotonic()))
             elif item.body is not None and item.body["type"] == "event":

@@ -21,6 +21,7 @@ class Item:
     body: Body | None = None
     captured: float = 0.0  # predictions: monotonic seconds of the newest frame
     status: CameraStatus | None = None
+    forget: str = ""  # nothing to be sent: this camera has gone
 
 
 class Outbox:
@@ -86,6 +87,14 @@ class Outbox:
             self._statuses[status.camera] = status
             if before is None or _told(before) != _told(status):
                 self._others.append(Item(self._next(), status=status))
+                self._ring()
+
+    def forget(self, camera: str) -> None:
+        """A camera has gone: after what waits of it, nothing more is told of it."""
+        with self._lock:
+            self._statuses.pop(camera, None)
+            if not self._closed:
+                self._others.append(Item(self._next(), forget=camera))
                 self._ring()
 
     def take(self, limit: int) -> list[Item]:

@@ -136,6 +136,12 @@ class Publisher:
         """Publish a camera's state: at once where it changed, else with the next repetition (every 5 s)."""
         self._need().put_status(status)
 
+    def forget(self, camera: str) -> None:
+        """A camera was removed: after what was published of it before, heartbeats and snapshots know it no
+        more.
+        """
+        self._need().forget(camera)
+
     def _need(self) -> Outbox:
         if self._outbox is None:
             raise BusError("the Publisher is not open: use it in a 'with' statement")

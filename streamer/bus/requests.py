@@ -52,6 +52,10 @@ class Present:
         else:
             self.events[message["event"]["id"]] = message
 
+    def forget(self, camera: str) -> None:
+        self.statuses.pop(camera, None)
+        self.predictions.pop(camera, None)
+
     def cameras(self) -> wire.Body:
         """One entry per camera, for a snapshot."""
         names = dict.fromkeys([*self.statuses, *self.predictions])

@@ -140,6 +140,11 @@ class Counters:
         with self._lock:
             self._camera(camera).models = {name: _Model(asked) for name, asked in models.items()}
 
+    def forget(self, camera: str) -> None:
+        """A camera has been removed; what it counted so far stays in the sums."""
+        with self._lock:
+            self._cameras.pop(camera, None)
+
     def lane(self, model: str, windows: Mapping[str, WindowSource]) -> None:
         """A model's inference thread, and the windows of its cameras, which are asked for their counts."""
         with self._lock:

@@ -191,13 +191,21 @@ class LabelEdits:
         config: as it was read; edits are counted from here on.
         file: the config file; None: only files of labels are watched.
         reload: reads the whole configuration again.
+        cameras: gets the whole of an edited configuration, for what it says of cameras.
 
     Raises:
         ConfigError: a file of labels is wrong.
     """
 
-    def __init__(self, config: Config, file: Path | None, reload: Callable[[], Config] | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        file: Path | None,
+        reload: Callable[[], Config] | None,
+        cameras: Callable[[Config], None] = lambda config: None,
+    ) -> None:
         self._config = config
+        self._cameras = cameras
         self._file = file
         self._reload = reload
         self._watch = FileWatch(self._files(config))
@@ -217,6 +225,7 @@ class LabelEdits:
             words = self._words(edited)
             files = self._files(edited)
             self._take(edited, words, lanes_of, changes)
+            self._cameras(edited)
         except Exception as error:  # an edit's edge: whatever is wrong with it, it ends no run
             reason = str(error)
             if not isinstance(error, StreamerError):

@@ -13,23 +13,20 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from streamer.config import CameraConfig, EventsConfig, ModelConfig
-from streamer.errors import ConfigError
 from streamer.events.event_settings import events_for
 from streamer.events.rules import EventLabels
 from streamer.events.tracker import EventTracker
 from streamer.labels.label_set import LabelSet
-from streamer.labels.model_labels import ModelLabels, background_labels
+from streamer.labels.model_labels import ModelLabels
+from streamer.pipeline.model_rules import hop_of, outcomes_of, tempered
 from streamer.recognition.inference_thread import InferenceThread
 from streamer.recognition.recognizer import Recognizer
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import Event, Frame, LaneResult, ModelSpec, Moment, Prediction
-from streamer.windows.ticks import Ticks, interleaved
+from streamer.types import Event, Frame, LaneResult, Moment, Prediction
+from streamer.windows.ticks import Ticks
 from streamer.windows.window_source import WindowSource
 from streamer.windows.windows import Windows
 
@@ -43,52 +40,7 @@ log = logging.getLogger(__name__)
 NO_NAMES = LabelSet()
 FRAMES_PER_INTERVAL = 8  # kept: the frame nearest to a wanted time is then at most interval/16 away
 LEAST_RATE = 10.0  # frames/s kept at least, so that the newest frame is fresh
-HOPS_PER_SPAN, SHORTEST_HOP, LONGEST_HOP = 7, 0.1, 0.5  # the default hop; seconds
-TINY = 1e-12  # the smallest score that a temperature works on
 GPU_BATCH = 8  # windows in one forward where that is nearly free
-
-
-def default_hop(spec: ModelSpec) -> float:
-    """Seconds between windows where the user has not said: short spans are looked at more often.
-
-    A streaming model sees each frame of its grid once: its hop is its interval.
-    """
-    if spec.streaming:
-        return spec.interval
-    return max(SHORTEST_HOP, min(LONGEST_HOP, spec.span / HOPS_PER_SPAN))
-
-
-def hop_of(model: ModelConfig, spec: ModelSpec) -> float:
-    """Seconds between windows of a loaded model.
-
-    Raises:
-        ConfigError: a streaming model cannot be looked at so often.
-    """
-    hop = model.hop or default_hop(spec)
-    if spec.streaming:
-        try:
-            interleaved(spec.interval, hop)
-        except ValueError as error:
-            raise ConfigError(f"model {spec.name}: {error}") from error
-    return hop
-
-
-def tempered(scores: NDArray[Any], temperature: float, independent: bool) -> NDArray[Any]:
-    """Scores float32 (L,) as if the logits had been divided by `temperature` before softmax (or sigmoid)."""
-    powered = np.power(np.clip(scores, TINY, 1.0, dtype=np.float64), 1.0 / temperature)
-    whole = powered.sum()
-    if independent:
-        whole = powered + np.power(np.clip(1.0 - scores, TINY, 1.0, dtype=np.float64), 1.0 / temperature)
-    return np.asarray(powered / whole, dtype=np.float32)
-
-
-def outcomes_of(recognizer: Recognizer, camera: str) -> ModelLabels:
-    """A model's labels, or the words that a camera asks of it."""
-    spec, words = recognizer.spec, recognizer.words
-    if words is None:
-        background = background_labels(spec.labels, spec.background)
-        return ModelLabels(spec.labels, spec.thresholds, spec.ignored, background)
-    return words.of(camera).outcomes
 
 
 @dataclass(slots=True)
@@ -181,7 +133,7 @@ class Lane:
         names: LabelSet = NO_NAMES,
         elsewhere: Iterable[str] = (),
     ) -> Callable[[Frame], bool]:
-        """Watch a camera; returns what takes its frames. Before `thread.start()`.
+        """Watch a camera; returns what takes its frames. Before the start or after it; one thread at a time.
 
         `elsewhere`: labels of the camera's other models, which its events' settings may name too.
 
@@ -200,8 +152,8 @@ class Lane:
         kind = Ticks if spec.streaming else Windows
         windows: WindowSource = kind(camera.name, spec.frames, spec.interval, self.hop, self._complete)
         windows.on_ready = self.thread.notify
-        self.windows[camera.name] = windows
         self._watched[camera.name] = _Watched(windows, tracker, events, names)
+        self.windows[camera.name] = windows  # last: from now on it is taken from
         return windows.add
 
     # --- from other threads ---
@@ -232,7 +184,9 @@ class Lane:
         """
 
         def change() -> None:
-            watched = self._watched[camera]
+            watched = self._watched.get(camera)
+            if watched is None:
+                return  # it was removed meanwhile
             try:
                 settings = self._settings_for(camera, embeddings.outcomes)
                 changes = watched.tracker.change_labels(
@@ -252,21 +206,47 @@ class Lane:
         """A camera's video broke off, or its picture is unusable: its open events end, and windows that were
         captured before come too late. Any thread; returns at once.
         """
-        self._watched[camera].lost_at = self._clock.monotonic()
-        self.thread.call(partial(self._end, camera, reason))
+        if (watched := self._watched.get(camera)) is not None:
+            watched.lost_at = self._clock.monotonic()
+            self.thread.call(partial(self._end, camera, reason))
 
     def drain(self, camera: str) -> bool:
         """Its video has ended: True once its last window is computed and its events have ended."""
-        watched = self._watched[camera]
+        watched = self._watched.get(camera)
+        if watched is None:
+            return True  # it was removed
         watched.windows.close()
         if watched.windows.finished and not self.thread.busy_with(camera) and not watched.draining:
             watched.draining = True
             self.thread.call(partial(self._end, camera, "video ended"))
         return watched.drained
 
+    def remove(self, camera: str, reason: str) -> threading.Event:
+        """Watch a camera no longer; any thread. Its events end on the lane's thread, after the forward in
+        progress, and then what is returned is set.
+        """
+        done, leaving = threading.Event(), self._watched.get(camera)
+
+        def remove() -> None:
+            if leaving is None or self._watched.get(camera) is not leaving:
+                done.set()
+                return
+            try:
+                self._end(camera, reason)
+            finally:
+                self.windows.pop(camera, None)
+                self._watched.pop(camera, None)
+                self._labels.pop(camera, None)
+                self.thread.forget_scores(camera)
+                self.recognizer.forget(camera)
+                done.set()
+
+        self.thread.call(remove)
+        return done
+
     def ask_to_stop(self) -> None:
         """No more windows; returns at once. Frees a capture thread that waits for room."""
-        for windows in self.windows.values():
+        for windows in list(self.windows.values()):
             windows.close()
         self.thread.stop()
 
@@ -277,7 +257,7 @@ class Lane:
             self.thread.join(max(0.0, until - self._clock.monotonic()))
         with self._taking_over:
             self._over = True
-        for camera in self._watched:
+        for camera in list(self._watched):
             self._end(camera, reason)
         ended = not self.thread.is_alive()
         if ended:
@@ -303,7 +283,9 @@ class Lane:
 
     def _end(self, camera: str, reason: str) -> None:
         """End a camera's open events."""
-        watched = self._watched[camera]
+        watched = self._watched.get(camera)
+        if watched is None:
+            return
         if watched.newest is not None:
             self._publish_result(camera, watched.tracker.end_all(watched.newest, reason))
         watched.drained = watched.draining
@@ -313,7 +295,7 @@ class Lane:
         if self._complete:  # time there is the file's
             return
         now = self._clock.monotonic()
-        for camera, watched in self._watched.items():
+        for camera, watched in list(self._watched.items()):
             if now > watched.heard_at:
                 self._publish_result(camera, watched.tracker.end_silent(now - watched.heard_at))
 

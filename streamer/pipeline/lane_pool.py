@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from streamer.pipeline.lane import Lane
     from streamer.recognition.recognizer import Recognizer
     from streamer.types import LaneResult
+    from streamer.windows.window_source import WindowSource
 
 STOP_CHECK_EVERY = 0.2  # seconds
 Load = Callable[[ModelConfig, str], "Recognizer"]  # with what it is called in messages
+REMOVE = 5.0  # seconds for the forward in progress when a camera is removed
 
 
 class Lanes:
@@ -42,7 +44,7 @@ class Lanes:
         loaded: Callable[[Recognizer], None],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._config = config
+        self.config = config  # which camera runs what, as of now
         self._names = names
         self._publish = publish
         self._clock = clock
@@ -73,6 +75,16 @@ class Lanes:
         """A camera's video broke off, or its picture is unusable; any thread, returns at once."""
         for lane in self.of.get(camera, ()):
             lane.lost(camera, reason)
+
+    def windows_of(self, camera: str) -> list[WindowSource]:
+        """A camera's windows, one for each of its models."""
+        return [lane.windows[camera] for lane in self.of.get(camera, ()) if camera in lane.windows]
+
+    def remove(self, camera: str, reason: str) -> None:
+        """Watch a camera no longer; its open events end for `reason` before this returns. Its models stay."""
+        ended = [lane.remove(camera, reason) for lane in self.of.pop(camera, ())]
+        for one in ended:  # all were asked at once
+            one.wait(REMOVE)
 
     def load_all(self, cameras: Sequence[CameraConfig], stop: threading.Event) -> bool:
         """Load and warm up each model on a thread that can be left behind; False when stopped meanwhile.
@@ -105,26 +117,37 @@ class Lanes:
             ModelLoadError: a model cannot be used.
             ConfigError: its words are wrong.
         """
-        return tuple(self._load(camera.name, model) for model in self._config.models_of(camera))
+        return tuple(self._load(camera.name, model) for model in self.config.models_of(camera))
 
-    def watch(self, camera: CameraConfig) -> FanOut:
-        """Let the camera's lanes take its frames; returns what the camera needs for it.
+    def watch(self, camera: CameraConfig, config: Config) -> FanOut:
+        """Let the camera's lanes take its frames; returns what the camera needs for it. `config` is the
+        configuration in which it stands.
 
         Raises:
             ConfigError: the events' settings name a label that none of its models has.
         """
         from streamer.pipeline.fan_out import FanOut
 
-        lanes = self.of[camera.name] = self.load(camera)
-        events = camera.events or self._config.events
+        self.config = config
+        lanes = self.load(camera)
+        events = camera.events or config.events
         outcomes = [lane.outcomes(camera.name).labels for lane in lanes]
         everywhere = {label for labels in outcomes for label in labels}
-        return FanOut(
+        fan = FanOut(
             [
                 (lane, lane.add(camera, events, self._names, everywhere.difference(own)))
                 for lane, own in zip(lanes, outcomes, strict=True)
             ]
         )
+        self.of[camera.name] = lanes
+        return fan
+
+    def start(self) -> list[Lane]:
+        """Let every model compute that does not yet; returns those."""
+        new = [lane for lane in self.all() if lane.thread.ident is None]
+        for lane in new:
+            lane.thread.start()
+        return new
 
     def reduce_of(self, camera: str, model: str) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
         """What makes a model's frames of a camera's pictures; None where it has no such model."""
@@ -133,7 +156,7 @@ class Lanes:
 
     def drain(self, camera: str) -> bool:
         """Its video has ended: True once the last window of each model is computed."""
-        drained = [lane.drain(camera) for lane in self.of[camera]]
+        drained = [lane.drain(camera) for lane in self.of.get(camera, ())]
         return all(drained)  # every lane got its look
 
     def _load(self, camera: str, model: ModelConfig) -> Lane:
@@ -142,10 +165,10 @@ class Lanes:
 
         key = model.model_copy(update={"labels": ("words",) if model.labels else None})
         if key not in self._lanes:
-            recognizer = (self._load_model or load_recognizer)(model, self._config.model_names[model.id])
+            recognizer = (self._load_model or load_recognizer)(model, self.config.model_names[model.id])
             recognizer.warm_up()
             self._loaded(recognizer)
-            complete = self._config.pace is Pace.FAST
+            complete = self.config.pace is Pace.FAST
             self._lanes[key] = Lane(recognizer, model, self._publish, complete=complete, clock=self._clock)
         lane = self._lanes[key]
         if model.labels:

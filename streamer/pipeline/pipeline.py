@@ -16,25 +16,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamer.config import CameraConfig, Config, Pace
-from streamer.errors import ConfigError, ModelError, SourceOpenError
+from streamer.errors import ConfigError, ModelError
 from streamer.labels.label_files import load_labels
 from streamer.labels.label_set import LabelSet
 from streamer.metrics.counters import Counters
+from streamer.pipeline.camera_edits import CameraEdits
 from streamer.pipeline.label_changes import LabelChanges, LabelEdits
 from streamer.pipeline.lane_pool import Lanes, Load
 from streamer.pipeline.results import Ending, Feed, RunResult
 from streamer.pipeline.run_answers import RunAnswers
+from streamer.pipeline.running_cameras import RunningCameras
 from streamer.pipeline.statuses import CameraStatuses
 from streamer.recording.event_pictures import EventPictures
 from streamer.recording.privacy import Privacy
 from streamer.system import memory, threads
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import CameraState, CameraStatus, LaneResult, Stats, Tracks
+from streamer.types import CameraStatus, LaneResult, Stats, Tracks
 
 if TYPE_CHECKING:
     from streamer.bus import Publisher, Sink
     from streamer.bus.requests import Peer
-    from streamer.capture import Camera
     from streamer.recognition.recognizer import Recognizer
     from streamer.recording.uncertain import UncertainWindows
 
@@ -42,12 +43,10 @@ log = logging.getLogger(__name__)
 
 TICK = 0.2  # seconds between looks at what has changed or ended
 JOIN = 0.8  # seconds given to each kind of thread; a native call that hangs is left behind
-FINAL = (CameraState.ENDED, CameraState.FAILED)
-UNMENDABLE = ("auth_failed", "not_found", "codec", "permission")
 
 
 class Pipeline:
-    """Cameras in, messages out. A context manager; `run` once.
+    """Cameras in, messages out. A context manager; `run` once; `add` and `remove` change the cameras.
 
     Args:
         config: everything; see `streamer.config`.
@@ -55,8 +54,9 @@ class Pipeline:
         load: makes a model's recognizer; None: each model is loaded here, and closed at the end.
         sinks: get every message as sent on the bus.
         clock: injected time.
-        config_file: where the configuration came from; with `reload`, which reads it again, words (`labels`)
-            that are edited there are taken over while it runs.
+        config_file: where the configuration came from; with `reload`, which reads it again, cameras and words
+            (`labels`) that are edited there are taken over while it runs.
+        endless: it waits for cameras where there are none, and goes on when all have ended.
 
     Raises (on entering):
         BusError: the endpoint cannot be bound, or keys are missing.
@@ -73,23 +73,29 @@ class Pipeline:
         clock: Clock = SYSTEM_CLOCK,
         config_file: Path | None = None,
         reload: Callable[[], Config] | None = None,
+        endless: bool = False,
     ) -> None:
         self._config = config
+        self._endless = endless
         self._names = load_labels(config.language, config.label_set)
         self._sinks = sinks
         self._clock = clock
-        self._cameras: dict[str, Camera] = {}
         self._results: Feed[LaneResult] = Feed()
         self._status_feed: Feed[CameraStatus] = Feed()
         self._tracks: Feed[Tracks] = Feed()  # who is where in each picture, before it is recorded or shown
         loader = load if recognizer is None else lambda *_: recognizer
         self._lanes = Lanes(config, self._names, self._results.publish, loader, self._loaded, clock)
         self._statuses = CameraStatuses(self._status_feed, self._lanes.lost)
-        self._edits = LabelEdits(config, config_file, reload)
         self._abandoned = False
         self._ready_since: float | None = None
         self._last_loop = clock.monotonic()
         self._counters = Counters(clock=clock)
+        self._cameras = RunningCameras(
+            self._lanes, self._statuses, self._counters, self._show, self._gone, clock
+        )
+        self._camera_edits = CameraEdits(self)
+        self._edits = LabelEdits(config, config_file, reload, self._camera_edits.edited)
+        self._read = threading.Event()  # the first cameras are being read: others may come
         self._changes = LabelChanges(self._lanes.of, self._words_changed, self.warn, clock.wall)
         self._answers = RunAnswers(config, self._names, lambda camera: self._lanes.of.get(camera, ()))
         self._privacy = Privacy(config)
@@ -145,7 +151,7 @@ class Pipeline:
     @property
     def abandoned(self) -> bool:
         """True when a hanging native call was left behind: the process should leave by `os._exit`."""
-        return self._abandoned
+        return self._abandoned or self._cameras.abandoned
 
     def warn(self, text: str) -> None:
         """Something the user should know: on the screen and in the log."""
@@ -155,7 +161,7 @@ class Pipeline:
     def stats(self) -> Stats:
         """A consistent picture of everything, for screen, health and metrics; any thread."""
         return self._counters.stats(
-            self._cameras,
+            self._cameras.by_name,
             publisher=self._publisher.state(),
             recording=self._pictures.stats,
             uncertain=None if self._uncertain is None else self._uncertain.stats,
@@ -163,9 +169,48 @@ class Pipeline:
             last_loop=self._last_loop,
         )
 
-    def _newest_picture(self, camera: str) -> tuple[Any, float] | None:
-        """A camera's newest full-size picture, uint8 BGR (H, W, 3), with its time; nothing is hidden."""
-        return self._cameras[camera].newest_picture() if camera in self._cameras else None
+    # --- cameras that come and go ---
+
+    @property
+    def config(self) -> Config:
+        """The configuration as it is now: `cameras` are those that are watched, or are to be."""
+        return self._config
+
+    def add(self, camera: CameraConfig, config: Config | None = None) -> None:
+        """Watch one more camera, while `run` runs; any thread. Returns when it is being opened; a model that
+        is not loaded yet takes its time. The other cameras go on without a break.
+
+        Args:
+            config: where what the camera inherits has changed: its model, events, privacy count.
+
+        Raises:
+            ConfigError: there is one of this name, its settings do not fit its model, or nothing runs.
+            ModelError: its model cannot be loaded.
+        """
+        if not self._read.is_set():
+            raise ConfigError(f"cannot add camera {camera.name}: the program does not watch yet")
+        common = self._config if config is None else config
+        inherited = {key: getattr(common, key) for key in ("model", "models", "events", "privacy")}
+        others = tuple(one for one in self._config.cameras if one.name != camera.name)
+        wanted = self._config.model_copy(update={"cameras": (*others, camera), **inherited})
+        self._privacy.learn(wanted)  # before its first picture
+        made = self._cameras.make(wanted, camera, self._pictures)
+        self._config = self._answers.config = wanted
+        self._start_lanes()
+        made.start()
+
+    def remove(self, name: str, reason: str = "camera removed") -> bool:
+        """Watch a camera no longer; any thread. Its open events end for `reason`, its model stays loaded.
+        False where there is no such camera.
+        """
+        left = tuple(camera for camera in self._config.cameras if camera.name != name)
+        removed = self._cameras.remove(name, reason)
+        if removed:
+            self._config = self._config.model_copy(update={"cameras": left})
+        return removed
+
+    def _gone(self, camera: str) -> None:
+        self._publisher.forget(camera)
 
     def picture(self, camera: str) -> Any:
         """A camera's newest full-size picture as it may be shown, uint8 BGR (H, W, 3), or None."""
@@ -186,16 +231,13 @@ class Pipeline:
             ConfigError: nothing to watch, or settings that the models do not fit.
         """
         cameras = [camera for camera in self._config.cameras if camera.enabled]
-        if not cameras:
+        if not cameras and not self._endless:
             raise ConfigError("no camera is enabled: name a source, or enable one under cameras:")
         for camera in cameras:
-            waiting = CameraStatus(
-                camera.name, CameraState.CONNECTING, self._clock.wall(), "waiting for the model"
-            )
-            self._statuses.changed(waiting)
+            self._cameras.waiting(camera.name)
         ending, error = Ending.STOPPED, None
         try:
-            if not self._any_can_be_had(cameras):
+            if cameras and not self._cameras.any_can_be_had(cameras, self._config.capture.give_up):
                 ending = Ending.COMPLETE
             elif self._lanes.load_all(cameras, stop):
                 self._start(cameras)
@@ -206,33 +248,12 @@ class Pipeline:
             ending, error = Ending.FAILED, failure
         finally:
             seen = {status.camera: status for status in self._statuses.all()}
-            seen.update((name, camera.status) for name, camera in self._cameras.items())
+            seen.update((camera.config.name, camera.status) for camera in self._cameras.all())
             self._stop_stages("stopped")
             self._publisher.close(None if ending is Ending.STOPPED else stop)
         return RunResult(ending, tuple(seen.values()), error, self._publisher.state().lost)
 
     # --- start ---
-
-    def _any_can_be_had(self, cameras: Sequence[CameraConfig]) -> bool:
-        """A mistyped file name is said at once, not after the model is loaded."""
-        from streamer.capture import check_source, kind_of
-
-        failed = []
-        for camera in cameras:
-            try:
-                # a live source may come at any time, and its password's file too: it is tried for ever
-                if self._config.capture.give_up or not kind_of(camera).live:
-                    check_source(camera)
-            except SourceOpenError as error:
-                failed.append((camera.name, error))
-        if len(failed) < len(cameras):
-            return True
-        for name, reason in failed:
-            detail = str(reason).removeprefix(f"camera {name}: ")
-            self._statuses.changed(
-                CameraStatus(name, CameraState.FAILED, self._clock.wall(), detail, reason.code)
-            )
-        return False
 
     def _loaded(self, recognizer: Recognizer) -> None:
         self._counters.model(recognizer.spec)
@@ -240,37 +261,22 @@ class Pipeline:
             self.warn(note)
 
     def _start(self, cameras: Sequence[CameraConfig]) -> None:
-        from streamer.capture import Camera
-
-        fast = self._config.pace is Pace.FAST
-        for camera in cameras:
-            fan = self._lanes.watch(camera)
-            lanes = self._lanes.of[camera.name]
-            asked = {lane.recognizer.spec.name: 0.0 if fast else 1.0 / lane.hop for lane in lanes}
-            self._counters.camera_models(camera.name, asked)
-            self._show(label for lane in lanes for label in lane.outcomes(camera.name).labels)
-            self._cameras[camera.name] = Camera(
-                camera,
-                reduce=fan.reduce,
-                deliver=fan.deliver,
-                capture=self._config.capture,
-                pace=self._config.pace,
-                loop=self._config.loop,
-                on_status=self._statuses.changed,
-                rate=fan.rate,
-                clock=self._clock,
-                on_picture=self._pictures.receiver(camera.name),
-            )
-        for lane in self._lanes.all():
-            self._counters.lane(lane.recognizer.spec.name, lane.windows)
-            lane.thread.start()
+        made = [self._cameras.make(self._config, camera, self._pictures) for camera in cameras]
+        self._start_lanes()
         self._changes.start()
         if self._uncertain is not None:
             self._uncertain.start()
-        self._pictures.start(list(self._cameras), self._newest_picture, self._publisher.preview)
-        for started in self._cameras.values():
+        self._pictures.start(
+            lambda: tuple(self._cameras.by_name), self._cameras.newest_picture, self._publisher.preview
+        )
+        for started in made:
             started.start()
         self._last_loop = self._ready_since = self._clock.monotonic()
+        self._read.set()
+
+    def _start_lanes(self) -> None:
+        for lane in self._lanes.start():
+            self._counters.lane(lane.recognizer.spec.name, lane.windows)
 
     def _show(self, labels: Iterable[str]) -> None:
         """Let the screen know the display names of labels."""
@@ -285,7 +291,7 @@ class Pipeline:
         until = None if duration is None else trimmed + duration
         while not self._clock.wait(stop, TICK):
             self._last_loop = self._clock.monotonic()
-            self._refresh()
+            self._cameras.refresh()
             if self._clock.monotonic() - trimmed >= memory.TRIM_EVERY:
                 memory.trim()
                 trimmed = self._clock.monotonic()
@@ -295,24 +301,10 @@ class Pipeline:
                     raise lane.thread.error
             if until is not None and self._clock.monotonic() >= until:
                 return Ending.DURATION
-            if self._all_done():
+            done = self._cameras.all_done(self._config.capture.give_up)  # every one gets its look
+            if done and not self._endless and not self._camera_edits.busy:
                 return Ending.COMPLETE
         return Ending.STOPPED
-
-    def _refresh(self) -> None:
-        """Bring the numbers that change all the time up to date."""
-        for camera in self._cameras.values():
-            self._statuses.refresh(camera)
-
-    def _all_done(self) -> bool:
-        """True when nothing can come any more: files played to their end, sources that cannot be had."""
-        give_up = self._config.capture.give_up
-        done = [
-            (status.state in FINAL and self._lanes.drain(status.camera))
-            or (give_up and status.code in UNMENDABLE and status.captured == 0)
-            for status in (camera.status for camera in self._cameras.values())
-        ]
-        return all(done)  # every camera that has ended got its look
 
     # --- requests and changes ---
 
@@ -333,14 +325,12 @@ class Pipeline:
     def _stop_stages(self, reason: str) -> None:
         self._publisher.stop_waiting()  # a lane that waits for a slow reader could not end
         self._abandoned |= not self._pictures.stop_previews()
+        self._camera_edits.stop(JOIN / 4)
         self._changes.stop(JOIN / 4)  # texts that are being computed are of no use to anybody now
-        for camera in self._cameras.values():
-            camera.stop()
+        self._cameras.stop()
         self._lanes.ask_to_stop()
         until = self._clock.monotonic() + JOIN  # one deadline: all were asked at once
-        for camera in self._cameras.values():
-            self._abandoned |= not camera.join(until - self._clock.monotonic())
-        self._cameras.clear()
+        self._cameras.join(until)
         self._abandoned |= not self._lanes.stop(until, reason)
         self._abandoned |= not self._pictures.stop()
         if self._uncertain is not None:

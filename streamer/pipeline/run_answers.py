@@ -29,7 +29,7 @@ class RunAnswers:
     """`history` takes in results; `handlers` are for the publisher."""
 
     def __init__(self, config: Config, names: LabelSet, lanes_of: Callable[[str], tuple[Lane, ...]]) -> None:
-        self._config, self._names, self._lanes_of = config, names, lanes_of
+        self.config, self._names, self._lanes_of = config, names, lanes_of
         self.history = ScoreHistory()
 
     @property
@@ -40,7 +40,7 @@ class RunAnswers:
     # ---- what the run offers
 
     def _features(self, _request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
-        config = self._config
+        config = self.config
         known = peer.local or peer.key is not None
         return {
             "pictures": {
@@ -58,7 +58,7 @@ class RunAnswers:
 
     def _folder(self) -> str | None:
         """Where pictures of events are, also those that earlier runs have kept."""
-        named = self._config.recording.folder
+        named = self.config.recording.folder
         folder = Path(named).expanduser().absolute() if named else default_folder().absolute()
         return str(folder) if (folder / files.MARKER).is_file() else None
 
@@ -97,8 +97,8 @@ class RunAnswers:
         }
 
     def _events_of(self, camera: str) -> Any:
-        own = next((one.events for one in self._config.cameras if one.name == camera), None)
-        return own or self._config.events
+        own = next((one.events for one in self.config.cameras if one.name == camera), None)
+        return own or self.config.events
 
     def _rules(self, camera: str, model: str) -> Mapping[str, Rule]:
         """Label -> its thresholds; labels that are never an event are not in it."""

@@ -69,6 +69,12 @@ class CameraStatuses:
                 self._take(status)
         self._deliver()
 
+    def forget(self, camera: str) -> None:
+        """It has gone, and will tell nothing more."""
+        with self._lock:
+            self._last.pop(camera, None)
+            self._labels_changed.pop(camera, None)
+
     def _take(self, status: CameraStatus) -> None:
         change = self._labels_changed.get(status.camera)
         self._last[status.camera] = told = replace(status, labels_changed=change) if change else status

@@ -32,7 +32,7 @@ class InferenceThread(threading.Thread):
 
     Args:
         recognizer: the loaded model; used on this thread only, `reduce` excepted.
-        windows: camera name -> its windows. The mapping may be replaced only before `start`.
+        windows: camera name -> its windows. Cameras may come and go at any time.
         deliver: called on this thread with each window's prediction, in the order of computing.
         batch: most windows in one forward. More than 1 pays on a GPU only.
         motion_gate: hold a camera's last scores while its picture does not change.
@@ -117,7 +117,7 @@ class InferenceThread(threading.Thread):
 
     def _take(self) -> list[Window]:
         """Up to `batch` windows, the one that has waited longest first."""
-        waiting = [(since, w) for w in self._windows.values() if (since := w.ready_since()) is not None]
+        waiting = [(since, w) for w in list(self._windows.values()) if (since := w.ready_since()) is not None]
         waiting.sort(key=lambda pair: pair[0])
         taken = (windows.take() for _, windows in waiting[: self._batch])
         return [window for window in taken if window is not None]

@@ -65,20 +65,20 @@ class EventPictures:
         return self._recorder.counts if self._recorder is not None else {}
 
     def receiver(self, camera: str) -> PictureReceiver | None:
-        """What wants a camera's full-size pictures; None where nobody does. Before `start`."""
+        """What wants a camera's full-size pictures; None where nobody does."""
         if self._recorder is None or not self._recorder.wants(camera):
             return None
         return self._recorder.receiver(camera)
 
-    def start(self, cameras: Sequence[str], newest: NewestPicture, publish: Publish) -> None:
-        """Begin; `newest` gives a camera's newest picture, `publish` sends a preview."""
+    def start(self, cameras: Callable[[], Sequence[str]], newest: NewestPicture, publish: Publish) -> None:
+        """Begin; `cameras` names those of now, `newest` gives a newest picture, `publish` sends a preview."""
         if self._recorder is not None:
             self._recorder.start()
         if self._config.preview is not None:
             from streamer.recording.preview import Previews
 
             self._previews = Previews(
-                self._config.preview, tuple(cameras), newest, publish, self._clock,
+                self._config.preview, cameras, newest, publish, self._clock,
                 self.privacy.picture, self._draw_people if self._config.preview.boxes else None,
             )  # fmt: skip
             self._previews.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from streamer.config import PreviewConfig
 from streamer.recording.pixels import Image, encode_jpeg, scaled
@@ -25,7 +25,7 @@ class Previews:
     def __init__(
         self,
         config: PreviewConfig,
-        cameras: tuple[str, ...],
+        cameras: Callable[[], Sequence[str]],
         newest: NewestPicture,
         publish: Publish,
         clock: Clock = SYSTEM_CLOCK,
@@ -54,7 +54,7 @@ class Previews:
     def _run(self) -> None:
         while not self._clock.wait(self._stop, 1.0 / self._config.fps):
             try:
-                for camera in self._cameras:
+                for camera in self._cameras():
                     self._send_if_new(camera)
             except Exception:  # the thread's top: said once, and tried again
                 if not self._failed:

@@ -46,11 +46,18 @@ class Privacy:
     def __init__(self, config: Config) -> None:
         self.followed = Followed()
         self._rules: dict[str, _CameraRules] = {}
+        self.learn(config)
+
+    def learn(self, config: Config) -> None:
+        """Hide what a changed configuration says, of new cameras too; of those that are gone, what it was."""
+        rules = dict(self._rules)
         for camera in config.cameras:
+            rules.pop(camera.name, None)
             wanted = config.privacy_of(camera)
             regions = wanted.regions if "regions" in wanted.blur else ()
             if regions or "people" in wanted.blur:
-                self._rules[camera.name] = _CameraRules(regions, "people" in wanted.blur, camera.region)
+                rules[camera.name] = _CameraRules(regions, "people" in wanted.blur, camera.region)
+        self._rules = rules  # replaced at once: other threads look
 
     def areas(self, camera: str, time: float) -> Areas:
         """What is hidden of a camera's picture taken at `time` of its time line, in parts of it."""

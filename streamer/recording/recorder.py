@@ -98,13 +98,15 @@ class Recorder:
 
     def receiver(self, camera: str) -> PictureReceiver:
         """What takes a camera's full-size pictures, uint8 BGR (H, W, 3), with their time on the time line;
-        they must not be changed afterwards. Before `start`.
+        they must not be changed afterwards. A camera that comes again goes on where it was.
         """
-        queue = self._queues.setdefault(camera, _PictureQueue(self._config.fps))
-        self._camera_recorders[camera] = CameraRecorder(
-            camera, self._folder, self._config, self._disk.put, self._counts, self._name,
-            partial(self._people, camera),
-        )  # fmt: skip
+        with self._changed:
+            queue = self._queues.setdefault(camera, _PictureQueue(self._config.fps))
+            if camera not in self._camera_recorders:
+                self._camera_recorders[camera] = CameraRecorder(
+                    camera, self._folder, self._config, self._disk.put, self._counts, self._name,
+                    partial(self._people, camera),
+                )  # fmt: skip
 
         def take(image: Image, time: float) -> None:
             if time < queue.last:
@@ -215,7 +217,7 @@ class Recorder:
 
     def _process_queues(self) -> bool:
         """Take what came, work on it; True at the end."""
-        behind = any(camera_recorder.behind for camera_recorder in self._camera_recorders.values())
+        behind = any(one.behind for one in list(self._camera_recorders.values()))
         with self._changed:
             if not (behind or self._closing or self._calls or any(x.waiting for x in self._queues.values())):
                 self._changed.wait(CHECK_EVERY)
@@ -229,7 +231,7 @@ class Recorder:
         until = self._clock.monotonic() + ENCODING_LEFT
         for camera, camera_recorder in list(self._camera_recorders.items()):
             try:
-                for image, time in pictures[camera]:
+                for image, time in pictures.get(camera, ()):
                     camera_recorder.picture(self._show(camera, image, time), time)
                 for _, call in (queued for queued in calls if queued[0] == camera):
                     call()

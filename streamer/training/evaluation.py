@@ -37,7 +37,7 @@ def evaluate(
     Raises:
         DatasetError, ModelError, SourceError: nothing can be measured so.
     """
-    from streamer.pipeline.lane import hop_of
+    from streamer.pipeline.model_rules import hop_of
     from streamer.training.recipe import own_background
 
     spec = recognizer.spec

@@ -14,7 +14,7 @@ import torch
 from streamer.config import Config, ModelConfig
 from streamer.demo import assets
 from streamer.errors import ConfigError, ModelError, WindowShapeError
-from streamer.pipeline.lane import hop_of
+from streamer.pipeline.model_rules import hop_of
 from streamer.recognition.engines.torch_stream import TorchStream
 from streamer.recognition.families.stream_recognizer import StreamRecognizer
 from streamer.types import Frame, Step, Window

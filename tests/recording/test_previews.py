@@ -152,7 +152,7 @@ class Given:
 def test_the_newest_picture_is_sent_once() -> None:
     images: dict[str, Any] = {"a": (picture(7, 640, 480), 0.0), "b": None}
     given = Given()
-    made = Previews(PreviewConfig(fps=10.0, height=480), ("a", "b"), images.get, given)
+    made = Previews(PreviewConfig(fps=10.0, height=480), lambda: ("a", "b"), images.get, given)
     made.start()
     until(lambda: len(given.sent) == 1)
     images["a"] = (picture(8, 640, 480), 0.1)
@@ -171,7 +171,7 @@ def test_a_picture_that_cannot_be_made_is_said_once_and_costs_nothing_else(
 ) -> None:
     good, given = picture(1), Given()
     images: dict[str, Any] = {"a": (np.zeros((10, 10, 7), np.uint8), 0.0), "b": (good, 0.0)}
-    made = Previews(PreviewConfig(fps=10.0), ("b", "a"), images.get, given)
+    made = Previews(PreviewConfig(fps=10.0), lambda: ("b", "a"), images.get, given)
     made.start()
     until(lambda: len(given.sent) >= 1 and len(warnings_of_streamer) >= 1)
     images["a"] = (good, 0.1)

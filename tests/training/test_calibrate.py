@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamer.cli.command_line import main
 from streamer.config import EventsConfig, LabelRule, ModelConfig, load_config
 from streamer.errors import DatasetError
-from streamer.pipeline.lane import tempered
+from streamer.pipeline.model_rules import tempered
 from streamer.training.stream_scores import ScoredWindow, VideoResult
 from streamer.training.threshold_fitting import count_false, fit_temperature, fit_thresholds
 from tests.helpers import checkpoints

@@ -1,0 +1,129 @@
+"""Cameras added to and removed from a pipeline that runs: real cameras, the others without a break."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamer.config import BusConfig, CameraConfig, Config, JournalConfig, load_config
+from streamer.errors import ConfigError
+from streamer.pipeline.pipeline import Pipeline
+from streamer.testing import FakeCamera, FakeRecognizer
+from streamer.types import Window
+from tests.helpers.pipelines import Waiting, running
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
+LOCAL: dict[str, Any] = {"bus": BusConfig(bind="", heartbeat=0.1), "journal": JournalConfig(path="")}
+
+
+def grey(level: int = 120) -> Callable[[int], Any]:
+    return lambda n: np.full((48, 64, 3), level + n % 5, np.uint8)
+
+
+def busy(window: Window) -> list[float]:
+    return [0.1, 0.9]
+
+
+def recognizer() -> FakeRecognizer:
+    return FakeRecognizer(busy, interval=0.05)
+
+
+def predicted(camera: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda message: message["type"] == "prediction" and message["camera"] == camera
+
+
+def started(camera: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda m: m["type"] == "event" and m["camera"] == camera and m["event"]["phase"] == "start"
+
+
+def ended(camera: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda m: m["type"] == "event" and m["camera"] == camera and m["event"]["phase"] == "end"
+
+
+def gone(camera: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda m: m["type"] == "status" and m["camera"] == camera and "camera changed" in m["detail"]
+
+
+def knows(*names: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda message: message["type"] == "heartbeat" and set(message["cameras"]) == set(names)
+
+
+def test_a_camera_comes_and_goes_and_the_other_never_notices() -> None:
+    with FakeCamera(grey()) as first, FakeCamera(grey(60)) as second:
+        config = Config(cameras=(CameraConfig(name="one", source=first.url),), **LOCAL)
+        with running(config, recognizer=recognizer()) as (pipeline, sink):
+            sink.wait(predicted("one"))
+            pipeline.add(CameraConfig(name="two", source=second.url))
+            sink.wait(predicted("two"))
+            sink.wait(started("two"))
+            with pytest.raises(ConfigError, match="already"):
+                pipeline.add(CameraConfig(name="two", source=second.url))
+            assert pipeline.remove("two")
+            seen = len(sink.messages)
+            end = sink.wait(ended("two"))
+            assert end["event"]["reason"] == "camera removed"
+            sink.wait(knows("one"), after=seen)
+            assert not pipeline.remove("two")
+            assert [one.status.camera for one in pipeline.stats().cameras] == ["one"]
+            seen = len(sink.messages)
+            pipeline.add(CameraConfig(name="two", source=second.url))
+            sink.wait(predicted("two"), after=seen)
+    told = [m for m in sink.of("status") if m["camera"] == "one"]
+    assert not any(m["reconnects"] for m in told), "the other camera was never opened again"
+    ids = [m["window"]["id"] for m in sink.of("prediction") if m["camera"] == "one"]
+    assert ids == sorted(set(ids))
+
+
+def test_a_pipeline_that_is_endless_waits_for_its_first_camera() -> None:
+    with (
+        FakeCamera(grey()) as camera,
+        running(Config(**LOCAL), recognizer=recognizer(), endless=True) as (
+            pipeline,
+            sink,
+        ),
+    ):
+        sink.wait(knows())
+        pipeline.add(CameraConfig(name="one", source=camera.url))
+        sink.wait(predicted("one"))
+        pipeline.remove("one")
+        sink.wait(knows(), after=len(sink.messages))
+
+
+def test_edited_cameras_are_taken_over_while_it_runs(tmp_path: Path) -> None:
+    file = tmp_path / "cameras.yaml"
+    with FakeCamera(grey()) as first, FakeCamera(grey(60)) as second:
+
+        def write(**cameras: str) -> None:
+            rows = "".join(f"  - {{name: {name}, source: '{url}'}}\n" for name, url in cameras.items())
+            file.write_text(f"cameras:\n{rows}bus: {{bind: '', heartbeat: 0.1}}\njournal: {{path: ''}}\n")
+
+        write(one=first.url, gone=first.url)
+        config = load_config(file)
+        more: dict[str, Any] = {"config_file": file, "reload": lambda: load_config(file)}
+        with running(config, recognizer=recognizer(), **more) as (_, sink):
+            sink.wait(predicted("one"))
+            write(one=first.url, new=second.url)
+            sink.wait(predicted("new"))
+            sink.wait(knows("one", "new"), after=len(sink.messages))
+            file.write_text("cameras: []\n")  # a mistake: nothing would be left
+            write(one=second.url, new=second.url)
+            moved = len(sink.messages)
+            sink.wait(gone("one"), moved)
+            sink.wait(predicted("one"), after=len(sink.messages))
+    assert not any(gone("new")(m) for m in sink.messages), "what did not change was left alone"
+
+
+def test_nothing_is_added_before_it_runs() -> None:
+    with Pipeline(Config(**LOCAL), recognizer=recognizer(), sinks=[Waiting()]) as pipeline:
+        with pytest.raises(ConfigError, match="does not watch yet"):
+            pipeline.add(CameraConfig(name="one", source="demo"))
+        stop = threading.Event()
+        stop.set()
+        with pytest.raises(ConfigError, match="no camera is enabled"):
+            pipeline.run(stop)
