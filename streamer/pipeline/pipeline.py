@@ -214,7 +214,7 @@ class Pipeline:
 
     def picture(self, camera: str) -> Any:
         """A camera's newest full-size picture as it may be shown, uint8 BGR (H, W, 3), or None."""
-        newest = self._newest_picture(camera)
+        newest = self._cameras.newest_picture(camera)
         return None if newest is None else self._privacy.picture(camera, *newest)
 
     def snapshot(self, camera: str) -> Path | None:
