@@ -41,7 +41,7 @@ class What(StrEnum):
     READY = "ready"  # its models are loaded: `models`
     AT = "at"  # playing: `seconds` of `length` are done, `windows` so far
     DONE = "done"  # the result is there: `seconds`, `windows`, `events`
-    FAILED = "failed"  # this recording could not be played: `reason`
+    FAILED = "failed"  # this recording could not be played: `reason`; with a `code` the player ends too
     UNFIT = "unfit"  # nothing can be played here: `reason`, and `code`, the error's class
     GONE = "gone"  # the player has ended, whatever it was at: `reason`
 
@@ -75,8 +75,12 @@ class Pool(Protocol):
 
     heard: Queue[tuple[int, News]]
 
-    def start(self, player: int, config: Mapping[str, Any]) -> None:
-        """Start one and have it load the models of a configuration (as JSON)."""
+    def start(self, player: int) -> None:
+        """Start one, empty."""
+        ...
+
+    def load(self, player: int, config: Mapping[str, Any]) -> None:
+        """Have it load the models of a configuration (as JSON); READY follows."""
         ...
 
     def play(self, player: int, job: Job) -> None: ...

@@ -12,6 +12,7 @@ import os
 import queue
 import sys
 import threading
+from importlib import import_module
 from typing import Any
 
 from streamer.cluster.archive_jobs import Job, News, What
@@ -45,6 +46,7 @@ def main() -> None:
 def _serve(lines: queue.Queue[dict[str, Any]], tell: Any) -> int:
     from streamer.cluster.recording_player import RecordingPlayer, WriteError
 
+    import_module("streamer.recognition.loading")  # seconds of importing, while others load or play
     player = RecordingPlayer(tell)
     while True:
         order = lines.get()
@@ -59,7 +61,7 @@ def _serve(lines: queue.Queue[dict[str, Any]], tell: Any) -> int:
         try:
             tell(player.play(job))
         except ModelError as error:
-            tell(News(What.FAILED, job.number, reason=str(error)))
+            tell(News(What.FAILED, job.number, reason=str(error), code=type(error).__name__))
             return MODEL_FAILED
         except WriteError as error:
             tell(News(What.UNFIT, reason=str(error), code="WriteError"))

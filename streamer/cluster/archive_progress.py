@@ -55,13 +55,10 @@ def estimate(progress: Progress, now: float) -> Estimate:
 
 def _lengths(progress: Progress) -> dict[int, float]:
     """Seconds of each recording: played, declared, or guessed from its size."""
-    known: dict[int, float] = {}
-    for job, news in (*progress.done, *progress.playing.values()):
-        length = news.length if news.length is not None else (news.seconds or None)
-        if length is not None:
-            known[job.number] = max(length, news.seconds)
+    known = {job.number: news.length or news.seconds for job, news in progress.done}
+    known |= {job.number: news.length for job, news in progress.playing.values() if news.length is not None}
     size = {job.number: job.size for job in progress.jobs}
-    per_byte = sum(known.values()) / max(1, sum(size[number] for number in known)) if known else 0.0
+    per_byte = sum(known.values()) / max(1, sum(size[number] for number in known))
     return {number: known.get(number, size[number] * per_byte) for number in size}
 
 

@@ -79,6 +79,7 @@ class Scheduler:
         self._waiting = deque(sorted(jobs, key=lambda job: -job.size))
         self._attempts: dict[int, int] = {}
         self._ready: dict[int, tuple[Mapping[str, str], ...]] = {}  # player -> what computes there
+        self._empty: deque[int] = deque()  # started, nothing loaded yet
         self._loading: set[int] = set()
         self._moved: dict[int, float] = {}  # player -> when it last got on
         self._ended_by_us: dict[int, str] = {}
@@ -107,16 +108,20 @@ class Scheduler:
     # --- players ---
 
     def _staff(self) -> None:
-        """As many players as there is work for; the first shows on what the models compute."""
+        """As many players as there is work for. The first loads alone: it shows on what the models compute,
+        and measures engines undisturbed where that has to be done.
+        """
         wanted = min(self._most, len(self._waiting) + len(self.progress.playing))
-        if not self._ready and not self.progress.playing:
+        if not self._explicit and (not self._ready or self._on_gpu()):
             wanted = min(wanted, 1)
-        elif not self._explicit and self._on_gpu():
-            wanted = 1
-        while len(self._loading) + len(self._ready) < wanted:
-            self._loading.add(self._next)
-            self._pool.start(self._next, archive_settings.as_json(self._config))
+        while len(self._empty) + len(self._loading) + len(self._ready) < wanted:
+            self._empty.append(self._next)
+            self._pool.start(self._next)
             self._next += 1
+        while self._empty and (self._ready or not self._loading):
+            player = self._empty.popleft()
+            self._loading.add(player)
+            self._pool.load(player, archive_settings.as_json(self._config))
 
     def _on_gpu(self) -> bool:
         return any(model["device"] != "cpu" for models in self._ready.values() for model in models)
@@ -167,17 +172,22 @@ class Scheduler:
         del self.progress.playing[player]
         if news.what is What.DONE:
             self.progress.done.append((job, news))
-        else:
-            self._failed(job, news.reason)
+            return
+        if news.code:  # it ends: GONE follows
+            del self._ready[player]
+        self._failed(job, news.reason)
 
     def _gone(self, player: int, news: News) -> None:
-        loading, ready = player in self._loading, self._ready.pop(player, None)
+        self._ready.pop(player, None)
+        loaded = player not in self._loading and player not in self._empty
         self._loading.discard(player)
+        if player in self._empty:
+            self._empty.remove(player)
         reason = self._ended_by_us.pop(player, news.reason)
         if player in self.progress.playing:
             job, _ = self.progress.playing.pop(player)
             self._failed(job, reason)
-        elif loading or ready is None:
+        elif not loaded:
             self._losses += 1
             if self._losses >= LOSSES:
                 raise ArchiveError(f"the model could not be loaded {LOSSES} times in a row: {reason}")

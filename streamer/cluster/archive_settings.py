@@ -9,22 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from streamer.config import (
-    BusConfig,
-    CameraConfig,
-    Config,
-    JournalConfig,
-    MetricsConfig,
-    ModelConfig,
-    Pace,
-    RecordingConfig,
-    UncertainConfig,
-)
+from streamer.config import BusConfig, CameraConfig, Config, JournalConfig, ModelConfig, Pace
 
-_ELSEWHERE = {
-    "cameras", "bus", "journal", "metrics", "uncertain", "recording", "preview", "ui", "pace", "loop",
-    "duration",
-}  # fmt: skip
+# what a run has beside recognition: its defaults, which are off, hold here
+_ELSEWHERE = (
+    "cameras", "bus", "journal", "metrics", "uncertain", "recording", "preview", "pictures", "web", "privacy",
+    "ui", "pace", "loop", "duration",
+)  # fmt: skip
 _WHOLE = 4 << 20  # bytes; files up to this are digested whole, of larger ones so much of each end
 _UNKNOWN = "unknown"  # a checkpoint that is not on this machine yet
 
@@ -33,21 +24,16 @@ def for_archive(config: Config) -> Config:
     """The settings under which each recording is played: nothing is published, recorded or served, nothing is
     skipped. What else the configuration says of models, events and capture stays.
     """
+    off = {name: Config.model_fields[name].get_default() for name in _ELSEWHERE}
     return config.model_copy(
         update={
-            "cameras": (),
+            **off,
             "model": _placed(config.model),
             "models": tuple(map(_placed, config.models)),
             "capture": config.capture.model_copy(update={"give_up": True}),
             "bus": BusConfig(bind="", requests=""),
             "journal": JournalConfig(path=""),
-            "metrics": MetricsConfig(),
-            "uncertain": UncertainConfig(),
-            "recording": RecordingConfig(),
-            "preview": None,
             "pace": Pace.FAST,
-            "loop": False,
-            "duration": None,
         }
     )
 
@@ -70,7 +56,7 @@ def as_json(config: Config) -> dict[str, Any]:
 
 def described(config: Config) -> dict[str, Any]:
     """What a result depends on: the settings that are not the defaults, and which weights there are."""
-    settings: dict[str, Any] = config.model_dump(mode="json", exclude=_ELSEWHERE, exclude_defaults=True)
+    settings: dict[str, Any] = config.model_dump(mode="json", exclude=set(_ELSEWHERE), exclude_defaults=True)
     settings.get("capture", {}).pop("give_up", None)
     if not settings.get("capture"):
         settings.pop("capture", None)

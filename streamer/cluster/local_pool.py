@@ -34,7 +34,7 @@ class LocalPool:
             self._environment["OMP_NUM_THREADS"] = str(threads)
         self._processes: dict[int, subprocess.Popen[str]] = {}
 
-    def start(self, player: int, config: Mapping[str, Any]) -> None:
+    def start(self, player: int) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "streamer.cluster.archive_process"],
             stdin=subprocess.PIPE,
@@ -50,7 +50,9 @@ class LocalPool:
         threading.Thread(
             target=self._listen, args=(player, process), name=f"player-{player}", daemon=True
         ).start()
-        self._send(process, {"load": dict(config)})
+
+    def load(self, player: int, config: Mapping[str, Any]) -> None:
+        self._send(self._processes[player], {"load": dict(config)})
 
     def play(self, player: int, job: Job) -> None:
         self._send(self._processes[player], {"play": job.as_json()})
