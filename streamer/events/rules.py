@@ -79,7 +79,8 @@ def _check(model: str, where: str, names: Iterable[str], known: Sequence[str]) -
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             some = near or known[:5]
-            hint = ("did you mean " if near else "its labels begin with ") + ", ".join(map(repr, some))
+            shown = ", ".join(map(repr, some))
+            hint = f"did you mean {shown}?" if near else f"its labels begin with {shown}"
             raise ConfigError(f"events.{where}: {name!r} is not a label of {model} or a group; {hint}")
 
 

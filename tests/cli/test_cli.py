@@ -257,6 +257,57 @@ def test_check_reads_the_files_that_a_configuration_names(tmp_path: Path, capsys
     assert command_line.main(["check", str(file)]) == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ui: plain\n", "no camera is enabled: list one under cameras:, or let streamer add find one"),
+        ("cameras: [{name: a, source: 0, enabled: false}]\n", "no camera is enabled"),
+        ("cameras: [{name: a, source: nothing.mp4}]\n", "camera a: there is no file "),
+        ("cameras: [{name: a, source: 'ftp://h/x'}]\n", "camera a: ftp:// is not known"),
+        (
+            "cameras: [{name: a, source: 0, events: {ignore: [wavin]}}]\n",
+            "camera a: events.ignore: 'wavin' is not a label of demo or a group; did you mean 'waving'?",
+        ),
+        ("cameras: [{name: a, source: 0, model: {id: ./nothing}}]\n", "there is no such folder"),
+    ],
+)
+def test_check_refuses_what_run_refuses(tmp_path: Path, capsys: Captured, text: str, said: str) -> None:
+    file = tmp_path / "office.yaml"
+    file.write_text(text, "utf-8")
+    assert command_line.main(["check", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"streamer: {file}: ")
+    assert said in line
+
+
+def test_check_notes_what_a_run_waits_for(tmp_path: Path, capsys: Captured) -> None:
+    file = tmp_path / "office.yaml"
+    model = "{id: facebook/timesformer-base-finetuned-k400}"
+    camera = "{name: a, source: 'rtsp://cam/x', user: me, password_file: a.password}"
+    file.write_text(f"cameras: [{camera}]\nmodel: {model}\n", "utf-8")
+    assert command_line.main(["check", str(file)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{file}: ok, 1 camera (a)\n"
+    model_note, password = captured.err.splitlines()
+    assert "streamer models get facebook/timesformer-base-finetuned-k400" in model_note
+    assert password.endswith("; a run waits for it")
+
+
+def test_check_opens_every_camera_once(tmp_path: Path, capsys: Captured) -> None:
+    file = tmp_path / "office.yaml"
+    file.write_text(
+        "cameras: [{name: a, source: demo}, {name: b, source: 'rtsp://127.0.0.1:1/x'}]\n", "utf-8"
+    )
+    assert command_line.main(["check", str(file), "--connect"]) == 3
+    captured = capsys.readouterr()
+    ok, picture = captured.out.splitlines()
+    assert ok == f"{file}: ok, 2 cameras (a, b)"
+    assert picture.startswith("camera a: 640x480 after ")
+    assert captured.err.startswith("camera b: 127.0.0.1:1 refuses connections on port 1; ")
+    file.write_text("cameras: [{name: a, source: demo}]\n", "utf-8")
+    assert command_line.main(["check", str(file), "--connect"]) == 0
+
+
 def test_check_prints_the_schema(capsys: Captured) -> None:
     assert command_line.main(["check", "--schema"]) == 0
     assert "cameras" in json.loads(capsys.readouterr().out)["properties"]
