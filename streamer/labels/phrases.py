@@ -14,6 +14,9 @@ from collections.abc import Mapping
 ENGLISH = {  # where a label set has no phrase of its own
     "joined": "{camera}: {sentence}",  # an event's sentence that does not name its camera
     "goes_on": "Still: {sentence}",
+    "left": "{sentence}, on the left",  # where somebody who is followed is in the picture
+    "middle": "{sentence}, in the middle",
+    "right": "{sentence}, on the right",
     "lost": "{camera}: the picture is lost",
     "back": "{camera}: the picture is back",
     "ended": "{camera}: the video has ended",
@@ -21,7 +24,8 @@ ENGLISH = {  # where a label set has no phrase of its own
     "heard": "Watching again",
     "missed": "Some changes were missed",
 }
-_PLACES = {"joined": {"camera", "sentence"}, "goes_on": {"sentence"}, "lost": {"camera"}, "back": {"camera"},
+_PLACES = {"joined": {"camera", "sentence"}, "goes_on": {"sentence"}, "left": {"sentence"},
+           "middle": {"sentence"}, "right": {"sentence"}, "lost": {"camera"}, "back": {"camera"},
            "ended": {"camera"}}  # fmt: skip
 _PLACE = re.compile(r"\{(\w*)\}")
 # these two join and part letters in Persian and Indian scripts; all else that cannot be seen goes

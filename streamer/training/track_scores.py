@@ -80,7 +80,7 @@ def measure_tracks(moments: Sequence[SeenMoment]) -> dict[str, Any]:
 
 
 def person_of_tracks(moments: Sequence[SeenMoment]) -> dict[Hashable, Hashable]:
-    """Whom each track is of: the true person with whom it shares most pictures; who shares none is left out."""
+    """Whom each track is of: the true person with whom it shares most pictures; none: it is left out."""
     data = _indexed(moments)
     common = _common(data)
     true = list(data.true_names)

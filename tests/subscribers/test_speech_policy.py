@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
-from streamer.bus.messages import EventMessage, Gap, HeartbeatMessage, StatusMessage
+from streamer.bus.messages import EventMessage, Gap, HeartbeatMessage, StatusMessage, TrackMessage
 from streamer.errors import ConfigError
 from streamer.labels.label_files import languages, load_labels, read_labels
 from streamer.labels.label_set import LabelSet
@@ -40,13 +40,16 @@ class Bench:
         at = self.clock.wall() - age
         ended = at if phase == "end" else None
         raw = {"event": more.pop("raw", {})}
-        why = more.pop("reason", None)
-        made = EventMessage("s", self.seq, at, camera, name, phase, label, 0.8, 0.9, at, at, ended, why, raw)
+        why, box = more.pop("reason", None), more.pop("box", None)
+        track = None if box is None else TrackMessage(4711, box)
+        made = EventMessage("s", self.seq, at, camera, name, phase, label, 0.8, 0.9, at, at, ended, why, raw,
+                            track=track)  # fmt: skip
         return self.policy.message(made)
 
-    def status(self, state: str, camera: str = "front-door") -> list[Utterance]:
+    def status(self, state: str, camera: str = "front-door", following: int | None = None) -> list[Utterance]:
         at = self.clock.wall()
-        return self.policy.message(StatusMessage("s", 1, at, camera, state, at, "", 25.0, 1, 1, {}, {}))
+        told = StatusMessage("s", 1, at, camera, state, at, "", 25.0, 1, 1, {}, {}, following=following)
+        return self.policy.message(told)
 
     def beat(self, *cameras: str, late: float = 0.0) -> None:
         states = dict.fromkeys(cameras, "running")
@@ -69,6 +72,48 @@ def reasons(utterances: list[Utterance]) -> list[str | None]:
 
 
 # --- words ---
+
+
+LEFT, MIDDLE, RIGHT = (0.05, 0.2, 0.1, 0.5), (0.45, 0.2, 0.1, 0.5), (0.8, 0.2, 0.3, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("following", "box", "said"),
+    [
+        (2, LEFT, "Someone is waving, on the left"),
+        (2, MIDDLE, "Someone is waving, in the middle"),
+        (5, RIGHT, "Someone is waving, on the right"),
+        (1, LEFT, "Someone is waving, on the left"),
+        (1, RIGHT, "Someone is waving, on the right"),
+        (1, MIDDLE, "Someone is waving"),
+        (1, (0.2, 0.2, 0.3, 0.5), "Someone is waving"),
+        (3, None, "Someone is waving"),  # the whole picture
+        (None, LEFT, "Someone is waving, on the left"),  # not told yet how many there are
+    ],
+)
+def test_where_somebody_is_is_said_where_it_helps_and_never_who(
+    following: int | None, box: Any, said: str
+) -> None:
+    bench = Bench()
+    bench.status("running", following=following)
+    (start,) = bench.event(box=box)
+    assert start.text == said
+    assert "4711" not in start.text
+
+
+def test_two_people_who_do_the_same_are_both_said_and_an_end_says_whose_it_was() -> None:
+    bench = Bench()
+    bench.status("running", following=2)
+    assert texts(bench.event(name="a", box=LEFT)) == ["Someone is waving, on the left"]
+    assert texts(bench.event(name="b", box=RIGHT)) == ["Someone is waving, on the right"]
+    assert texts(bench.event("end", name="b", box=RIGHT)) == ["The waving has stopped, on the right"]
+
+
+def test_sides_in_every_language_and_in_ones_own_words() -> None:
+    for language, said in (("tr", "Biri el sallıyor, solda"), ("ar", "شخص يلوّح بيده، على اليسار")):
+        assert texts(Bench(language).event(box=LEFT)) == [said]
+    own = Bench(labels={"waving": {"start": "Look out"}})
+    assert texts(own.event(box=LEFT)) == ["Look out"], "a sentence of one's own is said as it is"
 
 
 def test_start_and_end_are_said_in_the_language() -> None:

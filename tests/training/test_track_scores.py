@@ -21,7 +21,7 @@ def moments(said: Callable[[int], list[tuple[Any, Box]]], count: int = 10) -> li
 
 
 def crowd(seed: int) -> list[SeenMoment]:
-    """Six people who walk through each other, followed badly: boxes jitter, are missing or false, ids swap."""
+    """Six people who walk to and fro, followed badly: boxes jitter, are missing or false, ids swap."""
     rng = np.random.default_rng(seed)
     places, speeds = rng.random((6, 2)), rng.normal(0, 0.02, (6, 2))
     ids = list(range(6))

@@ -26,6 +26,7 @@ from streamer.system.clock import SYSTEM_CLOCK, Clock
 SILENCE = 5.0  # seconds without a word from the publisher after which that is said
 MOST_REMEMBERED = 2000  # sentences, open events
 MOST_CAMERAS = 500  # whose states are told
+SIDE = 0.4  # of the picture's width: whoever is wholly in it is at that side
 _LOST = frozenset({"stalled", "reconnecting", "failed"})
 
 
@@ -50,6 +51,7 @@ class _Camera:
     state: str = "there"  # what it is: there, lost or ended
     since: float = 0.0  # monotonic seconds
     said: str = "there"  # what people were told it is
+    following: int = 0  # people there now
 
 
 class Policy:
@@ -170,7 +172,7 @@ class Policy:
         camera, users = self._name(event.camera), own.start if start else own.end
         if users is not None and "{camera}" in users:
             return plain(fill(users, {"camera": camera}))
-        sentence = plain(self._theirs(event, start) if users is None else users)
+        sentence = plain(self._placed(event, self._theirs(event, start)) if users is None else users)
         named = self._settings.camera_names
         if not sentence or named == "never" or (named == "auto" and self._alone):
             return sentence
@@ -184,6 +186,22 @@ class Policy:
             return self._names.sentence(event.label, start=start)
         return (self._names.start if start else self._names.end).replace("{}", told)
 
+    def _placed(self, event: EventMessage, sentence: str) -> str:
+        """Where somebody is, who is followed: of several always, of one who is alone if clearly at a side.
+
+        Never who: a number that a program gave means nothing to people.
+        """
+        if event.track is None or not sentence:
+            return sentence
+        left, _, width, _ = event.track.box
+        following = self._cameras[event.camera].following if event.camera in self._cameras else 0
+        if following >= 2:
+            middle = left + width / 2
+            side = "left" if middle < 1 / 3 else "right" if middle > 2 / 3 else "middle"
+        else:
+            side = "left" if left + width < SIDE else "right" if left > 1 - SIDE else ""
+        return fill(self._phrase(side), {"sentence": sentence}) if side else sentence
+
     def _label(self, label: str) -> LabelSettings:
         """The user's word on a label, under any of its names."""
         labels = self._settings.labels
@@ -196,6 +214,7 @@ class Policy:
         if status.camera not in self._cameras and len(self._cameras) >= MOST_CAMERAS:
             return []
         camera = self._cameras.setdefault(status.camera, _Camera())
+        camera.following = status.following or 0
         if status.state == "connecting":
             return []  # neither there nor lost yet
         if state != camera.state:
