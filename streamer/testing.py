@@ -89,7 +89,7 @@ class FakeRecognizer:
     def warm_up(self) -> None:
         return None
 
-    def forget(self, camera: str) -> None:
+    def forget(self, camera: str, track: int | None = None) -> None:
         return None
 
     def close(self) -> None:

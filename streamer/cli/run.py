@@ -84,6 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for scripts: leave with exit code 3 when every source is one that no retry can mend",
     )
     parser.add_argument(
+        "--follow", action="store_true",
+        help="follow whoever moves, each with predictions and events of their own; --set follow.detector=ID "
+        "takes a checkpoint that finds people",
+    )  # fmt: skip
+    parser.add_argument(
         "--insecure-bind", action="store_true", help="let other machines read without encryption"
     )
     parser.add_argument(
@@ -127,6 +132,9 @@ def configuration(args: argparse.Namespace) -> Config:
 
     options = _options(args)
     config = load_config(args.config, options)
+    if args.follow and not config.follow.detector:
+        options.insert(0, Option("follow.detector", "moving", "--follow"))
+        config = load_config(args.config, options)
     demo: list[Any] = []
     if not config.cameras:
         if not args.demo_if_none:

@@ -2,7 +2,9 @@
 
 from streamer.config.config import Config
 from streamer.config.config_loading import load_config
+from streamer.config.follow_section import FollowConfig
 from streamer.config.layers import Option
+from streamer.config.section_parts import Positive, Score, Seconds, Section
 from streamer.config.sections import (
     BusConfig,
     CameraConfig,
@@ -14,13 +16,9 @@ from streamer.config.sections import (
     ModelConfig,
     Pace,
     Pictures,
-    Positive,
     PreviewConfig,
     PrivacyConfig,
     RecordingConfig,
-    Score,
-    Seconds,
-    Section,
     Ui,
     UncertainConfig,
     WebConfig,
@@ -32,6 +30,7 @@ __all__ = [
     "CaptureConfig",
     "Config",
     "EventsConfig",
+    "FollowConfig",
     "JournalConfig",
     "LabelRule",
     "MetricsConfig",

@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import ConfigDict, model_validator
 
+from streamer.config.follow_section import FollowConfig
 from streamer.config.model_names import model_names
+from streamer.config.section_parts import PathText, Positive, Section, wrong
 from streamer.config.sections import (
     DEMO,
     BusConfig,
@@ -18,17 +20,13 @@ from streamer.config.sections import (
     MetricsConfig,
     ModelConfig,
     Pace,
-    PathText,
     Pictures,
-    Positive,
     PreviewConfig,
     PrivacyConfig,
     RecordingConfig,
-    Section,
     Ui,
     UncertainConfig,
     WebConfig,
-    wrong,
 )
 
 # What is said of one checkpoint says nothing of another, which has its own. Words (`labels`) are a wish that
@@ -53,6 +51,7 @@ class Config(Section):
     metrics: MetricsConfig = MetricsConfig()
     uncertain: UncertainConfig = UncertainConfig()
     recording: RecordingConfig = RecordingConfig()
+    follow: FollowConfig = FollowConfig()
     preview: PreviewConfig | None = None  # None = no picture leaves the program
     pictures: Pictures | None = None  # the choice for both; None = as recording and preview say
     web: WebConfig = WebConfig()
@@ -83,6 +82,10 @@ class Config(Section):
     def privacy_of(self, camera: CameraConfig) -> PrivacyConfig:
         """What a camera's pictures do not show."""
         return camera.privacy or self.privacy
+
+    def follow_of(self, camera: CameraConfig) -> FollowConfig:
+        """How a camera follows people."""
+        return camera.follow or self.follow
 
     @property
     def model_names(self) -> dict[str, str]:
@@ -151,7 +154,7 @@ def _inherit(camera: Any, common: Mapping[str, Any]) -> Any:
     if not isinstance(camera, Mapping):
         return camera
     merged = dict(camera)
-    for section in ("events", "model", "privacy"):
+    for section in ("events", "model", "privacy", "follow"):
         own, shared = _plain(camera.get(section)), _plain(common.get(section))
         if not isinstance(own, Mapping) or not isinstance(shared, Mapping):
             continue

@@ -8,44 +8,32 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from unicodedata import category
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from streamer.config.follow_section import FollowConfig
+from streamer.config.section_parts import (
+    CheckpointText,
+    Count,
+    Deadline,
+    PathText,
+    Pixels,
+    Positive,
+    Score,
+    Seconds,
+    Section,
+    SourceText,
+    Spacing,
+    Temperature,
+    WordsText,
+    wrong,
+)
 from streamer.system.addresses import split_host_port
 from streamer.system.redaction import redact_address
-
-Score = Annotated[float, Field(ge=0.0, le=1.0)]
-# no number is so large or small that a timer, a counter or a division chokes on it
-Seconds = Annotated[float, Field(ge=0.0, le=1e9)]
-Positive = Annotated[float, Field(gt=0.0, le=1e9)]
-Deadline = Annotated[float, Field(ge=0.001, le=86_400.0)]  # seconds, at most a day
-Spacing = Annotated[float, Field(ge=0.001, le=3600.0)]  # seconds between frames or windows
-Temperature = Annotated[float, Field(ge=0.01, le=100.0)]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
-Pixels = Annotated[int, Field(ge=1, le=65_536)]
-
-# what a text means, for paths that are relative to the file they stand in
-PathText = Annotated[str, Field(json_schema_extra={"format": "path"})]
-SourceText = Annotated[str, Field(json_schema_extra={"format": "source"})]  # a path, an address, a number
-WordsText = Annotated[str, Field(json_schema_extra={"format": "words"})]  # words, or the path of a .yaml file
-CheckpointText = Annotated[str, Field(json_schema_extra={"format": "checkpoint"})]  # a folder, or a Hub id
-
 
 DEMO = "demo"  # the bundled checkpoint, where nobody says another
 
 
 MOST_WEBCAMS = 9999
-
-
-class Section(BaseModel):
-    """Unknown keys are errors, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def wrong(path: tuple[str | int, ...], text: str) -> PydanticCustomError:
-    """An error about the key at `path` below the validated section, for `load_config` to place."""
-    return PydanticCustomError("streamer", "{text}", {"text": text, "path": path})
 
 
 class Pace(StrEnum):
@@ -170,6 +158,7 @@ class CameraConfig(Section):
     privacy: PrivacyConfig | None = None  # what differs from the common one
     model: ModelConfig | None = None  # what differs from the common one
     models: tuple[ModelConfig, ...] = ()  # several at once, instead of model
+    follow: FollowConfig | None = None  # what differs from the common one
 
     @field_validator("tls_verify")
     @classmethod

@@ -41,6 +41,7 @@ HAIR = 1e-6  # seconds; what floating point times may cost
 INTERRUPTED = "video interrupted"
 RESTARTED = "restarted"  # a file that begins again
 SILENT = "no predictions"
+TRACK_LOST = "track lost"  # of somebody who is followed no more
 
 
 def new_event_id() -> str:

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, create_model, model_validator
 
 from streamer.config.read_yaml import read_yaml
-from streamer.config.sections import Section, wrong
+from streamer.config.section_parts import Section, wrong
 from streamer.errors import ConfigError
 from streamer.labels.label_set import LabelSet, LabelText
 from streamer.labels.phrases import ENGLISH, fault_in

@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from streamer.metrics.rate import Rate, percentiles
 from streamer.metrics.recent_past import PAST_S, Outages, RecentBeliefs
+from streamer.metrics.window_counts import inference_of, with_what_others_count
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import (
     CameraState,
@@ -23,15 +24,17 @@ from streamer.types import (
     CameraStatus,
     Event,
     Histogram,
-    InferenceStats,
     LabelScore,
     LaneResult,
     ModelSpec,
     ModelStats,
     Moment,
+    PersonStats,
     Phase,
     Prediction,
     Stats,
+    Track,
+    Tracks,
 )
 
 if TYPE_CHECKING:
@@ -87,11 +90,21 @@ class _Camera:
     status: CameraStatus | None = None
     open_events: dict[str, Event] = field(default_factory=dict)
     models: dict[str, _Model] = field(default_factory=dict)  # the main one first
+    tracks: Tracks | None = None  # who is followed
+    people: dict[int, PersonStats] = field(default_factory=dict)  # what the main model says of them
 
     def stats(self, status: CameraStatus, now: float) -> CameraStats:
         running = status.state is CameraState.RUNNING
         models = tuple(one.stats(name, now, running=running) for name, one in self.models.items())
-        return CameraStats(status, models, tuple(self.open_events.values()))
+        people: tuple[PersonStats, ...] = ()
+        left_out: Mapping[str, int] = {}
+        if self.tracks is not None:
+            left_out = self.tracks.left_out
+            if running:
+                known = ((track, self.people.get(track.id)) for track in self.tracks.tracks)
+                people = tuple(replace(one, track=t) if one else PersonStats(t) for t, one in known)
+        events = tuple(self.open_events.values())
+        return CameraStats(status, models, events, people=people, left_out=left_out)
 
 
 @dataclass(slots=True)
@@ -150,6 +163,11 @@ class Counters:
         with self._lock:
             self._lanes.append((model, windows))
 
+    def tracks(self, tracks: Tracks) -> None:
+        """Who is followed on a camera now."""
+        with self._lock:
+            self._camera(tracks.camera).tracks = tracks
+
     def result(self, result: LaneResult) -> None:
         """A window was recognised, events changed, or both."""
         prediction = result.prediction
@@ -161,17 +179,36 @@ class Counters:
                 "inference": prediction.inference_s,
             }
             self.prediction(prediction, result.stable, result.smoothed, result.top, spent)
-        elif result.changes:
+        elif result.changes or result.gone:
             self._believed(result)
         for event in result.changes:
             self.event(event)
 
     def _believed(self, result: LaneResult) -> None:
         with self._lock:
-            model = self._camera(result.camera).models.get(result.model)
-            if model is not None:
+            camera = self._camera(result.camera)
+            model = camera.models.get(result.model)
+            if result.track is not None:
+                self._of_person(camera, result.model, result.track, result.stable)
+                if result.gone:
+                    camera.people.pop(result.track.id, None)
+            elif model is not None:
                 model.stable = result.stable
                 model.past.add(self._clock.monotonic(), result.stable)
+
+    def _of_person(
+        self,
+        camera: _Camera,
+        model: str,
+        track: Track,
+        stable: LabelScore | None,
+        top: tuple[LabelScore, ...] | None = None,
+    ) -> None:
+        """What the main model says of one who is followed; with the lock."""
+        if model == next(iter(camera.models), model):
+            before = camera.people.get(track.id)
+            best = top if top is not None else before.top if before is not None else ()
+            camera.people[track.id] = PersonStats(track, best, stable)
 
     def prediction(
         self,
@@ -192,11 +229,15 @@ class Counters:
         kept = {label: smoothed[label] for label in labels if label in smoothed}
         now = self._clock.monotonic()
         with self._lock:
-            models = self._camera(prediction.camera).models
+            camera = self._camera(prediction.camera)
+            models = camera.models
             model = models.get(prediction.model)
             if model is None:
                 model = models[prediction.model] = _Model()
-            model.top, model.smoothed, model.stable = best, kept, stable
+            if prediction.track is not None:
+                self._of_person(camera, prediction.model, prediction.track, stable, best)
+            else:
+                model.top, model.smoothed, model.stable = best, kept, stable
             model.windows += 1
             model.held += prediction.held
             model.newest = now
@@ -269,14 +310,14 @@ class Counters:
             outages, outage_counts = self._outages.all, self._outages.counts
         threads = {name: camera.readers for name, camera in list((readers or {}).items())}
         asked = {(camera, model): one for model, windows in lanes for camera, one in list(windows.items())}
-        whole = tuple(_with_what_others_count(camera, asked, threads) for camera in cameras)
+        whole = tuple(with_what_others_count(camera, asked, threads) for camera in cameras)
         return Stats(
             time=now,
             wall=wall,
             uptime=now - self._started_at,
             cameras=whole,
             model=model,
-            inference=_inference(lanes, whole),
+            inference=inference_of(lanes, whole),
             # the sum of the cameras' rates: windows of several cameras come in batches, which would
             # bias one rate over all of them
             windows_per_s=sum(one.windows_per_s for camera in whole for one in camera.models),
@@ -305,41 +346,3 @@ class Counters:
         if camera is None:
             camera = self._cameras[name] = _Camera()
         return camera
-
-
-def _with_what_others_count(
-    camera: CameraStats, asked: Mapping[tuple[str, str], WindowSource], readers: Mapping[str, tuple[int, int]]
-) -> CameraStats:
-    """With the numbers of its windows and of its reading threads.
-
-    Windows are asked after predictions were counted: what came due is never less than what was recognised.
-    """
-    name = camera.status.camera
-    models = tuple(
-        one
-        if (windows := asked.get((name, one.model))) is None
-        else replace(
-            one,
-            asked=windows.due,
-            skipped=windows.skipped,
-            lacking=windows.waiting,
-            waiting_since=windows.ready_since(),
-        )
-        for one in camera.models
-    )
-    alive, hanging = readers.get(name, (0, 0))
-    return replace(camera, models=models, readers=alive, readers_hanging=hanging)
-
-
-def _inference(
-    lanes: Sequence[tuple[str, Mapping[str, WindowSource]]], cameras: Sequence[CameraStats]
-) -> tuple[InferenceStats, ...]:
-    """Each lane: since when it is waited for, and when it last gave something, whichever the camera."""
-    known = {(camera.status.camera, one.model): one for camera in cameras for one in camera.models}
-    found = []
-    for model, windows in lanes:
-        own = [one for camera in list(windows) if (one := known.get((camera, model))) is not None]
-        since = [one.waiting_since for one in own if one.waiting_since is not None]
-        newest = [one.newest for one in own if one.newest is not None]
-        found.append(InferenceStats(model, min(since, default=None), max(newest, default=None)))
-    return tuple(found)

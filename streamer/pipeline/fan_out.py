@@ -13,11 +13,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from streamer.capture.frame_rate import RateChoice
+from streamer.people.follower import Follower, Seen
 from streamer.pipeline.lane import Lane
 from streamer.types import Frame
 
 Deliver = Callable[[Frame], bool]
+DeliverPeople = Callable[[Frame, Seen], None]
 Reduce = Callable[[NDArray[Any]], NDArray[Any]]
+LEAST_FOLLOWED = 10.0  # frames a second that a camera that follows people keeps at least
 
 
 @dataclass
@@ -38,10 +41,19 @@ class FanOut:
     """One camera's models. `deliver` is called by the camera's thread alone.
 
     `reduce` and `rate` are what the camera needs: with one kind of picture the camera reduces it (and keeps
-    nothing larger), with several it hands on the whole picture, and this reduces it.
+    nothing larger), with several it hands on the whole picture, and this reduces it. So it is where people
+    are followed: `follower` says who is in a whole picture, `people` of each lane take it from there; `lanes`
+    are none then where nobody asks for the whole picture.
     """
 
-    def __init__(self, lanes: Sequence[tuple[Lane, Deliver]]) -> None:
+    def __init__(
+        self,
+        lanes: Sequence[tuple[Lane, Deliver]],
+        follower: Follower | None = None,
+        people: Sequence[DeliverPeople] = (),
+    ) -> None:
+        self._follower = follower
+        self._people = people
         branches: dict[Hashable, _Branch] = {}
         for lane, deliver in lanes:
             branch = branches.setdefault(
@@ -50,7 +62,8 @@ class FanOut:
             branch.rate = max(branch.rate, lane.rate)
             branch.deliver.append(deliver)
         self._branches = list(branches.values())
-        self.rate = max(branch.rate for branch in self._branches)
+        rates = [branch.rate for branch in self._branches]
+        self.rate = max([*rates, LEAST_FOLLOWED] if follower is not None else rates)
         self._epoch: int | None = None
         for branch in self._branches:
             branch.choice = RateChoice(branch.rate if branch.rate < self.rate else None)
@@ -58,15 +71,20 @@ class FanOut:
     @property
     def reduce(self) -> Reduce:
         """For the camera: uint8 BGR (H, W, 3) -> what `deliver` wants in its frames."""
-        return self._branches[0].reduce if len(self._branches) == 1 else _whole
+        return self._branches[0].reduce if self._alone else _whole
+
+    @property
+    def _alone(self) -> bool:
+        """All need the same of a picture."""
+        return len(self._branches) == 1 and self._follower is None
 
     def deliver(self, frame: Frame) -> bool:
         """Hand a frame on; False if no model stored it."""
-        if len(self._branches) == 1:
+        if self._alone:
             return self._branches[0].hand_on(frame)
+        stored = self._follow(frame)
         again = frame.epoch != self._epoch
         self._epoch = frame.epoch
-        stored = False
         for branch in self._branches:
             assert branch.choice is not None
             if again:
@@ -79,6 +97,15 @@ class FanOut:
             reduced = replace(frame, image=image)
             stored |= branch.hand_on(reduced)
         return stored
+
+    def _follow(self, frame: Frame) -> bool:
+        """Have people looked for in a whole picture; False if nobody does that."""
+        if self._follower is None:
+            return False
+        seen = self._follower.see(frame)
+        for deliver in self._people:
+            deliver(frame, seen)
+        return True
 
 
 def _whole(image: NDArray[Any]) -> NDArray[Any]:

@@ -8,29 +8,30 @@ waits its turn there. So what leaves is a frozen `LaneResult`, in order, from on
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from streamer.config import CameraConfig, EventsConfig, ModelConfig
+from streamer.config import CameraConfig, EventsConfig, FollowConfig, ModelConfig
 from streamer.events.event_settings import events_for
+from streamer.events.presence import PRESENT
 from streamer.events.rules import EventLabels
 from streamer.events.tracker import EventTracker
 from streamer.labels.label_set import LabelSet
 from streamer.labels.model_labels import ModelLabels
+from streamer.pipeline.lane_people import Asked, LanePeople
 from streamer.pipeline.model_rules import hop_of, outcomes_of, tempered
+from streamer.pipeline.subjects import Watched, result_of, tracker_for, windows_for
 from streamer.recognition.inference_thread import InferenceThread
 from streamer.recognition.recognizer import Recognizer
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import Event, Frame, LaneResult, Moment, Prediction
-from streamer.windows.ticks import Ticks
 from streamer.windows.window_source import WindowSource
-from streamer.windows.windows import Windows
 
 if TYPE_CHECKING:
+    from streamer.people.follower import Follower, Seen
     from streamer.recognition.words.camera_words import CameraWords
     from streamer.recognition.words.prompts import WordSet
     from streamer.recognition.words.text_embeddings import TextEmbeddings
@@ -41,21 +42,6 @@ NO_NAMES = LabelSet()
 FRAMES_PER_INTERVAL = 8  # kept: the frame nearest to a wanted time is then at most interval/16 away
 LEAST_RATE = 10.0  # frames/s kept at least, so that the newest frame is fresh
 GPU_BATCH = 8  # windows in one forward where that is nearly free
-
-
-@dataclass(slots=True)
-class _Watched:
-    """What a lane knows of one camera; on its thread, but for `windows` and `lost_at`."""
-
-    windows: WindowSource
-    tracker: EventTracker
-    events: EventsConfig
-    names: LabelSet
-    newest: Moment | None = None  # of its newest window
-    heard_at: float = math.inf  # monotonic: when that was recognised
-    lost_at: float = -math.inf  # monotonic: when its video broke off; set by any thread
-    draining: bool = False
-    drained: bool = False
 
 
 class Lane:
@@ -84,7 +70,7 @@ class Lane:
         self._publish = publish
         self._complete = complete
         self._clock = clock
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watched] = {}
         self._labels: dict[str, tuple[str, ...]] = {}  # camera -> its words; changed on the lane's thread
         self._taking_over = threading.Lock()  # guards `_over`: a thread that hangs at the stop may come back
         self._over = False
@@ -98,6 +84,9 @@ class Lane:
             motion_gate=model.motion_gate,
             labels=self._labels,
             between=self._end_silent_events,
+        )
+        self.people = LanePeople(
+            recognizer, self.thread, model.top, publish, hop=self.hop, complete=complete, clock=clock
         )
 
     @property
@@ -132,29 +121,47 @@ class Lane:
         events: EventsConfig,
         names: LabelSet = NO_NAMES,
         elsewhere: Iterable[str] = (),
+        *,
+        follows: bool = False,
     ) -> Callable[[Frame], bool]:
         """Watch a camera; returns what takes its frames. Before the start or after it; one thread at a time.
 
-        `elsewhere`: labels of the camera's other models, which its events' settings may name too.
+        `elsewhere`: labels of the camera's other models, which its events' settings may name too. `follows`:
+        people are followed on it; see `follow`.
 
         Raises:
             ConfigError: a label that the config names is nobody's.
         """
-        spec, own = self.recognizer.spec, self.outcomes(camera.name)
-        tracker = EventTracker(
-            camera.name,
-            spec.name,
-            own.labels,
-            events_for(events, own, names, elsewhere),
-            independent=spec.independent,
-            lag=spec.lag,
-        )
-        kind = Ticks if spec.streaming else Windows
-        windows: WindowSource = kind(camera.name, spec.frames, spec.interval, self.hop, self._complete)
+        own = self.outcomes(camera.name)
+        settings = events_for(events, own, names, (*elsewhere, PRESENT))
+        tracker = tracker_for(self.recognizer.spec, camera.name, own.labels, settings, follows=follows)
+        windows = windows_for(self.recognizer.spec, camera.name, self.hop, self._complete)
+        if follows:
+            from streamer.people.shared_windows import SharedWindows
+
+            windows = SharedWindows(windows)
         windows.on_ready = self.thread.notify
-        self._watched[camera.name] = _Watched(windows, tracker, events, names)
+        self._watched[camera.name] = Watched(windows, tracker, events, names, follows)
         self.windows[camera.name] = windows  # last: from now on it is taken from
         return windows.add
+
+    def follow(
+        self, camera: str, follower: Follower, follow: FollowConfig, *, says_present: bool
+    ) -> Callable[[Frame, Seen], None]:
+        """Look at each of a camera's people by themselves too; returns what takes its whole frames, and who
+        is in them. After `add` with `follows`.
+
+        `says_present`: their `present` events are this lane's.
+        """
+        watched = self._watched[camera]
+
+        def tracker() -> EventTracker:
+            own = self.outcomes(camera)
+            settings = self._settings_for(camera, own)
+            return tracker_for(self.recognizer.spec, camera, own.labels, settings, follows=True)
+
+        asked = Asked(watched.windows, follower, follow, tracker)
+        return self.people.add(camera, asked, watched.events if says_present else None)
 
     # --- from other threads ---
 
@@ -195,6 +202,10 @@ class Lane:
             except Exception as error:  # noqa: BLE001 - what somebody asked for may not end the run
                 failed(error)
                 return
+            self.people.change_labels(
+                camera,
+                lambda tracker: tracker.change_labels(embeddings.labels, settings, None, "labels changed"),
+            )
             self._use(camera, embeddings)
             self.thread.forget_scores(camera)
             self._publish_result(camera, changes)
@@ -234,6 +245,7 @@ class Lane:
             try:
                 self._end(camera, reason)
             finally:
+                self.people.remove(camera)
                 self.windows.pop(camera, None)
                 self._watched.pop(camera, None)
                 self._labels.pop(camera, None)
@@ -270,13 +282,18 @@ class Lane:
         watched, newest = self._watched[prediction.camera], prediction.window.frames[-1]
         if newest.captured <= watched.lost_at:
             return  # from before the video broke off: its events have ended
+        if watched.follows and prediction.track is None:
+            prediction = replace(prediction, window=replace(prediction.window, follows=True))
         if self._temperature != 1.0:
             scores = tempered(prediction.scores, self._temperature, self.recognizer.spec.independent)
             prediction = replace(prediction, scores=scores)
         with self._taking_over:
             if self._over:
                 return
-            changes = watched.tracker.update(prediction)
+            changes = None if prediction.track else watched.tracker.update(prediction)
+        if changes is None:
+            self.people.predicted(prediction)
+            return
         watched.newest = Moment(newest.time, newest.wall, newest.media_time)
         watched.heard_at = self._clock.monotonic()
         self._publish_result(prediction.camera, changes, prediction)
@@ -286,12 +303,14 @@ class Lane:
         watched = self._watched.get(camera)
         if watched is None:
             return
+        self.people.end(camera, reason)
         if watched.newest is not None:
             self._publish_result(camera, watched.tracker.end_all(watched.newest, reason))
         watched.drained = watched.draining
 
     def _end_silent_events(self) -> None:
         """Nothing has been recognised for long, though nobody said why: events do not stay open for ever."""
+        self.people.look()
         if self._complete:  # time there is the file's
             return
         now = self._clock.monotonic()
@@ -319,15 +338,5 @@ class Lane:
         if prediction is None and not changes:
             return
         tracker = self._watched[camera].tracker
-        self._publish(
-            LaneResult(
-                camera,
-                self.recognizer.spec.name,
-                prediction,
-                self._top,
-                tracker.stable,
-                tracker.smoothed,
-                tracker.open,
-                tuple(changes),
-            )
-        )
+        model = self.recognizer.spec.name
+        self._publish(result_of(camera, model, tracker, self._top, prediction, changes))

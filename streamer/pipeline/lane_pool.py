@@ -6,17 +6,19 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from streamer.config import CameraConfig, Config, ModelConfig, Pace
+from streamer.config import CameraConfig, Config, FollowConfig, ModelConfig, Pace
 from streamer.labels.label_set import LabelSet
+from streamer.pipeline.detectors import Detectors, shown_part
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from streamer.pipeline.fan_out import FanOut
+    from streamer.people.follower import Follower
+    from streamer.pipeline.fan_out import Deliver, FanOut
     from streamer.pipeline.lane import Lane
     from streamer.recognition.recognizer import Recognizer
-    from streamer.types import LaneResult
+    from streamer.types import LaneResult, Tracks
     from streamer.windows.window_source import WindowSource
 
 STOP_CHECK_EVERY = 0.2  # seconds
@@ -33,6 +35,7 @@ class Lanes:
         publish: gets what leaves the lanes.
         load: makes a model's recognizer; None: `load_recognizer`.
         loaded: called with each model when it is ready.
+        tracks: called with who is followed, for each frame of a camera that follows people.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Lanes:
         load: Load | None,
         loaded: Callable[[Recognizer], None],
         clock: Clock = SYSTEM_CLOCK,
+        tracks: Callable[[Tracks], None] = lambda tracks: None,
     ) -> None:
         self.config = config  # which camera runs what, as of now
         self._names = names
@@ -50,6 +54,9 @@ class Lanes:
         self._clock = clock
         self._load_model = load
         self._loaded = loaded
+        self._tracks = tracks
+        self._detectors = Detectors()
+        self._followers: dict[str, Follower] = {}
         self._lanes: dict[ModelConfig, Lane] = {}
         self.of: dict[str, tuple[Lane, ...]] = {}  # camera -> its lanes, the main one first
 
@@ -73,6 +80,8 @@ class Lanes:
 
     def lost(self, camera: str, reason: str) -> None:
         """A camera's video broke off, or its picture is unusable; any thread, returns at once."""
+        if (follower := self._followers.get(camera)) is not None:
+            follower.lost()
         for lane in self.of.get(camera, ()):
             lane.lost(camera, reason)
 
@@ -83,6 +92,7 @@ class Lanes:
     def remove(self, camera: str, reason: str) -> None:
         """Watch a camera no longer; its open events end for `reason` before this returns. Its models stay."""
         ended = [lane.remove(camera, reason) for lane in self.of.pop(camera, ())]
+        self._followers.pop(camera, None)
         for one in ended:  # all were asked at once
             one.wait(REMOVE)
 
@@ -117,6 +127,7 @@ class Lanes:
             ModelLoadError: a model cannot be used.
             ConfigError: its words are wrong.
         """
+        self._detectors.load(self.config.follow_of(camera))
         return tuple(self._load(camera.name, model) for model in self.config.models_of(camera))
 
     def watch(self, camera: CameraConfig, config: Config) -> FanOut:
@@ -133,14 +144,30 @@ class Lanes:
         events = camera.events or config.events
         outcomes = [lane.outcomes(camera.name).labels for lane in lanes]
         everywhere = {label for labels in outcomes for label in labels}
-        fan = FanOut(
-            [
-                (lane, lane.add(camera, events, self._names, everywhere.difference(own)))
-                for lane, own in zip(lanes, outcomes, strict=True)
-            ]
-        )
+        follow = config.follow_of(camera)
+        watching = [
+            (lane, lane.add(camera, events, self._names, everywhere.difference(own), follows=follow.follows))
+            for lane, own in zip(lanes, outcomes, strict=True)
+        ]
+        fan = self._follow(camera, follow, watching) if follow.follows else FanOut(watching)
         self.of[camera.name] = lanes
         return fan
+
+    def _follow(
+        self, camera: CameraConfig, follow: FollowConfig, watching: Sequence[tuple[Lane, Deliver]]
+    ) -> FanOut:
+        """What a camera needs whose people are followed."""
+        from streamer.people.follower import Follower
+        from streamer.pipeline.fan_out import FanOut
+
+        detector = self._detectors.of(follow)
+        follower = Follower(camera.name, follow, detector, self._tracks, shown_part(camera))
+        self._followers[camera.name] = follower
+        people = [
+            lane.follow(camera.name, follower, follow, says_present=number == 0)
+            for number, (lane, _) in enumerate(watching)
+        ]
+        return FanOut(watching if follow.whole else (), follower, people)
 
     def start(self) -> list[Lane]:
         """Let every model compute that does not yet; returns those."""

@@ -84,7 +84,9 @@ class Pipeline:
         self._status_feed: Feed[CameraStatus] = Feed()
         self._tracks: Feed[Tracks] = Feed()  # who is where in each picture, before it is recorded or shown
         loader = load if recognizer is None else lambda *_: recognizer
-        self._lanes = Lanes(config, self._names, self._results.publish, loader, self._loaded, clock)
+        self._lanes = Lanes(
+            config, self._names, self._results.publish, loader, self._loaded, clock, self._tracks.publish
+        )
         self._statuses = CameraStatuses(self._status_feed, self._lanes.lost)
         self._abandoned = False
         self._ready_since: float | None = None
@@ -135,6 +137,8 @@ class Pipeline:
         self._results.subscribe(self._publisher.result)
         self._results.subscribe(self._counters.result)
         self._results.subscribe(self._answers.history.result)
+        self._tracks.subscribe(self._statuses.tracks)
+        self._tracks.subscribe(self._counters.tracks)
         self._status_feed.subscribe(self._publisher.status)
         self._status_feed.subscribe(self._counters.camera_status)
         return self

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from streamer.pipeline.results import Feed
-from streamer.types import CameraState, CameraStatus
+from streamer.types import CameraState, CameraStatus, Tracks
 
 if TYPE_CHECKING:
     from streamer.capture import Camera
@@ -31,6 +31,7 @@ class CameraStatuses:
         self._lock = threading.Lock()  # guards what is below, and is held by nobody who tells
         self._last: dict[str, CameraStatus] = {}
         self._labels_changed: dict[str, Mapping[str, Any]] = {}
+        self._following: dict[str, int] = {}
         self._waiting: deque[CameraStatus] = deque()
         self._delivering = threading.Lock()  # held by the one thread that tells what waits
 
@@ -74,10 +75,19 @@ class CameraStatuses:
         with self._lock:
             self._last.pop(camera, None)
             self._labels_changed.pop(camera, None)
+            self._following.pop(camera, None)
+
+    def tracks(self, tracks: Tracks) -> None:
+        """Who is followed now; told with the next status."""
+        self._following[tracks.camera] = len(tracks.tracks)
 
     def _take(self, status: CameraStatus) -> None:
         change = self._labels_changed.get(status.camera)
-        self._last[status.camera] = told = replace(status, labels_changed=change) if change else status
+        told = replace(status, labels_changed=change) if change else status
+        if (following := self._following.get(status.camera)) is not None:
+            running = status.state is CameraState.RUNNING and status.picture == "ok"
+            told = replace(told, following=following if running else 0)
+        self._last[status.camera] = told
         self._waiting.append(told)
 
     def _deliver(self) -> None:

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from streamer.recognition.preprocessing import stack_frames
-from streamer.types import Frame
+from streamer.types import Frame, Square
 
 POOL_BYTES = 128_000_000  # uint8 frames kept on the device: 850 of 224 x 224
 
-FrameKey = tuple[str, int, int]  # camera, epoch, index
+FrameKey = tuple[str, int, int, Square | None]  # camera, epoch, index, part of the picture
 
 
 def frame_key(frame: Frame) -> FrameKey:
     """What makes a frame the same frame."""
-    return frame.camera, frame.epoch, frame.index
+    return frame.camera, frame.epoch, frame.index, frame.part
 
 
 class DevicePool:

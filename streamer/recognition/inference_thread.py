@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from streamer.errors import ModelError, StreamerError
 from streamer.recognition.motion_gate import MotionGate
 from streamer.recognition.recognizer import Recognizer
-from streamer.types import Prediction, Window
+from streamer.types import Prediction, Square, Subject, Window
 from streamer.windows.window_source import WindowSource
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ class InferenceThread(threading.Thread):
         self._windows = windows
         self._deliver = deliver
         self._batch = batch
-        self._gates: dict[str, MotionGate] | None = {} if motion_gate else None
-        self._scores: dict[str, NDArray[Any]] = {}  # each camera's last
+        self._gates: dict[Subject, tuple[Square | None, MotionGate]] | None = {} if motion_gate else None
+        self._scores: dict[Subject, NDArray[Any]] = {}  # the last of each
         self._ready = threading.Event()
         self._stop_asked = threading.Event()
         self._taking = threading.Lock()  # guards `_current`
@@ -82,11 +82,13 @@ class InferenceThread(threading.Thread):
         self._calls.append(function)
         self._ready.set()
 
-    def forget_scores(self, camera: str) -> None:
-        """Nothing of before may be held for a camera; on this thread."""
-        self._scores.pop(camera, None)
-        if self._gates is not None:
-            self._gates.pop(camera, None)
+    def forget_scores(self, camera: str, track: int | None = None) -> None:
+        """Nothing of before may be held for a camera, or for one who was followed there; on this thread."""
+        for subject in [one for one in (*self._scores, *(self._gates or ())) if one[0] == camera]:
+            if track in (None, subject[1]):
+                self._scores.pop(subject, None)
+                if self._gates is not None:
+                    self._gates.pop(subject, None)
 
     def busy_with(self, camera: str) -> bool:
         """True while a window of this camera is being computed or delivered; any thread."""
@@ -117,7 +119,8 @@ class InferenceThread(threading.Thread):
 
     def _take(self) -> list[Window]:
         """Up to `batch` windows, the one that has waited longest first."""
-        waiting = [(since, w) for w in list(self._windows.values()) if (since := w.ready_since()) is not None]
+        sources = [part for windows in list(self._windows.values()) for part in windows.parts]
+        waiting = [(since, w) for w in sources if (since := w.ready_since()) is not None]
         waiting.sort(key=lambda pair: pair[0])
         taken = (windows.take() for _, windows in waiting[: self._batch])
         return [window for window in taken if window is not None]
@@ -128,13 +131,16 @@ class InferenceThread(threading.Thread):
             return False
         spec = self._recognizer.spec
         further = max(0, spec.reach - (spec.frames - 1))
-        gate = self._gates.setdefault(window.camera, MotionGate(further))
+        part, gate = self._gates.setdefault(window.subject, (window.frames[-1].part, MotionGate(further)))
+        if part != window.frames[-1].part:  # pictures of different squares cannot be compared
+            gate = MotionGate(further)
+            self._gates[window.subject] = window.frames[-1].part, gate
         if any(step.begins for step in window.steps) or len(window.frames) < spec.frames:
             gate.forget_computed()  # a streaming model begins anew: what it says of few frames is not held
             return False
-        if not gate.quiet(window) or window.camera not in self._scores:
+        if not gate.quiet(window) or window.subject not in self._scores:
             return False
-        scores = self._scores[window.camera]
+        scores = self._scores[window.subject]
         labels = self._labels.get(window.camera, spec.labels)
         self._deliver(Prediction(window.camera, spec.name, window, labels, scores, held=True))
         return True
@@ -147,7 +153,7 @@ class InferenceThread(threading.Thread):
             found = self._recognizer.predict(batch)
         except ModelError as error:
             if len(batch) == 1:
-                self._forget_gate(batch[0].camera)
+                self._forget_gate(batch[0].subject)
                 self._count_failure(batch[0], error)
                 return
             for window in batch:  # find the bad one; the others keep their prediction
@@ -157,7 +163,7 @@ class InferenceThread(threading.Thread):
         elapsed = perf_counter() - started
         spec = self._recognizer.spec
         for window, scores in zip(batch, found, strict=True):
-            self._scores[window.camera] = scores
+            self._scores[window.subject] = scores
             self._deliver(
                 Prediction(
                     camera=window.camera,
@@ -170,10 +176,10 @@ class InferenceThread(threading.Thread):
                 )
             )
 
-    def _forget_gate(self, camera: str) -> None:
+    def _forget_gate(self, subject: Subject) -> None:
         """A window of it was not computed: nothing may be held in its place."""
         if self._gates is not None:
-            self._gates[camera].forget_computed()
+            self._gates[subject][1].forget_computed()
 
     def _count_failure(self, window: Window, error: ModelError) -> None:
         self._failures += 1

@@ -38,7 +38,7 @@ class SharedRecognizer:
         if not self._warm:
             self._recognizer.warm_up()
 
-    def forget(self, camera: str) -> None:
+    def forget(self, camera: str, track: int | None = None) -> None:
         self._cameras.discard(camera)
         self._recognizer.forget(camera)
 

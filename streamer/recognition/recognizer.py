@@ -55,8 +55,8 @@ class Recognizer(Protocol):
             ModelLoadError: the model does not take what its own processor makes.
         """
 
-    def forget(self, camera: str) -> None:
-        """Drop what is kept for a camera."""
+    def forget(self, camera: str, track: int | None = None) -> None:
+        """Drop what is kept for a camera, or for one who was followed there."""
 
     def close(self) -> None:
         """Free the model."""

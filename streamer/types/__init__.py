@@ -1,6 +1,6 @@
 """The values that travel through the program, in the order they are made."""
 
-from streamer.types.people import Box, Track, Tracks, whole_of
+from streamer.types.people import Box, Square, Track, Tracks, whole_of
 from streamer.types.predictions import (
     Event,
     LabelScore,
@@ -24,7 +24,7 @@ from streamer.types.stats import (
     Stats,
     UncertainStats,
 )
-from streamer.types.video import CameraState, CameraStatus, Frame, Step, Window
+from streamer.types.video import CameraState, CameraStatus, Frame, Step, Subject, Window
 
 __all__ = [
     "Belief",
@@ -48,8 +48,10 @@ __all__ = [
     "PublisherState",
     "RecordingStats",
     "Scores",
+    "Square",
     "Stats",
     "Step",
+    "Subject",
     "Track",
     "Tracks",
     "UncertainStats",

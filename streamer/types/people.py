@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
+Square: TypeAlias = tuple[int, int, int, int]  # left, top, width, height of a part of a picture; pixels
 Box: TypeAlias = tuple[float, float, float, float]  # left, top, width, height; parts of the picture's size
 
 
@@ -28,6 +30,7 @@ class Tracks:
     time: float  # the frame's, on the camera's time line, seconds
     epoch: int
     tracks: tuple[Track, ...]  # oldest first
+    left_out: Mapping[str, int] = field(default_factory=dict)  # cause -> people who were not followed so far
 
 
 def whole_of(box: Box, part: Box) -> Box:

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from streamer.types.people import Track
+from streamer.types.people import Square, Track
 
 if TYPE_CHECKING:  # numpy is not imported with the package
     from numpy.typing import NDArray
+
+
+Subject: TypeAlias = tuple[str, int | None]  # a camera, and who is followed there; None = the whole picture
 
 
 class CameraState(StrEnum):
@@ -46,6 +49,7 @@ class Frame:
     media_time: float | None  # seconds in the file; None for live sources
     image: NDArray[Any] = field(repr=False)
     size: tuple[int, int] | None = None  # (H, W) of the camera's own picture
+    part: Square | None = None  # which part of the camera's picture it shows; None = all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,11 @@ class Window:
     def span(self) -> float:
         """(T-1) x interval, seconds."""
         return (len(self.frames) - 1) * self.interval
+
+    @property
+    def subject(self) -> Subject:
+        """Whose it is."""
+        return self.camera, None if self.track is None else self.track.id
 
     @property
     def epoch(self) -> int:

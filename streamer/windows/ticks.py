@@ -211,6 +211,11 @@ class Ticks:
             self.on_ready()
         return window
 
+    @property
+    def parts(self) -> tuple[Ticks]:
+        """See `WindowSource.parts`."""
+        return (self,)
+
     def close(self) -> None:
         """No more frames. What waits can still be taken; a blocked `add` returns."""
         with self._changed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from streamer.types import Frame, Window
@@ -21,6 +21,10 @@ class WindowSource(Protocol):
 
     def take(self) -> Window | None:
         """What is to be computed next; None if nothing is."""
+
+    @property
+    def parts(self) -> Sequence[WindowSource]:
+        """What windows are taken from: itself, or each of those that it stands for."""
 
     def close(self) -> None:
         """No more frames. What waits can still be taken."""

@@ -146,6 +146,11 @@ class Windows:
             self._notify_ready()
         return window
 
+    @property
+    def parts(self) -> tuple[Windows]:
+        """See `WindowSource.parts`."""
+        return (self,)
+
     def close(self) -> None:
         """No more frames. What waits can still be taken; a blocked `add` returns."""
         with self._changed:

@@ -79,9 +79,9 @@ class RecognizerBase(ABC):
         """See `Recognizer.reduce`."""
         return self.preprocessor.reduce(image)
 
-    def forget(self, camera: str) -> None:
+    def forget(self, camera: str, track: int | None = None) -> None:
         """See `Recognizer.forget`."""
-        if self._pool is not None:
+        if self._pool is not None and track is None:  # of one person nothing is kept that does not age out
             self._pool.forget(camera)
 
     def close(self) -> None:
@@ -247,10 +247,10 @@ class FrameRecognizer(RecognizerBase):
             aggregated.append(self._aggregated(stacked, window))
         return Scores(self._scores(torch.stack(aggregated)), preprocess_s)
 
-    def forget(self, camera: str) -> None:
+    def forget(self, camera: str, track: int | None = None) -> None:
         """See `Recognizer.forget`."""
-        super().forget(camera)
-        for key in [key for key in self._logits if key[0] == camera]:
+        super().forget(camera, track)
+        for key in [key for key in self._logits if track is None and key[0] == camera]:
             del self._logits[key]
 
     def _logits_of(self, frames: Sequence[Frame]) -> tuple[dict[FrameKey, Tensor], float]:

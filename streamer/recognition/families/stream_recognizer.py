@@ -13,9 +13,9 @@ from torch import Tensor
 from streamer.errors import ModelError, ModelLoadError, WindowShapeError
 from streamer.recognition.device import use_threads
 from streamer.recognition.families.recognizers import FORWARD_ERRORS, LoadedModel, RecognizerBase
-from streamer.types import Scores, Step, Window
+from streamer.types import Scores, Step, Subject, Window
 
-StreamKey = tuple[str, int]  # camera, number of its interleaved stream
+StreamKey = tuple[str, int | None, int]  # camera, who is followed there, number of the interleaved stream
 
 
 class StreamEngine(Protocol):
@@ -71,17 +71,17 @@ class StreamRecognizer(RecognizerBase):
         logits: dict[int, Tensor] = {}
         for turn in range(max(map(len, steps))):
             due = [n for n, own in enumerate(steps) if turn < len(own)]
-            rows = [self._row(windows[n].camera, steps[n][turn]) for n in due]
+            rows = [self._row(windows[n].subject, steps[n][turn]) for n in due]
             places = [firsts[n] + turn for n in due]
             found = self._step(pixels[places], rows, [windows[n] for n in due])
             logits.update(zip(due, found, strict=True))
         stacked = torch.stack([logits[n] for n in range(len(windows))])
         return Scores(self._scores(stacked), preparing)
 
-    def forget(self, camera: str) -> None:
+    def forget(self, camera: str, track: int | None = None) -> None:
         """See `Recognizer.forget`."""
-        super().forget(camera)
-        for key in [key for key in self._rows if key[0] == camera]:
+        super().forget(camera, track)
+        for key in [key for key in self._rows if key[0] == camera and track in (None, key[1])]:
             self._free.append(self._rows.pop(key))
 
     def warm_up(self) -> None:
@@ -106,9 +106,9 @@ class StreamRecognizer(RecognizerBase):
         super().close()
         self.engine = None
 
-    def _row(self, camera: str, step: Step) -> int:
+    def _row(self, subject: Subject, step: Step) -> int:
         assert self.engine is not None
-        key = camera, step.stream
+        key = *subject, step.stream
         if key not in self._rows:
             if not self._free:
                 count = len(self._rows)

@@ -23,7 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from pydantic_core import PydanticCustomError
 
 from streamer.config.read_yaml import read_yaml, validated
-from streamer.config.sections import Score, Section, wrong
+from streamer.config.section_parts import Score, Section, wrong
 from streamer.config.yaml_values import Document
 from streamer.labels.model_labels import ModelLabels
 

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from streamer.config import Option
 from streamer.config.layers import Layers
-from streamer.config.sections import PathText, Section, wrong
+from streamer.config.section_parts import PathText, Section, wrong
 
 LONGEST = 300  # characters of a sentence
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)\s*-\s*([01]?\d|2[0-3]|24):([0-5]\d)")

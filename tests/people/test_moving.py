@@ -1,0 +1,96 @@
+"""The detector that needs no weights, on drawn scenes."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamer.people.detection import SURE, likeness
+from streamer.people.moving import MovingDetector
+from streamer.people.tracking import Tracking
+from streamer.types import Box
+from tests.helpers.people_parts import HEIGHT, WIDTH, Walker, scene, walking
+
+
+def watch(walkers: list[Walker], seconds: float, lost_after: float = 2.0) -> list[dict[int, Box]]:
+    detector, tracking, told = MovingDetector(), Tracking(lost_after), []
+    for number in range(round(seconds * 10)):
+        time = number / 10
+        found = detector.detect(scene(walkers, time), time, tracking.tracks(time))
+        tracking.update(time, found)
+        told.append({track.id: track.box for track in tracking.tracks(time)})
+    return told
+
+
+def nearest(told: dict[int, Box], box: Box) -> int:
+    return max(told, key=lambda number: likeness(told[number], box))
+
+
+def test_somebody_who_walks_is_found_where_they_are() -> None:
+    walker = Walker(walking(20.0, 40.0, begin=1.0))
+    told = watch([walker], 6.0)
+    for number in range(18, 60):
+        there = walker.box(number / 10)
+        assert there is not None
+        assert list(told[number]) == [1], f"at {number / 10} s: {told[number]}"
+        assert likeness(told[number][1], there) > 0.5
+
+
+def test_nothing_moves_nobody_is_found() -> None:
+    standing = Walker(lambda time: 150.0)
+    assert not any(watch([standing], 10.0)), "what stands there all the time is no track"
+
+
+def test_the_place_that_somebody_left_is_nobody() -> None:
+    walker = Walker(lambda time: 60.0 + 40.0 * max(0.0, time - 3.0))
+    told = watch([walker], 8.0)
+    assert len({number for one in told for number in one}) == 1
+    there = walker.box(7.9)
+    assert there is not None
+    assert likeness(next(iter(told[-1].values())), there) > 0.5
+
+
+def test_who_stops_stays_followed_and_who_leaves_does_not() -> None:
+    walker = Walker(lambda time: 20.0 + 40.0 * min(3.0, max(0.0, time - 1.0)) if time < 70.0 else None)
+    told = watch([walker], 75.0)
+    assert all(list(one) == [1] for one in told[25:700]), "through a minute of standing still"
+    assert told[-1] == {}
+
+
+def test_two_who_cross_keep_their_numbers() -> None:
+    right, left = Walker(walking(0.0, 40.0, 1.0), seed=1), Walker(walking(280.0, -40.0, 1.0), top=104, seed=2)
+    told = watch([left, right], 6.5)
+    early, late = told[25], told[-1]
+    for walker in (right, left):
+        first, last = walker.box(2.5), walker.box(6.4)
+        assert first is not None
+        assert last is not None
+        assert nearest(early, first) == nearest(late, last)
+
+
+def test_another_light_is_nobody() -> None:
+    detector, tracking = MovingDetector(), Tracking(2.0)
+    for number in range(60):
+        picture = scene([], number / 10)
+        if number > 30:
+            picture = picture // 2
+        tracking.update(number / 10, detector.detect(picture, number / 10, tracking.tracks(number / 10)))
+        assert tracking.tracks(number / 10) == []
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_large_pictures_are_looked_at_small(scale: int) -> None:
+    walker, detector = Walker(walking(20.0, 40.0)), MovingDetector()
+    for number in range(20):
+        time = number / 10
+        picture = scene([walker], time).repeat(scale, 0).repeat(scale, 1)
+        found = detector.detect(picture, time, [])
+    there = walker.box(1.9)
+    assert there is not None
+    assert max(likeness(one.box, there) for one in found if one.score >= SURE) > 0.5
+
+
+def test_a_picture_of_another_size_begins_anew() -> None:
+    detector = MovingDetector()
+    for number in range(5):
+        detector.detect(scene([], number / 10), number / 10, [])
+    assert detector.detect(scene([], 0.5)[: HEIGHT // 2, : WIDTH // 2], 0.5, []) == []
