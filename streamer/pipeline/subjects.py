@@ -58,7 +58,7 @@ def result_of(
     also_open: tuple[Event, ...] = (),
     gone: bool = False,
 ) -> LaneResult:
-    """What leaves a lane. `tracker`: None before somebody's first prediction. `also_open`: events it has not."""
+    """What leaves a lane. `tracker`: None before a first prediction. `also_open`: events it has not."""
     return LaneResult(
         camera,
         model,
