@@ -74,8 +74,8 @@ class EventsConfig(Section):
     background: tuple[str, ...] | None = (
         None  # "no action": not shown, said or recorded; None = the model's own
     )
-    groups: dict[str, tuple[str, ...]] = Field({})  # name -> labels whose scores are added
-    thresholds: dict[str, LabelRule] = Field({})  # label or group -> its own rule
+    groups: dict[str, tuple[str, ...]] = Field(default={})  # name -> labels whose scores are added
+    thresholds: dict[str, LabelRule] = Field(default={})  # label or group -> its own rule
 
     @model_validator(mode="after")
     def _exit_below_enter(self) -> EventsConfig:
