@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import io
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from streamer.bus import Publisher
 from streamer.types import CameraState, LabelScore, Phase
-from tests.helpers.bus_parts import DEADLINE, event, prediction, status, until
-from tests.helpers.web_parts import Served, published, served
+from tests.helpers.bus_parts import event, prediction, status, until
+from tests.helpers.page_browser import (
+    CINEMA,
+    DESK,
+    PHONE,
+    browser,
+    bus,
+    busy,
+    features,
+    holds,
+    is_live,
+    jpeg,
+    needs_browser,
+    open_page,
+    overflow,
+    violations,
+)
+from tests.helpers.web_parts import published, served
 
-playwright = pytest.importorskip("playwright.sync_api")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")]
-
-PHONE, DESK, CINEMA = (360, 740), (1280, 900), (3840, 2160)
+__all__ = ["browser", "bus", "open_page"]  # fixtures
+pytestmark = needs_browser
 TOKEN = "a-token-of-more-than-sixteen"
 COUNT_CHANGES = """() => {
     window.said = []
@@ -31,79 +40,6 @@ COUNT_CHANGES = """() => {
         new MutationObserver(watch).observe(node, {childList: true, characterData: true, subtree: true})
     }
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as library:
-        made = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield made
-        made.close()
-
-
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens pages; fails where one of them had an error, a refused policy included."""
-    contexts: list[Any] = []
-    wrong: list[str] = []
-
-    def heard(message: Any) -> None:
-        # a server that is not there is what some tests are about, and the browser tells it of every attempt
-        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
-            wrong.append(message.text)
-
-    def make(web: Served, size: tuple[int, int] = DESK, path: str = "/", **more: Any) -> Any:
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **more)
-        context.set_default_timeout(DEADLINE * 1000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", heard)
-        page.goto(web.url + path)
-        return page
-
-    yield make
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-@pytest.fixture
-def bus(tmp_path: Path) -> Iterator[Publisher]:
-    with published(tmp_path / "events.db") as made:
-        yield made
-
-
-def busy(bus: Publisher) -> None:
-    """A camera that runs, one that is lost, one with an Arabic name; events open and ended."""
-    bus.status(status("front-door", fps=25.0, width=640, height=480))
-    bus.status(status("yard", CameraState.RECONNECTING, detail="the camera does not answer", code="timeout"))
-    bus.status(status("الباب", CameraState.CONNECTING))
-    bus.prediction(prediction("front-door"), LabelScore("waving", 0.86), 2)
-    bus.event(event("e1", camera="yard", label="falling"))
-    bus.event(event("e1", Phase.END, camera="yard", label="falling"))
-    bus.event(event("e2", camera="الباب", label="يلوّح"))
-    bus.event(event("e3", camera="front-door"))
-    until(lambda: bus.state().last_event_seq == 4)
-
-
-def is_live(page: Any) -> None:
-    page.wait_for_selector("#link[data-state=live]")
-
-
-def holds(page: Any, expression: str) -> None:
-    """Wait until it does. (The library's own way needs `eval`, which the page's policy forbids.)"""
-    until(lambda: bool(page.evaluate(expression)), expression)
-
-
-def violations(page: Any) -> list[str]:
-    found = axe.Axe().run(page).response["violations"]
-    return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
-
-
-def overflow(page: Any) -> int:
-    wide: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    return wide
 
 
 # ---- what is seen
@@ -129,7 +65,7 @@ def test_cameras_events_and_the_timeline_are_shown(bus: Publisher, open_page: Ca
         assert page.locator("#camera-count").inner_text() == "1 of 3 lost"
         labels = [track.get_attribute("aria-label") for track in page.locator(".track").all()]
         assert "front-door: 1 event in the last 5 min; going on: waving" in labels
-        assert "goes on" in page.locator("#recent-rows tr", has_text="waving").inner_text()
+        assert "still going on" in page.locator("#recent-rows tr", has_text="waving").inner_text()
         assert page.locator("#recent-rows tr", has_text="falling").get_attribute("data-open") == "false"
         arabic = page.locator(".camera h3", has_text="الباب")
         assert arabic.evaluate("node => getComputedStyle(node).direction") == "rtl"
@@ -149,7 +85,7 @@ def test_no_barriers_that_a_machine_finds(
         page.wait_for_selector("#history-rows tr")
         assert violations(page) == []
         assert overflow(page) <= 0
-        page.locator("#recent-rows button", has_text="This is wrong").first.click()
+        page.locator("#recent-rows button", has_text="Mark as wrong").first.click()
         page.wait_for_selector("dialog[open]")
         assert violations(page) == []
         assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light dark"
@@ -194,7 +130,10 @@ def test_everything_can_be_done_by_keyboard(tmp_path: Path, open_page: Callable[
         marks.append(request)
         return {"type": "marked"}
 
-    with published(tmp_path / "e.db", handlers={"mark": mark}) as bus, served(bus.endpoint) as web:
+    with (
+        published(tmp_path / "e.db", handlers={"mark": mark, "features": features(marks=True)}) as bus,
+        served(bus.endpoint) as web,
+    ):
         busy(bus)
         page = open_page(web)
         is_live(page)
@@ -223,7 +162,7 @@ def test_everything_can_be_done_by_keyboard(tmp_path: Path, open_page: Callable[
         for wanted in ("span", "Details: waving, front-door", "search-text", "search-since", "alert-other"):
             assert wanted in reached
 
-        button = page.locator("button[aria-label='This is wrong: waving, front-door']")
+        button = page.locator("button[aria-label='Mark as wrong: waving, front-door']")
         button.focus()
         page.keyboard.press("Enter")
         assert page.evaluate(f"{focused}.id") == "mark-label"
@@ -236,14 +175,14 @@ def test_everything_can_be_done_by_keyboard(tmp_path: Path, open_page: Callable[
         }  # fmt: skip
         page.keyboard.press("Escape")
         page.wait_for_selector("dialog", state="hidden")
-        assert page.evaluate(f"{focused}.getAttribute('aria-label')") == "This is wrong: waving, front-door"
+        assert page.evaluate(f"{focused}.getAttribute('aria-label')") == "Mark as wrong: waving, front-door"
 
 
 def test_a_correction_that_is_not_kept_is_told(bus: Publisher, open_page: Callable[..., Any]) -> None:
     busy(bus)
     with served(bus.endpoint) as web:
         page = open_page(web)
-        page.locator("#recent-rows button", has_text="This is wrong").first.click()
+        page.locator("#recent-rows button", has_text="Mark as wrong").first.click()
         page.locator("#mark-label").select_option("other")
         page.locator("#mark button").click()
         assert page.locator("#mark-result").inner_text() == "Write what it was."
@@ -381,7 +320,7 @@ def test_names_are_text_whatever_they_look_like(tmp_path: Path, open_page: Calla
         assert evil in page.locator("#details-title").inner_text()
         assert evil in page.locator(".camera h3").inner_text()
         assert page.evaluate("window.pwned") is None
-        assert page.locator("td script, td img, h2 img, h3 img, li script").count() == 0
+        assert page.locator("td script, td img[onerror], h2 img, h3 img, li script").count() == 0
 
 
 def test_a_token_in_the_address_becomes_a_cookie(bus: Publisher, open_page: Callable[..., Any]) -> None:
@@ -412,12 +351,6 @@ def test_a_token_in_the_address_becomes_a_cookie(bus: Publisher, open_page: Call
 # ---- pictures and history
 
 
-def jpeg(color: tuple[int, int, int]) -> bytes:
-    data = io.BytesIO()
-    Image.new("RGB", (64, 48), color).save(data, "JPEG")
-    return data.getvalue()
-
-
 def test_live_pictures_only_where_they_come_and_are_wanted(
     bus: Publisher, open_page: Callable[..., Any]
 ) -> None:
@@ -434,16 +367,21 @@ def test_live_pictures_only_where_they_come_and_are_wanted(
             return bool(page.locator("#pictures-row").is_visible())
 
         until(send, "pictures come")
-        assert not any("/preview" in url for url in asked), "nothing is asked for before it is wanted"
-        page.locator("#pictures").check()
 
         def shown() -> bool:
             send()
-            return bool(page.locator(".picture").evaluate("node => !node.hidden && node.naturalWidth === 64"))
+            return bool(page.locator(".picture").is_visible()) and bool(
+                page.locator(".picture").evaluate("node => node.naturalWidth === 64")
+            )
 
-        until(shown, "a picture is shown")
+        until(shown, "a picture is shown: whoever started the run turned them on")
         page.locator("#pictures").uncheck()
         page.locator(".picture").wait_for(state="hidden")
+        page.reload()
+        is_live(page)
+        asked.clear()
+        until(send, "pictures come")
+        assert not any("/preview" in url for url in asked), "a reader who wants none asks for none"
 
 
 def test_history_is_searched_in_the_page(bus: Publisher, open_page: Callable[..., Any]) -> None:

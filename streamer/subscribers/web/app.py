@@ -66,6 +66,7 @@ class Page:
         self._searching = 0
         self.feed = PublisherFeed(settings.publisher, self.queues, self._ask, clock, settings.recordings)
         self._pictures = Pictures(settings.publisher, self.queues, clock)
+        self._thumbnails = recorded_files.Thumbnails()
         self._files = dict(_files())
         self._on_fault: Callable[[BaseException], None] = lambda _: None
 
@@ -82,6 +83,7 @@ class Page:
             Route("/preview", self._preview),
             Route("/recordings", self._recordings),
             Route("/recording", self._recording),
+            Route("/scores", self._scores),
             Route("/mark", self._mark, methods=["POST"]),
             Route(HEALTH, self._health),
         ]
@@ -160,10 +162,31 @@ class Page:
 
     async def _recording(self, request: Request) -> Response:
         camera, event, kind = (request.query_params.get(key, "") for key in ("camera", "event", "kind"))
-        path = await asyncio.to_thread(recorded_files.path_of, self.feed.recordings, camera, event, kind)
+        folder = self.feed.recordings
+        if kind == "thumbnail":
+            small = await asyncio.to_thread(self._thumbnails.of, folder, camera, event)
+            if small is not None:
+                return Response(small, media_type="image/jpeg", headers={"cache-control": "private"})
+        path = await asyncio.to_thread(recorded_files.path_of, folder, camera, event, kind)
         if path is None:
             return PlainTextResponse("there is no such recording\n", 404)
         return FileResponse(path, media_type=recorded_files.MEDIA[kind], headers={"cache-control": "private"})
+
+    async def _scores(self, request: Request) -> Response:
+        given = {key: value for key, value in request.query_params.items() if value}
+        asked: Json = {key: given[key][:LONGEST_NAME] for key in ("camera", "label", "model") if key in given}
+        try:
+            asked |= {key: float(given[key]) for key in ("since", "until")}
+        except (KeyError, ValueError):
+            return _wrong(400, "bad_request", "since and until are Unix seconds")
+        try:
+            reply = await self._ask("scores", **asked)
+        except (BusError, ValueError) as error:
+            code, message = refusal(BusError(str(error)))
+            return _wrong(501 if code == "unknown_op" else 502, code, message)
+        return JSONResponse(
+            {key: reply.get(key) for key in ("model", "since", "times", "series", "half_life")}
+        )
 
     async def _mark(self, request: Request) -> Response:
         try:

@@ -15,7 +15,10 @@ Json: TypeAlias = dict[str, Any]
 WINDOW = 900.0  # seconds of events that are kept here; what is older is in the history
 MOST_EVENTS = 2000
 MOST_CAMERAS = 500
-MOST_MODELS = 32  # of one camera
+MOST_MODELS = 32  # of one camera, and people that they follow
+MOST_OUTAGES = 50  # of one camera
+TRACK_GONE = 15.0  # seconds after which a person of whom nothing was said is gone
+LOST = ("reconnecting", "failed", "stalled")
 MOST_LABELS = 2000
 TOP = 3  # labels of a prediction that the page gets
 
@@ -28,6 +31,7 @@ def record_of(message: EventMessage) -> Json:
         "id": message.id,
         "seq": message.seq,
         "camera": message.camera,
+        "model": message.raw.get("model"),
         "label": message.label,
         "display": display if isinstance(display, str) else message.label,
         "phase": message.phase,
@@ -54,8 +58,15 @@ def prediction_of(message: PredictionMessage) -> Json:
         "model": message.model,
         "stable": None if raw["stable"] is None else _named(raw["stable"]),
         "top": [_named(item) for item in raw["top"][:TOP]],
+        "track": raw.get("track"),
         "sent_at": message.sent_at,
     }
+
+
+def whose(message: PredictionMessage) -> str:
+    """A model that follows people says something of each of them."""
+    track = message.raw.get("track")
+    return message.model if track is None else f"{message.model} {track['id']}"
 
 
 def status_of(message: StatusMessage) -> Json:
@@ -80,7 +91,8 @@ class PageState:
 
     def __init__(self) -> None:
         self.statuses: dict[str, Json] = {}
-        self.predictions: dict[str, dict[str, Json]] = {}  # by camera, then by model
+        self.predictions: dict[str, dict[str, Json]] = {}  # by camera, then by model (and person)
+        self._lost: dict[str, list[list[float | None]]] = {}
         self.events: dict[str, Json] = {}  # by event id, oldest news first
         self.labels: dict[str, str] = {}  # label -> what people call it
         self._floor: int | None = None  # of events up to this number some may be missing here
@@ -91,17 +103,36 @@ class PageState:
             return False
         if known is not None and known["sent_at"] > message.sent_at:
             return False
-        self.statuses[message.camera] = status_of(message)
+        self.statuses[message.camera] = status_of(message) | {"outages": self._outages(message)}
         return True
+
+    def _outages(self, message: StatusMessage) -> list[list[float | None]]:
+        """When a camera was lost, as [since, until]: until None, it is. What was long ago is forgotten."""
+        outages: list[list[float | None]] = self._lost.setdefault(message.camera, [])
+        lost = message.state in LOST or (
+            message.state == "connecting" and message.raw.get("code") is not None
+        )
+        going_on = bool(outages) and outages[-1][1] is None
+        if lost and not going_on:
+            outages.append([message.since, None])
+        elif going_on and message.state in ("running", "ended"):
+            outages[-1][1] = max(message.since, outages[-1][0] or 0.0)
+        old = message.sent_at - WINDOW
+        outages[:] = [one for one in outages if one[1] is None or one[1] > old][-MOST_OUTAGES:]
+        return [list(one) for one in outages]
 
     def prediction(self, message: PredictionMessage) -> bool:
         models = self.predictions.get(message.camera, {})
-        known = models.get(message.model)
+        for name, old in list(models.items()):
+            if old["track"] is not None and message.sent_at - old["sent_at"] > TRACK_GONE:
+                del models[name]
+        key = whose(message)
+        known = models.get(key)
         if not models and len(self.predictions) >= MOST_CAMERAS:
             return False
         if len(models) >= MOST_MODELS if known is None else known["sent_at"] > message.sent_at:
             return False
-        told = models[message.model] = prediction_of(message)
+        told = models[key] = prediction_of(message)
         self.predictions[message.camera] = models
         for item in told["top"]:
             self._label(item["label"], item["display"])
@@ -134,6 +165,7 @@ class PageState:
         for name in gone:
             self.statuses.pop(name, None)
             self.predictions.pop(name, None)
+            self._lost.pop(name, None)
         return bool(gone)
 
     def forget(self, now: float) -> None:

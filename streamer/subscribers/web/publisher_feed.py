@@ -24,7 +24,7 @@ from streamer.bus.subscriber import AsyncSubscriber
 from streamer.errors import BusError
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.web.client_queues import ClientQueues, sse
-from streamer.subscribers.web.page_state import WINDOW, Json, PageState
+from streamer.subscribers.web.page_state import WINDOW, Json, PageState, whose
 from streamer.subscribers.web.publisher_requests import AskPublisher
 from streamer.subscribers.web.run_features import Features
 from streamer.system.clock import SYSTEM_CLOCK, Clock
@@ -102,8 +102,9 @@ class PublisherFeed:
                 self._queues.publish(("status", message.camera), sse("status", status))
         elif isinstance(message, PredictionMessage):
             if self.memory.prediction(message):
-                told = self.memory.predictions[message.camera][message.model]
-                self._queues.publish(("prediction", message.camera, message.model), sse("prediction", told))
+                key = whose(message)
+                told = self.memory.predictions[message.camera][key]
+                self._queues.publish(("prediction", message.camera, key), sse("prediction", told))
         elif isinstance(message, Gap) and message.kind == "event":
             data = {"count": message.count, "reason": message.reason}
             self._queues.publish(("gap", message.first), sse("gap", data))

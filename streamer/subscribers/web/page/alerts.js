@@ -37,7 +37,7 @@ export function raise(event) {
 export function draw() {
   for (const [id, { state }] of shown) {
     const event = events.get(id)
-    if (event) put(state, event.phase === "end" ? `ended after ${lasted(event.ended_at - event.started_at)}` : "goes on")
+    if (event) put(state, event.phase === "end" ? `ended after ${lasted(event.ended_at - event.started_at)}` : "still going on")
   }
   show($("alerts"), shown.size > 0)
   show($("dismiss-all"), shown.size > 1)

@@ -1,7 +1,9 @@
 // One card for each camera: its state, what happens there now, and a live picture where the run sends one.
 
+import { colour } from "./colours.js"
 import { $, clock, el, lasted, percent, put, show } from "./dom.js"
-import { cameras, hasPicture, isLost, link, now } from "./store.js"
+import { LivePicture } from "./live_picture.js"
+import { cameras, isLost, link, now, whose } from "./store.js"
 
 const WORDS = {
   connecting: "Connecting", running: "Running", stalled: "No pictures come",
@@ -11,6 +13,12 @@ const DEAD = { frozen: "The picture is frozen", black: "The picture is black", g
 const OLD = 15 // seconds after which a prediction is no longer the present
 const cards = new Map()
 let pictures = false
+let why = () => {}
+
+/** `ask(camera)` opens the scores of a camera. */
+export function setUp(ask) {
+  why = ask
+}
 
 export function showPictures(yes) {
   pictures = yes
@@ -41,17 +49,16 @@ let numbers = 0
 function build(camera) {
   const id = `camera-${numbers += 1}`
   const card = {
-    badge: el("span", { class: "word" }), picture: el("img", { class: "picture", hidden: true, alt: `Live picture of ${camera}` }),
+    badge: el("span", { class: "word" }), picture: new LivePicture(camera),
     actions: el("div", { class: "actions" }), problem: el("p", { class: "problem", hidden: true, dir: "auto" }),
-    detail: el("p", { class: "note" }), shown: null, wanted: null, rows: new Map(),
+    detail: el("p", { class: "note" }), rows: new Map(),
+    why: el("p", {}, el("button", { type: "button", class: "quiet", "aria-label": `Why? Scores of ${camera}`, onclick: () => why(camera) }, "Why?")),
   }
   card.article = el("article", { "aria-labelledby": id },
     el("div", { class: "title" }, el("h3", { id, dir: "auto" }, camera),
       el("p", { class: "state" }, el("span", { class: "mark", "aria-hidden": "true" }), " ", card.badge)),
-    card.picture, card.actions, card.problem, card.detail)
+    card.picture.root, card.actions, card.problem, el("div", { class: "title" }, card.detail, card.why))
   card.root = el("li", { class: "camera" }, card.article)
-  card.picture.addEventListener("load", () => { card.wanted = null })
-  card.picture.addEventListener("error", () => { card.wanted = null; card.picture.hidden = true })
   $("camera-list").append(card.root)
   return card
 }
@@ -73,12 +80,14 @@ function fill(card, known, live) {
   const rate = status?.fps && state === "running" ? `${status.fps.toFixed(1)} frames/s` : ""
   const said = !wrong && state !== "running" ? status?.detail : ""
   put(card.detail, [said, size, live ? rate : ""].filter(Boolean).join(", "))
-  fillPicture(card, known, live)
+  card.picture.draw(known, pictures, live)
+  show(card.why, live && known.predictions.size > 0)
 }
 
 function fillActions(card, known, running) {
   const fresh = [...known.predictions.values()].filter((prediction) => running && now() - prediction.sent_at < OLD)
-  const wanted = new Map(fresh.map((prediction) => [prediction.model, prediction]))
+  const wanted = new Map(fresh.map((prediction) => [whose(prediction), prediction]))
+  const models = new Set(fresh.map((prediction) => prediction.model)).size
   if (!wanted.size) wanted.set("", null)
   for (const [model, row] of card.rows) if (!wanted.has(model)) { row.root.remove(); card.rows.delete(model) }
   for (const [model, prediction] of wanted) {
@@ -91,24 +100,12 @@ function fillActions(card, known, running) {
     }
     const row = card.rows.get(model)
     const stable = prediction?.stable
+    if (stable) row.fill.dataset.colour = colour(stable.label)
     put(row.what, stable ? stable.display : prediction ? "Nothing recognised" : "—")
     row.root.dataset.known = Boolean(stable)
     put(row.score, stable ? percent(stable.score) : "")
     row.fill.style.inlineSize = `${100 * (stable?.score ?? 0)}%`
-    put(row.model, wanted.size > 1 ? model : "")
+    const who = prediction?.track ? `person ${prediction.track.id}` : ""
+    put(row.model, [who, models > 1 ? prediction?.model : ""].filter(Boolean).join(", "))
   }
 }
-
-function fillPicture(card, known, live) {
-  const wanted = pictures && live && hasPicture(known)
-  show(card.picture, wanted && card.shown !== null)
-  if (!wanted) {
-    card.shown = null
-    return
-  }
-  if (card.wanted !== null || card.shown === known.preview) return // one at a time: a slow line gets fewer
-  card.wanted = card.shown = known.preview
-  card.picture.src = `/preview?camera=${encodeURIComponent(known.camera)}&n=${known.preview}`
-  show(card.picture, true)
-}
-

@@ -1,35 +1,50 @@
 // One event, whole: its facts, its pictures where there are any, and "this is wrong".
 
 import { $, clock, el, lasted, name, percent, put, show } from "./dom.js"
-import { labels } from "./store.js"
+import { features, labels, now } from "./store.js"
+import * as why from "./why.js"
 
 const NOTHING = "nothing", OTHER = "other", LABEL = "label:"
+const AROUND = 5 // seconds of scores before and after an event
+const RECENT = 120 // seconds of scores of a camera
 let current = null
-let recordings = false
 
-export function setUp(features) {
-  recordings = features.recordings
+/** Open the dialog for a camera: nothing was an event, and the question is why not. */
+export function openCamera(camera) {
+  current = null
+  put($("details-title"), `Scores of ${camera}`)
+  begin(false)
+  why.ask({ camera, since: now() - RECENT, until: now(), label: null })
+}
+
+function begin(event) {
+  for (const id of ["details-facts", "details-media"]) show($(id), Boolean(event))
+  show($("mark"), Boolean(event) && features.marks)
+  $("details-media").replaceChildren()
+  $("details-title").dir = "auto"
+  $("details").showModal()
+  $("details-title").focus()
 }
 
 /** Open the dialog; `wrong`: begin at the correction. */
 export function open(event, wrong) {
   current = event
   put($("details-title"), `${event.display}, ${event.camera}`)
-  $("details-title").dir = "auto"
   $("details-facts").replaceChildren(...facts(event).flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]))
   fillLabels(event)
   put($("mark-result"), "")
-  $("details-media").replaceChildren()
-  if (recordings) fillMedia(event)
-  $("details").showModal()
-  ;(wrong ? $("mark-label") : $("details-title")).focus()
+  begin(true)
+  if (features.recordings) fillMedia(event)
+  const { camera, model, label } = event
+  why.ask({ camera, model, label, event, since: event.started_at - AROUND, until: (event.ended_at ?? now()) + AROUND })
+  if (wrong) $("mark-label").focus()
 }
 
 function facts(event) {
   const found = [
     ["Camera", name(event.camera)], ["Action", name(event.display)],
     ["Started", clock(event.started_at)],
-    ["Ended", event.phase === "end" ? `${clock(event.ended_at)}, after ${lasted(event.ended_at - event.started_at)}` : "goes on"],
+    ["Ended", event.phase === "end" ? `${clock(event.ended_at)}, after ${lasted(event.ended_at - event.started_at)}` : "still going on"],
     ["Peak score", percent(event.peak)],
   ]
   if (event.display !== event.label) found.push(["Label", name(event.label)])
@@ -103,5 +118,6 @@ $("mark-label").addEventListener("change", () => show($("mark-other-row"), $("ma
 $("details-close").addEventListener("click", () => $("details").close())
 $("details").addEventListener("close", () => {
   current = null
+  why.close()
   $("details-media").replaceChildren() // a clip that plays stops
 })

@@ -23,6 +23,16 @@ export function show(node, yes) {
   if (node.hidden === yes) node.hidden = !yes
 }
 
+/** The choices of a select; left alone while somebody is choosing. `entries`: [value, text]. */
+export function fillSelect(select, entries, all = "All") {
+  const chosen = select.value
+  const key = JSON.stringify(entries)
+  if (select.dataset.key === key || document.activeElement === select) return
+  select.dataset.key = key
+  select.replaceChildren(el("option", { value: "" }, all), ...entries.map(([value, text]) => el("option", { value }, text)))
+  select.value = chosen
+}
+
 /** A name that somebody chose, in whatever script: it keeps its own direction. */
 export const name = (text) => el("bdi", {}, text)
 

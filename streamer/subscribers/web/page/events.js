@@ -1,11 +1,34 @@
 // Events as table rows: one way to show them, in the recent ones and in the history.
 
-import { el, lasted, name, percent, put, timeOf } from "./dom.js"
-import { now } from "./store.js"
+import { colour } from "./colours.js"
 import { open } from "./details.js"
+import { el, lasted, name, percent, put, show, timeOf } from "./dom.js"
+import { features, now } from "./store.js"
 
 function cell(label, ...content) {
   return el("td", { role: "cell", "data-label": label }, ...content)
+}
+
+/** The event's picture, small; it is there a moment after the event was decided, and better while it goes on. */
+class Thumbnail {
+  constructor(about) {
+    this.image = el("img", { alt: "", onclick: () => about() })
+    this.asked = ""
+    this.again = 0
+    this.image.addEventListener("load", () => { this.image.dataset.there = true })
+    this.image.addEventListener("error", () => { this.again = now() + 3 })
+  }
+
+  update(event) {
+    if (!features.recordings) return
+    const state = `${event.phase === "end"}-${event.peak.toFixed(1)}`
+    const failed = this.again > 0 && now() > this.again && now() - event.sent_at < 60
+    if (this.asked === state && !failed) return
+    this.asked = state
+    this.again = 0
+    const query = new URLSearchParams({ camera: event.camera, event: event.id, kind: "thumbnail", v: state })
+    this.image.src = `/recording?${query}${failed ? `&n=${Math.round(now())}` : ""}`
+  }
 }
 
 /** A row; `update(event)` fills in what changes. */
@@ -14,19 +37,24 @@ export function row(event) {
   const about = `${event.display}, ${event.camera}`
   const time = cell("Lasted")
   const peak = cell("Peak score")
+  const thumbnail = new Thumbnail(() => open(told, false))
+  const wrong = el("button", { type: "button", "aria-label": `Mark as wrong: ${about}`, onclick: () => open(told, true) }, "Mark as wrong")
   const root = el("tr", { role: "row" },
+    el("td", { role: "cell", class: "thumbnail" }, thumbnail.image),
     cell("Started", timeOf(event.started_at)), cell("Camera", name(event.camera)),
-    el("th", { role: "rowheader", scope: "row", "data-label": "Action" }, name(event.display)), time, peak,
+    el("th", { role: "rowheader", scope: "row", "data-label": "Action" },
+      el("span", { class: "swatch", "aria-hidden": "true", "data-colour": colour(event.label) }), " ", name(event.display)), time, peak,
     el("td", { role: "cell", class: "buttons" },
       el("button", { type: "button", "aria-label": `Details: ${about}`, onclick: () => open(told, false) }, "Details"),
-      " ",
-      el("button", { type: "button", "aria-label": `This is wrong: ${about}`, onclick: () => open(told, true) }, "This is wrong")))
+      " ", wrong))
   function update(event, alert) {
     told = event
     root.dataset.open = event.phase !== "end"
     root.dataset.alert = alert
-    put(time, event.phase === "end" ? lasted(event.ended_at - event.started_at) : `${lasted(now() - event.started_at)}, goes on`)
+    put(time, event.phase === "end" ? lasted(event.ended_at - event.started_at) : `${lasted(now() - event.started_at)}, still going on`)
     put(peak, percent(event.peak))
+    show(wrong, features.marks)
+    thumbnail.update(event)
   }
   return { root, update }
 }
@@ -39,6 +67,7 @@ export class Rows {
   }
 
   show(list, isAlert) {
+    this.body.parentNode.dataset.pictures = features.recordings
     const wanted = new Set(list.map((event) => event.id))
     for (const [id, made] of this.rows) {
       if (!wanted.has(id) && !made.root.contains(document.activeElement)) {

@@ -1,6 +1,6 @@
 // Searching the history: newest first, a page at a time.
 
-import { $, clock, el, put, show } from "./dom.js"
+import { $, clock, fillSelect, put, show } from "./dom.js"
 import { Rows } from "./events.js"
 import { cameras, labels } from "./store.js"
 
@@ -53,15 +53,6 @@ function draw() {
   rows.show(list, isAlert)
   show($("history-table"), list.length > 0)
   show($("older"), next !== null)
-}
-
-function fillSelect(select, entries) {
-  const chosen = select.value
-  const key = JSON.stringify(entries)
-  if (select.dataset.key === key || document.activeElement === select) return
-  select.dataset.key = key
-  select.replaceChildren(el("option", { value: "" }, "All"), ...entries.map(([value, text]) => el("option", { value }, text)))
-  select.value = chosen
 }
 
 /** Offer what is known by now. */

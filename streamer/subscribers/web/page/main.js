@@ -5,6 +5,7 @@ import * as cameraList from "./cameras.js"
 import * as details from "./details.js"
 import { $, clock, put, show } from "./dom.js"
 import { Rows } from "./events.js"
+import * as filters from "./filters.js"
 import * as history from "./history.js"
 import * as prefs from "./prefs.js"
 import * as say from "./say.js"
@@ -33,13 +34,29 @@ function redraw() {
 function draw() {
   cameraList.draw()
   timeline.draw(alerts.isAlert)
-  const list = store.newestFirst().slice(0, RECENT)
+  const list = store.newestFirst().filter(filters.wants).slice(0, RECENT)
   recent.show(list, alerts.isAlert)
   show($("no-recent"), !list.length)
-  show($("pictures-row"), [...store.cameras.values()].some(store.hasPicture))
+  show($("filtered"), filters.filtered())
+  filters.draw()
+  drawPictures()
   alerts.draw()
   alerts.drawChoice()
   history.drawChoices()
+}
+
+// ---- pictures: what the run does with them, and how to change that
+
+function drawPictures() {
+  const { known, live, recordings, snapshots, clips } = store.features
+  const come = live || [...store.cameras.values()].some(store.hasPicture)
+  const keeps = [snapshots && "a picture", clips && "a clip"].filter(Boolean).join(" and ")
+  show($("pictures-row"), come)
+  show($("pictures-off"), known && !come && !keeps)
+  put($("pictures-state"), [come ? "This run sends live pictures." : known ? "This run sends no live pictures." : "Whether this run sends pictures is not known.",
+    keeps ? `It keeps ${keeps} of each event.` : recordings ? "It keeps none of events; those that were kept before are shown." : known ? "It keeps none." : ""].join(" "))
+  show($("pictures-how"), known && !(come && keeps))
+  put($("pictures-how"), "Whoever starts the run decides: streamer run … --web --pictures show for live pictures, --pictures keep for these and a clip of each event, --pictures off for none.")
 }
 
 // ---- the connection, in words
@@ -113,7 +130,7 @@ const handlers = {
     const before = states()
     const changes = store.takeState(told)
     Object.assign(store.link, { bus: told.link.state, since: told.link.since, detail: told.link.detail, endpoint: told.endpoint })
-    details.setUp(told.features)
+    Object.assign(store.features, told.features)
     show($("gap"), !told.complete)
     if (!told.complete) put($("gap"), "Some older events could not be fetched; the history below has what there is.")
     if (begun) {
@@ -140,8 +157,8 @@ const handlers = {
     redraw()
   },
   prediction(told) {
-    store.camera(told.camera).predictions.set(told.model, told)
-    for (const { label, display } of told.top) store.labels.set(label, display)
+    store.camera(told.camera)
+    store.takePrediction(told)
     redraw()
   },
   preview({ camera, seq }) {
@@ -161,23 +178,20 @@ const handlers = {
 
 // ---- settings
 
-$("span").value = prefs.get("span", innerWidth < 600 ? "120" : "300")
-$("span").addEventListener("change", () => {
-  prefs.set("span", $("span").value)
-  redraw()
-})
+filters.setUp(redraw)
 $("speak-changes").checked = prefs.get("speak", true)
 $("speak-changes").addEventListener("change", (event) => {
   prefs.set("speak", event.target.checked)
   say.enable(event.target.checked)
 })
 say.enable(prefs.get("speak", true))
-$("pictures").checked = prefs.get("pictures", false)
+$("pictures").checked = prefs.get("pictures", true)
 $("pictures").addEventListener("change", (event) => {
   prefs.set("pictures", event.target.checked)
   cameraList.showPictures(event.target.checked)
 })
-cameraList.showPictures(prefs.get("pictures", false))
+cameraList.showPictures(prefs.get("pictures", true))
+cameraList.setUp(details.openCamera)
 history.setUp(alerts.isAlert)
 setInterval(redraw, 1000)
 follow(handlers)

@@ -4,6 +4,7 @@ export const cameras = new Map() // name -> {camera, status, predictions: Map(mo
 export const events = new Map() // id -> event as the server sends it
 export const labels = new Map() // label -> what people call it
 export const eventLabels = new Set() // labels that were events
+export const features = { known: false, live: false, snapshots: false, clips: false, recordings: false, marks: false } // of the run
 export const link = { page: "connecting", bus: "connecting", since: Date.now() / 1000, detail: "", endpoint: "" }
 
 const MOST_EVENTS = 1500
@@ -15,6 +16,16 @@ export const now = () => Date.now() / 1000 + skew
 export function camera(name) {
   if (!cameras.has(name)) cameras.set(name, { camera: name, status: null, predictions: new Map(), preview: null, previewAt: 0 })
   return cameras.get(name)
+}
+
+/** Of which model a prediction is, and of whom: one that follows people says something of each. */
+export const whose = ({ model, track }) => JSON.stringify([model, track?.id ?? null])
+
+export function takePrediction(told) {
+  const known = camera(told.camera).predictions
+  known.set(whose(told), told)
+  for (const [key, { track, sent_at }] of known) if (track && told.sent_at - sent_at > 15) known.delete(key) // gone
+  for (const { label, display } of told.top) labels.set(label, display)
 }
 
 /** Take in an event; {event, before} where it is news. */
@@ -35,7 +46,7 @@ export function takeState(state) {
     seen.add(told.camera)
     const known = camera(told.camera)
     known.status = told.status
-    known.predictions = new Map(told.predictions.map((prediction) => [prediction.model, prediction]))
+    known.predictions = new Map(told.predictions.map((prediction) => [whose(prediction), prediction]))
   }
   for (const name of cameras.keys()) if (!seen.has(name)) cameras.delete(name)
   for (const { label, display } of state.labels) labels.set(label, display)

@@ -1,18 +1,21 @@
 // The last minutes as bars, a row for each camera. For readers who cannot see it, the table of recent events.
 
+import { colour } from "./colours.js"
 import { $, el, lasted, percent, put, shortTime } from "./dom.js"
+import * as filters from "./filters.js"
 import { cameras, events, now } from "./store.js"
 
-const rows = new Map() // camera -> {root, track, bars: Map(id -> bar)}
+const rows = new Map() // camera -> {root, track, bars: Map(id -> bar), gaps: [bar]}
 const axis = el("div", { class: "axis", "aria-hidden": "true" })
 
 export function draw(isAlert) {
-  const span = Number($("span").value)
+  const span = filters.span()
   const end = now()
   const start = end - span
-  const byCamera = new Map([...cameras.keys()].map((camera) => [camera, []]))
+  const shown = [...cameras.keys()].filter((camera) => !filters.camera() || camera === filters.camera())
+  const byCamera = new Map(shown.map((camera) => [camera, []]))
   for (const event of events.values()) {
-    if ((event.ended_at ?? end) < start) continue
+    if (!filters.wants(event)) continue
     if (!byCamera.has(event.camera)) byCamera.set(event.camera, [])
     byCamera.get(event.camera).push(event)
   }
@@ -22,13 +25,24 @@ export function draw(isAlert) {
     fill(rows.get(camera), camera, found, start, end, isAlert)
   }
   drawAxis(start, end, span)
+  drawColours([...byCamera.values()].flat())
+}
+
+/** The names of what is shown, with their colours: a short bar has no room for its name. */
+function drawColours(shown) {
+  const names = new Map(shown.map((event) => [event.label, event.display]))
+  const key = JSON.stringify([...names].sort())
+  if ($("colours").dataset.key === key) return
+  $("colours").dataset.key = key
+  $("colours").replaceChildren(...[...names].sort((a, b) => a[1].localeCompare(b[1])).map(([label, display]) =>
+    el("li", {}, el("span", { class: "swatch", "aria-hidden": "true", "data-colour": colour(label) }), " ", el("bdi", {}, display))))
 }
 
 function build(camera) {
   const track = el("div", { class: "track", role: "img" })
   const root = el("div", { class: "row" }, el("p", { class: "who", dir: "auto" }, camera), track)
   $("tracks").append(root)
-  return { root, track, bars: new Map() }
+  return { root, track, bars: new Map(), gaps: [] }
 }
 
 function fill(row, camera, found, start, end, isAlert) {
@@ -36,27 +50,48 @@ function fill(row, camera, found, start, end, isAlert) {
   for (const [id, bar] of row.bars) if (!there.has(id)) { bar.remove(); row.bars.delete(id) }
   for (const event of found) {
     if (!row.bars.has(event.id)) {
-      const bar = el("span", { class: "event" }, el("bdi", {}, event.display))
+      const bar = el("span", { class: "event", "data-colour": colour(event.label) }, el("bdi", {}, event.display))
       row.bars.set(event.id, bar)
       row.track.append(bar)
     }
-    place(row.bars.get(event.id), event, start, end, isAlert(event.label))
+    const bar = row.bars.get(event.id)
+    const right = place(bar, event.started_at, event.ended_at, start, end)
+    bar.dataset.open = event.phase !== "end"
+    bar.dataset.alert = isAlert(event.label)
+    bar.title = `${event.display}, ${lasted(right - event.started_at)}, ${percent(event.peak)}`
   }
+  const outages = (cameras.get(camera)?.status?.outages ?? []).filter(([, until]) => (until ?? end) > start)
+  while (row.gaps.length > outages.length) row.gaps.pop().remove()
+  while (row.gaps.length < outages.length) {
+    row.gaps.push(el("span", { class: "outage" }, el("span")))
+    row.track.append(row.gaps.at(-1))
+  }
+  outages.forEach(([since, until], index) => {
+    const text = `lost ${lasted((until ?? end) - since)}`
+    place(row.gaps[index], since, until, start, end)
+    put(row.gaps[index].firstChild, text)
+    row.gaps[index].title = text
+  })
+  describe(row, camera, found, outages, end - start)
+}
+
+/** The same in words, for a screen reader. */
+function describe(row, camera, found, outages, span) {
   const open = found.filter((event) => event.phase !== "end").map((event) => event.display)
   const on = open.length ? `; going on: ${open.join(", ")}` : ""
-  const text = `${camera}: ${found.length} event${found.length === 1 ? "" : "s"} in the last ${lasted(end - start).replace(" 0 s", "")}${on}`
+  const gone = outages.length ? `; lost ${outages.length === 1 ? "once" : `${outages.length} times`}` : ""
+  const text = `${camera}: ${found.length} event${found.length === 1 ? "" : "s"} in the last ${lasted(span).replace(" 0 s", "")}${on}${gone}`
   if (row.track.getAttribute("aria-label") !== text) row.track.setAttribute("aria-label", text)
 }
 
-function place(bar, event, start, end, alert) {
-  const left = Math.max(event.started_at, start)
-  const right = Math.min(event.ended_at ?? end, end)
+/** Put a bar where its time is; until null: to now. The end that is shown, in Unix seconds. */
+function place(bar, since, until, start, end) {
+  const left = Math.max(since, start)
+  const right = Math.min(until ?? end, end)
   const share = (seconds) => `${(100 * seconds / (end - start)).toFixed(3)}%`
   bar.style.insetInlineStart = share(left - start)
   bar.style.inlineSize = share(Math.max(0, right - left))
-  bar.dataset.open = event.phase !== "end"
-  bar.dataset.alert = alert
-  bar.title = `${event.display}, ${lasted(right - event.started_at)}, ${percent(event.peak)}`
+  return right
 }
 
 function drawAxis(start, end, span) {

@@ -1,0 +1,60 @@
+// A camera's live picture: the newest one at a time, who is where in it, and its age as soon as it is not live.
+
+import { colour } from "./colours.js"
+import { clock, el, lasted, put, show } from "./dom.js"
+import { hasPicture, isLost, now } from "./store.js"
+
+const LATE = 3 // seconds after which a picture is not called live
+
+export class LivePicture {
+  constructor(camera) {
+    this.camera = camera
+    this.image = el("img", { class: "picture", alt: `Live picture of ${camera}` })
+    this.boxes = el("div", { class: "boxes", "aria-hidden": "true" })
+    this.age = el("p", { class: "age" })
+    this.root = el("div", { class: "live", hidden: true }, this.image, this.boxes, this.age)
+    this.wanted = null // the number that is being fetched
+    this.shown = null
+    this.at = 0 // when the picture that is shown was taken in, by the server's clock
+    this.image.addEventListener("load", () => { this.shown = this.wanted; this.wanted = null; this.root.hidden = false })
+    this.image.addEventListener("error", () => { this.wanted = null })
+  }
+
+  /** `on`: the reader wants pictures; `live`: news come. */
+  draw(known, on, live) {
+    if (!on) {
+      this.shown = null
+      show(this.root, false)
+      return
+    }
+    if (live && hasPicture(known)) this.fetch(known)
+    if (this.shown === null) return
+    const late = now() - this.at
+    const old = !live || isLost(known) || late > LATE
+    this.root.dataset.old = old
+    put(this.age, old ? `Picture from ${clock(this.at)}, ${lasted(late)} ago` : "")
+    this.drawBoxes(old ? [] : [...known.predictions.values()])
+  }
+
+  fetch(known) {
+    if (this.wanted !== null || this.shown === known.preview) return // one at a time: a slow line gets fewer
+    this.wanted = known.preview
+    this.at = known.previewAt
+    this.image.src = `/preview?camera=${encodeURIComponent(this.camera)}&n=${known.preview}`
+  }
+
+  /** Where the people are that predictions speak of. */
+  drawBoxes(predictions) {
+    const tracked = predictions.filter(({ track, sent_at }) => track && now() - sent_at < LATE)
+    while (this.boxes.children.length > tracked.length) this.boxes.lastChild.remove()
+    while (this.boxes.children.length < tracked.length) this.boxes.append(el("div", { class: "box" }, el("bdi")))
+    tracked.forEach(({ track, stable }, index) => {
+      const box = this.boxes.children[index]
+      const [left, top, width, height] = track.box.map((part) => `${100 * part}%`)
+      Object.assign(box.style, { left, top, width, height })
+      put(box.firstChild, [String(track.id), stable?.display].filter(Boolean).join(" "))
+      if (stable) box.dataset.colour = colour(stable.label)
+      else delete box.dataset.colour
+    })
+  }
+}

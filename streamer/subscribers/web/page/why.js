@@ -1,0 +1,142 @@
+// "Why was this (not) an event?": the smoothed scores around a moment, with the thresholds that they are held to.
+
+import { colour } from "./colours.js"
+import { $, clock, el, fillSelect, lasted, percent, put } from "./dom.js"
+import { labels } from "./store.js"
+
+const WIDTH = 640, HEIGHT = 200, LEFT = 40, BOTTOM = 22, TOP = 8
+const NS = "http://www.w3.org/2000/svg"
+let asked = null // {camera, model, label, since, until, event}
+let running = 0
+
+/** Show the scores of `camera` from `since` to `until`; `event`: the one that is asked about, if it is one. */
+export function ask(wanted) {
+  asked = wanted
+  $("why-label").dataset.key = ""
+  fillSelect($("why-label"), [...labels].sort((a, b) => a[1].localeCompare(b[1])), "The strongest")
+  $("why-label").value = wanted.label ?? ""
+  return load()
+}
+
+async function load() {
+  const mine = running += 1
+  const { camera, model, label, since, until } = asked
+  const query = new URLSearchParams({ camera, since, until, ...(label ? { label } : {}), ...(model ? { model } : {}) })
+  let told
+  try {
+    const answer = await fetch(`/scores?${query}`)
+    told = await answer.json()
+    if (!answer.ok) throw new Error(told.error)
+  } catch (error) {
+    told = { problem: error.message }
+  }
+  if (mine !== running) return
+  const some = !told.problem && told.times.length > 1
+  $("why-chart").replaceChildren(...(some ? [chart(told), legend(told)] : []))
+  put($("why-text"), some ? inWords(told) : told.problem ? `There are no scores: ${told.problem}.`
+    : "No scores are kept of that time: they stay in memory for about 15 minutes.")
+}
+
+// ---- in words
+
+function inWords({ times, series, half_life: halfLife }) {
+  const [{ display: shown, scores, rule }] = series
+  const best = Math.max(...scores)
+  const at = clock(times[scores.indexOf(best)])
+  const begin = `${shown} reached ${percent(best)} at ${at}.`
+  if (!rule) return `${begin} It is never an event here: it is ignored, not included, or part of a group.`
+  const { enter, exit, min_on: minOn, min_off: minOff } = rule
+  const longest = longestOver(times, scores, enter)
+  const needs = `An event needs ${percent(enter)} or more for ${lasted(minOn)}, and ends below ${percent(exit)} for ${lasted(minOff)}.`
+  let verdict
+  if (best < enter) verdict = `It stayed below: ${percent(enter - best)} short.`
+  else if (longest + 0.001 < minOn) verdict = `It stayed above for ${lasted(longest)} only.`
+  else verdict = `It stayed above for ${lasted(longest)}: an event.`
+  const other = series.slice(1).find((one) => Math.max(...one.scores) > best)
+  const rival = other && best < enter ? ` ${other.display} was stronger, with ${percent(Math.max(...other.scores))}.` : ""
+  const smooth = halfLife ? ` The scores are averages with a half-life of ${lasted(halfLife)}.` : ""
+  return `${begin} ${verdict}${rival} ${needs}${smooth}`
+}
+
+/** Seconds of the longest stretch at or above the threshold. */
+function longestOver(times, scores, enter) {
+  let longest = 0, since = null
+  scores.forEach((score, index) => {
+    since = score >= enter ? since ?? times[index] : null
+    if (since !== null) longest = Math.max(longest, times[index] - since)
+  })
+  return longest
+}
+
+// ---- drawn
+
+function svg(tag, properties, text) {
+  const made = document.createElementNS(NS, tag)
+  for (const [name, value] of Object.entries(properties)) made.setAttribute(name, value)
+  if (text !== undefined) made.textContent = text
+  return made
+}
+
+function chart({ times, series }) {
+  const first = times[0], last = times.at(-1)
+  const x = (at) => LEFT + (WIDTH - LEFT - 6) * (at - first) / Math.max(0.001, last - first)
+  const y = (score) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - score)
+  const [main, ...others] = series
+  const root = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Scores of ${series.map((one) => one.display).join(", ")} from ${clock(first)} to ${clock(last)}` })
+  const { event } = asked
+  if (event) {
+    const from = x(Math.max(first, event.started_at)), to = x(Math.min(last, event.ended_at ?? last))
+    root.append(svg("rect", { class: "event-span", x: from, y: TOP, width: Math.max(1, to - from), height: y(0) - TOP }))
+  }
+  for (const score of [0, 0.5, 1]) {
+    root.append(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - 6, y1: y(score), y2: y(score) }),
+      svg("text", { class: "tick", x: LEFT - 5, y: y(score) + 4, "text-anchor": "end" }, percent(score)))
+  }
+  for (const part of [0, 0.5, 1]) {
+    const at = first + part * (last - first)
+    root.append(svg("text", { class: "tick", x: x(at), y: HEIGHT - 6, "text-anchor": ["start", "middle", "end"][2 * part] }, clock(at)))
+  }
+  others.forEach((one, index) => root.append(line(one, "other", index)))
+  if (main.rule) rules(root, main, times, x, y)
+  root.append(line(main, "main", 0))
+  return root
+
+  function line({ scores, label }, kind, index) {
+    const points = scores.map((score, n) => `${x(times[n]).toFixed(1)},${y(score).toFixed(1)}`).join(" ")
+    return svg("polyline", { class: kind, points, "data-colour": colour(label), "data-dash": index })
+  }
+}
+
+/** enter and exit as lines, and min_on from each moment at which the score came over enter. */
+function rules(root, { scores, rule }, times, x, y) {
+  for (const [kind, score] of [["enter", rule.enter], ["exit", rule.exit]]) {
+    root.append(svg("line", { class: kind, x1: LEFT, x2: WIDTH - 6, y1: y(score), y2: y(score) }),
+      svg("text", { class: "rule", x: WIDTH - 8, y: y(score) - 3, "text-anchor": "end" }, `${kind} ${percent(score)}`))
+  }
+  let above = false
+  scores.forEach((score, index) => {
+    if (score >= rule.enter && !above) {
+      const from = x(times[index]), to = Math.min(WIDTH - 6, x(times[index] + rule.min_on))
+      root.append(svg("rect", { class: "min-on", x: from, y: y(rule.enter) - 4, width: Math.max(1, to - from), height: 8 }))
+    }
+    above = score >= rule.enter
+  })
+}
+
+function legend({ series }) {
+  const keys = series.map(({ label, display: shown }, index) => el("li", {},
+    el("span", { class: index ? "key other" : "key main", "aria-hidden": "true", "data-colour": colour(label), "data-dash": index - 1 }), " ", el("bdi", {}, shown)))
+  const min = series[0].rule ? [el("li", {}, el("span", { class: "key min-on", "aria-hidden": "true" }), ` min_on ${lasted(series[0].rule.min_on)}`)] : []
+  return el("ul", { class: "legend" }, ...keys, ...min)
+}
+
+export function close() {
+  running += 1
+  asked = null
+}
+
+$("why-label").addEventListener("change", () => {
+  if (!asked) return
+  asked = { ...asked, label: $("why-label").value || null }
+  load()
+})

@@ -1,0 +1,316 @@
+"""The page's pictures in a real browser: live ones, those of events, colours, outages, filters, and why."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from streamer.bus import Publisher
+from streamer.errors import RequestError
+from streamer.recording.files import CLIP, MARKER, SNAPSHOT, place
+from streamer.types import CameraState, LabelScore
+from tests.helpers.bus_parts import prediction, status, until
+from tests.helpers.page_browser import (
+    DESK,
+    PHONE,
+    browser,
+    bus,
+    busy,
+    features,
+    holds,
+    is_live,
+    jpeg,
+    needs_browser,
+    open_page,
+    overflow,
+    violations,
+)
+from tests.helpers.web_parts import listening, live, published, served
+
+__all__ = ["browser", "bus", "open_page"]  # fixtures
+pytestmark = needs_browser
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "recordings"
+    made.mkdir()
+    (made / MARKER).touch()
+    return made
+
+
+def keep(folder: Path, camera: str, name: str, suffix: str, data: bytes) -> Path:
+    path = place(folder, camera, name, time.time(), suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def send_until(bus: Publisher, page: Any, expression: str) -> None:
+    """Publish live pictures until something holds in the page."""
+
+    def shown() -> bool:
+        bus.preview("front-door", jpeg((200, 30, 30)), 64, 48)
+        return bool(page.evaluate(expression))
+
+    until(shown, expression)
+
+
+# ---- events
+
+
+def test_events_have_small_pictures_where_recordings_are(
+    tmp_path: Path, folder: Path, open_page: Callable[..., Any]
+) -> None:
+    keep(folder, "front-door", "e3", SNAPSHOT, jpeg((30, 200, 30)))
+    keep(folder, "yard", "e1", SNAPSHOT, b"no picture at all")
+    keep(folder, "yard", "e1", CLIP, b"x")
+    with published(tmp_path / "e.db", handlers={"features": features(folder)}) as bus:
+        busy(bus)
+        with served(bus.endpoint) as web:
+            page = open_page(web, color_scheme="light")
+            is_live(page)
+            holds(page, "document.querySelectorAll('td.thumbnail img[data-there]').length === 1")
+            row = page.locator("#recent-rows tr", has_text="front-door")
+            assert row.locator("img").evaluate("node => node.naturalWidth") == 64
+            assert page.locator("#recent-rows button", has_text="Mark as wrong").first.is_hidden(), (
+                "this run collects no marks"
+            )
+            row.locator("img").click()
+            page.wait_for_selector("dialog[open]")
+            assert page.locator("#mark").is_hidden()
+            assert violations(page) == []
+            assert "keeps a picture and a clip" in (page.locator("#pictures-state").text_content() or "")
+            late = keep(folder, "الباب", "e2", SNAPSHOT, jpeg((200, 200, 30)))
+            assert late.is_file()
+            holds(page, "document.querySelectorAll('td.thumbnail img[data-there]').length === 2")
+
+
+def test_thumbnails_are_small_whatever_the_camera_is(tmp_path: Path, folder: Path) -> None:
+    data = io.BytesIO()
+    Image.effect_noise((1920, 1080), 60).convert("RGB").save(data, "JPEG", quality=90)
+    path = keep(folder, "cam0", "e1", SNAPSHOT, data.getvalue())
+    with published(tmp_path / "e.db") as bus, served(bus.endpoint, recordings=folder) as web:
+        status_, headers, body = web.ask("/recording?camera=cam0&event=e1&kind=thumbnail")
+        assert (status_, headers["content-type"]) == (200, "image/jpeg")
+        assert len(body) < 30_000 < path.stat().st_size
+        assert Image.open(io.BytesIO(body)).size == (240, 135)
+        path.write_bytes(jpeg((1, 2, 3)))
+        assert web.ask("/recording?camera=cam0&event=e1&kind=thumbnail")[2] != body, "it was replaced"
+        assert web.ask("/recording?camera=cam0&event=nothing&kind=thumbnail")[0] == 404
+
+
+# ---- colours, outages, filters
+
+
+def test_each_action_has_its_colour_and_outages_are_hatched(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    with published(tmp_path / "e.db") as bus:
+        busy(bus)
+        with served(bus.endpoint) as web:
+            page = open_page(web)
+            is_live(page)
+            page.wait_for_selector(".track .event >> nth=2")
+            bars = page.locator(".track .event").all()
+            colours = {bar.evaluate("bar => getComputedStyle(bar).backgroundColor") for bar in bars}
+            assert len(colours) == len(bars) == 3
+            names = page.locator("#colours li").all_inner_texts()
+            assert {name.strip() for name in names} == {"waving", "falling", "يلوّح"}
+            again = dict(zip(names, page.locator("#colours [data-colour]").all(), strict=True))
+            before = {name: one.get_attribute("data-colour") for name, one in again.items()}
+            page.reload()
+            is_live(page)
+            page.wait_for_selector("#colours li >> nth=2")
+            after = page.locator("#colours [data-colour]").all()
+            assert [one.get_attribute("data-colour") for one in after] == list(before.values())
+
+            outage = page.locator(".track .outage")
+            assert outage.count() == 1
+            assert outage.evaluate("node => getComputedStyle(node).backgroundImage").startswith("repeating")
+            assert (outage.get_attribute("title") or "").startswith("lost ")
+            bus.status(status("yard", since=time.time()))
+            holds(page, "document.querySelector('.camera[data-state=reconnecting]') === null")
+            assert outage.count() == 1, "it stays where it was"
+            track = page.locator(".track[aria-label^='yard']").get_attribute("aria-label")
+            assert "lost once" in (track or "")
+
+
+def test_outages_are_one_from_the_first_loss_to_the_next_picture(tmp_path: Path) -> None:
+    with published(tmp_path / "e.db") as bus, served(bus.endpoint) as web, listening(web.port) as page:
+        live(page)
+        for state, code in (
+            (CameraState.RUNNING, None),
+            (CameraState.STALLED, None),
+            (CameraState.RECONNECTING, "timeout"),
+            (CameraState.CONNECTING, "timeout"),
+            (CameraState.RUNNING, None),
+            (CameraState.RECONNECTING, None),
+        ):
+            bus.status(status("cam0", state, code=code, since=time.time()))
+
+        def told() -> list[Any]:
+            return [one["outages"] for one in page.of("status") if one["state"] == "reconnecting"][-1:]
+
+        page.until(lambda: told() and len(told()[0]) == 2, "two outages")
+        first, second = told()[0]
+        assert first[1] is not None
+        assert second[1] is None
+        assert first[0] <= first[1] <= second[0]
+
+
+def test_filters_hold_for_the_timeline_and_the_events(bus: Publisher, open_page: Callable[..., Any]) -> None:
+    busy(bus)
+    with served(bus.endpoint) as web:
+        page = open_page(web)
+        is_live(page)
+        page.wait_for_selector("#recent-rows tr:nth-child(3)")
+        page.select_option("#only-camera", "yard")
+        holds(page, "document.querySelectorAll('#recent-rows tr').length === 1")
+        assert page.locator(".track").count() == 1
+        assert page.locator("#filtered").is_visible()
+        page.reload()
+        is_live(page)
+        holds(page, "document.querySelectorAll('#recent-rows tr').length === 1")
+        assert page.locator("#only-camera").input_value() == "yard", "a choice is kept"
+        page.select_option("#only-camera", "")
+        page.select_option("#only-action", "waving")
+        holds(page, "document.querySelectorAll('#recent-rows tr').length === 1")
+        assert page.locator(".track .event").count() == 1
+        assert "front-door" in page.locator("#recent-rows tr").inner_text()
+
+
+# ---- live pictures
+
+
+def test_a_lost_cameras_picture_is_greyed_with_its_age_at_once(
+    bus: Publisher, open_page: Callable[..., Any]
+) -> None:
+    busy(bus)
+    with served(bus.endpoint) as web:
+        page = open_page(web)
+        is_live(page)
+        send_until(bus, page, "document.querySelector('.live:not([hidden]) .picture')?.naturalWidth === 64")
+        send_until(bus, page, "document.querySelector('.live[data-old=false]') !== null")
+        shown = page.locator(".camera", has_text="front-door").locator(".live")
+        bus.status(status("front-door", CameraState.RECONNECTING, detail="gone", code="timeout"))
+        holds(page, "document.querySelector('.live[data-old=true]') !== null")
+        assert "ago" in shown.locator(".age").inner_text()
+        assert "grayscale" in shown.locator("img").evaluate("node => getComputedStyle(node).filter")
+        assert violations(page) == []
+
+
+def test_boxes_follow_people_on_the_live_picture(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    with published(tmp_path / "e.db") as bus, served(bus.endpoint) as web:
+        bus.status(status("front-door"))
+        bus.prediction(prediction("front-door"), LabelScore("waving", 0.9), 2)
+        page = open_page(web)
+        is_live(page)
+        send_until(bus, page, "document.querySelector('.live:not([hidden]) .picture')?.naturalWidth === 64")
+        page.evaluate(
+            """() => import("/store.js").then((store) => {
+                const known = store.camera("front-door")
+                for (const id of [7, 8]) store.takePrediction({camera: "front-door", model: "m", top: [],
+                    stable: {label: "waving", display: "waving", score: 0.9}, sent_at: store.now() + 1,
+                    track: {id, box: [0.25, 0.5, 0.1 * (id - 6), 0.25]}})
+                return known.predictions.size
+            })"""
+        )
+        send_until(bus, page, "document.querySelectorAll('.box').length === 2")
+        box = page.locator(".box").first
+        assert box.inner_text() == "7 waving"
+        whole, own = page.locator(".live").bounding_box(), box.bounding_box()
+        assert own["x"] - whole["x"] == pytest.approx(0.25 * whole["width"], abs=2)
+        assert own["width"] == pytest.approx(0.1 * whole["width"], abs=3)
+        assert "person 7" in page.locator(".camera .actions").inner_text()
+
+
+def test_where_pictures_are_off_the_page_says_how_to_turn_them_on(
+    bus: Publisher, open_page: Callable[..., Any]
+) -> None:
+    busy(bus)
+    with served(bus.endpoint) as web:
+        page = open_page(web)
+        is_live(page)
+        page.locator("#pictures-off a").click()
+        assert "--pictures keep" in page.locator("#pictures-how").inner_text()
+        assert "no live pictures" in page.locator("#pictures-state").inner_text()
+        assert page.locator("td.thumbnail").first.is_hidden()
+
+
+# ---- why
+
+
+def scores(request: Mapping[str, Any], _peer: object) -> dict[str, Any]:
+    """Scores that stay below enter for the label that is asked for."""
+    if request["camera"] != "front-door":
+        raise RequestError("unknown", "no scores of this camera and model are kept")
+    label, begin = request.get("label") or "waving", float(request["since"])
+    rule = {"enter": 0.5, "exit": 0.35, "min_on": 0.4, "min_off": 0.6}
+    high = 0.9 if label == "waving" else 0.42
+    given = [high if 10 < n < 30 else 0.1 for n in range(40)]
+    return {
+        "model": "m", "since": begin, "half_life": 0.2, "times": [begin + 0.2 * n for n in range(40)],
+        "series": [
+            {"label": label, "display": label, "rule": rule, "scores": given},
+            {"label": "still", "display": "still", "rule": None, "scores": [0.6] * 40},
+        ],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def explained(tmp_path: Path) -> Iterator[Publisher]:
+    with published(tmp_path / "e.db", handlers={"scores": scores, "features": features()}) as made:
+        yield made
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_why_something_was_or_was_not_an_event(
+    explained: Publisher, open_page: Callable[..., Any], size: tuple[int, int]
+) -> None:
+    busy(explained)
+    with served(explained.endpoint) as web:
+        page = open_page(web, size)
+        is_live(page)
+        page.locator("#recent-rows tr", has_text="front-door").locator("button", has_text="Details").click()
+        said = page.locator("#why-text")
+        said.get_by_text("waving reached 90%").wait_for()
+        assert (
+            "an event needs 50% or more for 0.4 s, and ends below 35% for 0.6 s" in said.inner_text().lower()
+        )
+        assert "It stayed above for 3.6 s: an event." in said.inner_text()
+        drawn = "kind => document.querySelectorAll(`#why-chart ${kind}`).length"
+        assert [page.evaluate(drawn, kind) for kind in ("line.enter", "line.exit", "rect.min-on")] == [
+            1,
+            1,
+            1,
+        ]
+        assert page.evaluate(drawn, "polyline") == 2
+        assert page.evaluate(drawn, "rect.event-span") == 1
+        assert violations(page) == []
+        assert overflow(page) <= 0
+        page.select_option("#why-label", "falling")
+        said.get_by_text("falling reached 42%").wait_for()
+        assert "It stayed below: 8% short. still was stronger, with 60%." in said.inner_text()
+        page.keyboard.press("Escape")
+        page.locator("button[aria-label='Why? Scores of front-door']").click()
+        said.get_by_text("waving reached 90%").wait_for()
+        assert page.locator("#details-title").inner_text() == "Scores of front-door"
+        assert page.locator("#details-facts").is_hidden()
+
+
+def test_where_no_scores_are_kept_it_is_said(explained: Publisher, open_page: Callable[..., Any]) -> None:
+    busy(explained)
+    with served(explained.endpoint) as web:
+        page = open_page(web)
+        is_live(page)
+        page.locator("#recent-rows tr", has_text="falling").locator("button", has_text="Details").click()
+        page.locator("#why-text", has_text="There are no scores: no scores of this camera").wait_for()
+        assert web.ask("/scores?camera=x&since=1")[0] == 400
+        assert web.ask("/scores?camera=front-door&since=nan&until=5")[0] in (400, 502)
