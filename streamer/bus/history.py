@@ -29,7 +29,8 @@ def list_events(
     limit: int | None = None,
     recordings: str | Path | None = None,
 ) -> list[dict[str, Any]]:
-    """One dict per event (keys: COLUMNS), oldest first; of more than `limit` the newest.
+    """One dict per event (keys: COLUMNS), oldest first; of more than `limit` the newest. Those of cameras
+    that follow people have `track` too, as messages have it: where they were at the newest phase.
 
     `recordings`: the folder of the pictures of events (`recording.folder`; None: the usual one), in which
     `snapshot` and `clip` are looked for; they are None where there is none.
@@ -95,4 +96,5 @@ def _record(message: dict[str, Any], pictures: Path) -> dict[str, Any]:
         "reason": event.get("reason"),
         "snapshot": None if recording.snapshot is None else str(recording.snapshot),
         "clip": None if recording.clip is None else str(recording.clip),
+        **({"track": message["track"]} if "track" in message else {}),
     }

@@ -7,7 +7,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -68,7 +68,9 @@ def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
         print("no events", file=out)
         return
     pictures = any(record["snapshot"] or record["clip"] for record in records)
-    head = ("started", "lasted", "camera", "label", "peak", "", "clip or snapshot" if pictures else "")
+    people = any(record.get("track") for record in records)
+    head = ("started", "lasted", "camera", "person" if people else "", "label", "peak", "",
+            "clip or snapshot" if pictures else "")  # fmt: skip
     rows = []
     for record in records:
         started = datetime.fromtimestamp(record["started_at"]).strftime("%Y-%m-%d %H:%M:%S")
@@ -77,6 +79,7 @@ def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
             started,
             lasted,
             record["camera"],
+            _person(record),
             record["label"],
             f"{record['peak']:.2f}",
             record["reason"] or "",
@@ -95,9 +98,15 @@ def write_json(records: Sequence[dict[str, Any]], out: TextIO) -> None:
 
 def write_csv(records: Sequence[dict[str, Any]], out: TextIO) -> None:
     """A header and one line per event; times in Unix seconds."""
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    people = ("track",) if any("track" in record for record in records) else ()
+    writer = csv.DictWriter(out, (*COLUMNS, *people), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({**record, **({"track": _person(record)} if people else {})} for record in records)
+
+
+def _person(record: Mapping[str, Any]) -> str:
+    """The number of who is followed; "" for the whole picture."""
+    return str(record["track"]["id"]) if record.get("track") else ""
 
 
 _WRITERS = {"table": write_table, "json": write_json, "csv": write_csv}

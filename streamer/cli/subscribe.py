@@ -142,6 +142,8 @@ def as_text(message: Message) -> str | None:
     if isinstance(message, Gap):
         return f"-------- {message.count} {message.kind} message(s) missing ({message.reason})"
     what = _what(message)
+    if isinstance(message, PredictionMessage | EventMessage) and message.track is not None:
+        what = f"person {message.track.id}: {what}"
     camera = getattr(message, "camera", message.type)
     clock = datetime.fromtimestamp(message.sent_at).strftime("%H:%M:%S")  # local time
     return printable(f"{clock} {camera}: {what}")
@@ -163,5 +165,6 @@ def _what(message: Message) -> str:
         return f"preview {message.width}x{message.height}, {len(message.jpeg) / 1000:.0f} kB"
     if isinstance(message, StatusMessage):
         rate = "" if message.fps is None else f", {message.fps:.1f} fps"
+        rate += "" if message.following is None else f", {message.following} followed"
         return f"{message.state}{rate}{', ' if message.detail else ''}{message.detail}"
     return f"{message.type} message {message.seq if not isinstance(message, Gap) else ''}"

@@ -68,8 +68,9 @@ class PlainSink(LineSink):
 
 def event_text(message: Mapping[str, Any]) -> str | None:
     """What an event message says, in words; None for updates."""
-    event = message["event"]
+    event, track = message["event"], message.get("track")
     label = printable(str(event.get("display") or event["label"]))
+    label = f"person {printable(str(track['id']))}: {label}" if track else label
     if event["phase"] == "start":
         return f"{label} started (score {event['score']:.2f}{_media(event, 'started')})"
     if event["phase"] != "end":

@@ -26,6 +26,7 @@ class _Camera:
     status_at: float = float("-inf")
     state_at: float = float("-inf")
     missing_since: float | None = None
+    follows: bool = False  # people, as a status has told
 
 
 class Cameras:
@@ -101,6 +102,10 @@ class Cameras:
         if (camera := self._camera(message.camera)) is None:
             return
         before, camera.status, camera.state = camera.status, message, message.state
+        config = self._layout.config(message.camera)
+        if message.following is not None and not camera.follows and config is not None:
+            camera.follows = True
+            self._put(config, wire.encode(self._layout.describe(message.camera, follows=True)))
         now = self._clock.monotonic()
         if before is None or _gist(before) != _gist(message) or now - camera.status_at >= STATUS_EVERY:
             camera.status_at = now
@@ -184,7 +189,9 @@ def _status(message: StatusMessage) -> dict[str, Any]:
         "state": message.state, "detail": message.detail, "since": message.since, "fps": message.fps,
         "width": message.width, "height": message.height,
     }  # fmt: skip
-    return told | {key: message.raw[key] for key in ("code", "picture", "reconnects") if key in message.raw}
+    return told | {
+        key: message.raw[key] for key in ("code", "picture", "reconnects", "following") if key in message.raw
+    }
 
 
 def _gist(message: StatusMessage) -> tuple[object, ...]:
@@ -197,4 +204,5 @@ def _gist(message: StatusMessage) -> tuple[object, ...]:
         message.width,
         message.height,
         message.fps is None,
+        message.following,
     )

@@ -48,8 +48,8 @@ class Layout:
     def _id(self, *parts: str) -> str:
         return "__".join(map(identifier, (self.prefix, *parts)))
 
-    def describe(self, camera: str) -> dict[str, Any]:
-        """What is published to `config`."""
+    def describe(self, camera: str, *, follows: bool = False) -> dict[str, Any]:
+        """What is published to `config`. `follows`: how many people are there is told too."""
         bridge, here = {"topic": self.availability}, {"topic": self.of(camera, "availability")}
         return {
             "device": {
@@ -70,6 +70,7 @@ class Layout:
                     ("event", self._event(camera)),
                     ("connection", self._connection(camera) | {"availability": [bridge]}),
                     ("rate", self._rate(camera)),
+                    *((("people", self._people(camera)),) if follows else ()),
                     *((f"label_{identifier(label)}", self._label(camera, label)) for label in self.labels),
                 )
             },
@@ -106,6 +107,12 @@ class Layout:
             "platform": "sensor", "name": "Frame rate", "unit_of_measurement": "fps",
             "state_class": "measurement", "entity_category": "diagnostic",
             "state_topic": self.of(camera, "status"), "value_template": "{{ value_json.fps }}",
+        }  # fmt: skip
+
+    def _people(self, camera: str) -> dict[str, Any]:
+        return {
+            "platform": "sensor", "name": "People", "icon": "mdi:account-group", "state_class": "measurement",
+            "state_topic": self.of(camera, "status"), "value_template": "{{ value_json.following }}",
         }  # fmt: skip
 
     def _label(self, camera: str, label: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def event_payload(message: EventMessage) -> bytes:
     """One phase of an event, flat; the same bytes in every delivery, with a key to know doubles by."""
     raw = message.raw
     head = {"event_type": message.phase, "key": bridge.idempotency_key(message), "camera": message.camera}
-    head |= {key: raw[key] for key in ("model", "session", "seq") if key in raw}
+    head |= {key: raw[key] for key in ("model", "session", "seq", "track") if key in raw}
     return wire.encode({**head, **raw["event"], **head})
 
 
