@@ -11,7 +11,8 @@ from streamer.dashboard.text_layout import Part, cell_width, duration, left, lin
 from streamer.types import Event, Moment, Outage, Phase
 
 WARNING = "yellow"
-_FIXED = 8 + 2 + 10 + 6  # cells of the clock, a gap, the length and the peak
+_PEAK = 6
+_NARROW = 45  # below this width the labels have the room of the peak, of seconds and of blanks
 _Entry = Event | Outage
 
 
@@ -50,9 +51,14 @@ def entries_of(look: Look, camera: str | None) -> list[_Entry]:
     return sorted(found, key=lambda entry: entry.started.wall, reverse=True)
 
 
+def _fixed(width: int) -> tuple[int, int, int]:
+    """Cells of the clock with the gap after it, of the length, and of the peak."""
+    return (10, 10, _PEAK) if width >= _NARROW else (7, 9, 0)
+
+
 def _columns(look: Look, entries: list[_Entry], width: int, camera: str | None) -> tuple[int, int]:
     """Cells of the cameras' names, the gap after them included, and of the labels."""
-    flexible = max(0, width - _FIXED)
+    flexible = max(0, width - sum(_fixed(width)))
     if len(look.stats.cameras) < 2 or camera is not None:
         return 0, flexible
     longest = max((cell_width(one.status.camera) for one in look.stats.cameras), default=0)
@@ -63,8 +69,10 @@ def _columns(look: Look, entries: list[_Entry], width: int, camera: str | None) 
 
 
 def _heading(title: str, look: Look, entries: list[_Entry], width: int, camera: str | None) -> Text:
-    room = sum(_columns(look, entries, width, camera)) + 10
-    return line([(left(title, room), "dim"), (right("lasted", 10), "dim"), (right("peak", 6), "dim")], width)
+    clock, length, peak = _fixed(width)
+    room = sum(_columns(look, entries, width, camera)) + clock
+    parts: list[Part] = [(left(title, room), "dim"), (right("lasted", length), "dim")]
+    return line([*parts, (right("peak" if peak else "", peak), "dim")], width)
 
 
 def _row(entry: _Entry, look: Look, entries: list[_Entry], width: int, camera: str | None) -> Text:
@@ -75,13 +83,14 @@ def _row(entry: _Entry, look: Look, entries: list[_Entry], width: int, camera: s
     else:
         going, style, peak = entry.ended is None, WARNING, "    "
     lasted = duration(_until(entry, look.stats.time).time - entry.started.time)
-    parts: list[Part] = [(time.strftime("%H:%M:%S  ", time.localtime(entry.started.wall)), "dim")]
+    clock, length, _ = _fixed(width)
+    at = time.strftime("%H:%M:%S" if clock == 10 else "%H:%M", time.localtime(entry.started.wall))
+    parts: list[Part] = [(f"{at}  ", "dim")]
     if names:
         parts += [(left(entry.camera, names - 2), "dim" if not going else ""), ("  ", "")]
     parts.append((left(_what(entry), labels), f"bold {style}" if going else style))
-    parts.append((right(f"▶ {lasted}" if going else lasted, 10), f"bold {style}" if going else ""))
-    parts.append((f"  {peak}", "dim"))
-    return line(parts, width)
+    parts.append((right(f"▶ {lasted}" if going else lasted, length), f"bold {style}" if going else ""))
+    return line([*parts, (f"  {peak}", "dim")] if width >= _NARROW else parts, width)
 
 
 def _until(entry: _Entry, now: float) -> Moment:

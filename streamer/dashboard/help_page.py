@@ -29,7 +29,7 @@ _WORDS = (
     ("drops", "what was lost, by cause. cameras: times that one could not be seen; frames: not needed is no "
               "loss; windows: busy: the model was, gap: frames were missing"),
     ("last minute", "the two lines below the labels: which action when, now at the right; the stable score. "
-                    "╱ camera lost, · nothing believed, dim: a label that means no action"),
+                    "╱ camera lost, · nothing believed, ─ a label that means no action"),
     ("▶", "goes on now"),
     ("peak", "an event's highest stable score"),
     ("● ◌ ▲ ↻ ■ ✕", "a camera: running, connecting, stalled, reconnecting, ended, failed"),

@@ -56,7 +56,8 @@ def keys_in(data: str) -> list[str]:
     while data:
         if found := _SEQUENCE.match(data):
             sequence, data = found.group(), data[found.end() :]
-            name = _NUMBERED.get(sequence[2:3]) if sequence[-1] == "~" else _FINAL.get(sequence[-1])
+            number, final = sequence[2:-1].partition(";")[0], sequence[-1]
+            name = _NUMBERED.get(number) if final == "~" else _FINAL.get(final)
         else:
             char, data = data[0], data[1:]
             name = _PLAIN.get(char, char.lower() if char.isprintable() else None)

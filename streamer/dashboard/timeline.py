@@ -17,6 +17,7 @@ SPAN_S = 60.0
 LEVELS = "▁▂▃▄▅▆▇█"
 LOST = "╱"
 UNKNOWN = "·"
+IDLE = "─"  # a label that means "no action"
 _Cell = tuple[str, LabelScore | None]  # "action", "unknown", "lost" or "nothing"; what was believed
 
 
@@ -56,10 +57,11 @@ def _between(start: float, end: float, each: float, first: int, count: int) -> r
 def _strip(cells: list[_Cell], look: Look, width: int) -> Text:
     parts: list[Part] = [("  ", "")]
     for (kind, label), run in _runs(cells):
-        if kind == "action":
-            colour = look.colour(label)
-            name = set_cell_size(steady(label[:200]), run if run < 4 else run - 1).ljust(run)
-            parts.append((name, colour if colour == "dim" else f"{colour} reverse"))
+        if kind == "action" and label in look.background:
+            parts.append((IDLE * run, "dim"))
+        elif kind == "action":
+            name = set_cell_size(steady(label[:200]), run if run < 4 else run - 1)
+            parts.append((name + " " * (run >= 4), f"{look.colour(label)} reverse"))
         elif kind == "lost":
             parts.append((LOST * run, "yellow"))
         else:

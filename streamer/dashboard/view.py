@@ -28,9 +28,10 @@ from streamer.types import CameraState, CameraStats
 NARROWEST_CAMERA = 37
 GOOD_CAMERA = 60
 SIDE_BY_SIDE = 110  # from this width on, the events stand beside the cameras
+BESIDE_PICTURE = 74  # from this width on, one camera's picture stands beside it
 MOST_LABELS = 8
 MOST_PICTURE = 24  # lines
-_ASCII = str.maketrans("●◌▲↻■✕▶━╸…·×╱▁▂▃▄▅▆▇█↵–", "*o^~#x>=-~-x/_.,-=+*#>-")
+_ASCII = str.maketrans("●◌▲↻■✕▶━╸…·×╱▁▂▃▄▅▆▇█↵–─", "*o^~#x>=-~-x/_.,-=+*#>--")
 
 
 @dataclass(frozen=True)
@@ -119,18 +120,26 @@ def _header(look: Look, width: int) -> Text:
     stats = look.stats
     states = Counter(camera.status.state for camera in stats.cameras)
     total = len(stats.cameras)
-    first: list[Part] = [("streamer", "bold"), ("   ", "")]
-    if total:
-        first.append((f"{total} camera{'s' * (total != 1)}  ", "dim"))
+    name: list[Part] = [("streamer", "bold"), ("   ", "")]
+    number: list[Part] = [(f"{total} camera{'s' * (total != 1)}  ", "dim")] if total else []
     clock = time.strftime("%H:%M:%S", time.localtime(stats.wall))
     held: list[Part] = [(" held at ", "bold reverse"), (" ", "")] if look.state.held else []
-    last: list[Part] = [(f" up {_uptime(stats.uptime)}   ", "dim"), *held, (clock, "")]
-    words = [(f" {STATES[s][0]} {states[s]} {s} ", STATES[s][1]) for s in STATES if states[s]]
+    up: list[Part] = [(f" up {_uptime(stats.uptime)}   ", "dim")]
+    words: list[Part] = [(f" {STATES[s][0]} {states[s]} {s} ", STATES[s][1]) for s in STATES if states[s]]
     if stats.model is None and not states.keys() - {CameraState.CONNECTING}:
         words = [(f" {STATES[CameraState.CONNECTING][0]} {STARTING} ", "cyan")]
-    if sum(len(text) for text, _ in first + words + last) > width:  # the signs and numbers alone
-        words = [(f" {STATES[s][0]} {states[s]} ", STATES[s][1]) for s in STATES if states[s]]
-    return spread([*first, *words], last, width)
+    signs: list[Part] = [(f" {STATES[s][0]} {states[s]} ", STATES[s][1]) for s in STATES if states[s]]
+    now: list[Part] = [*held, (clock, "")]
+    # what fits, from all of it to the states alone
+    for first, last in (
+        ([*name, *number, *words], [*up, *now]),
+        ([*name, *number, *signs], [*up, *now]),
+        ([*name, *signs], [*up, *now]),
+        ([*name, *signs], now),
+    ):
+        if sum(len(text) for text, _ in (*first, *last)) <= width:
+            return spread(first, last, width)
+    return spread(signs, now, width)
 
 
 def _uptime(seconds: float) -> str:
@@ -169,7 +178,7 @@ def _scrolled(lines: list[Text], look: Look, width: int, height: int) -> list[Te
 
 def _one_camera(camera: CameraStats, look: Look, width: int, height: int) -> list[Text]:
     """One camera with all its labels, its events, and its picture where there is one."""
-    if look.picture is not None and width >= SIDE_BY_SIDE - 20:
+    if look.picture is not None and width >= BESIDE_PICTURE:
         side = (width - 2 * GUTTER) // 2
         main = width - 2 * GUTTER - side
         pictures = _fill(picture_lines(camera, look, side, height), side, height)
@@ -182,15 +191,17 @@ def _camera_and_events(camera: CameraStats, look: Look, width: int, height: int)
     wanted = HEAD + len(camera.main.top) + len(camera.models[1:]) + len(camera.people) + PAST + 1
     if look.picture is not None:
         wanted += min(MOST_PICTURE, width * 9 // 32)
-    feed = 0 if height < 8 else max(4, height // 4)
+    feed = 0 if height < 8 else max(3, height // 4)
     block = camera_lines(camera, look, width, max(1, min(wanted, height - feed - (feed > 0))))
     if not feed:
         return block
-    return [*block, line([], width), *event_lines(look, width, height - len(block) - 1, look.state.camera)]
+    return [*block, line([], width), *event_lines(look, width, height - len(block) - 1, camera.status.camera)]
 
 
 def _overview(look: Look, width: int, height: int) -> list[Text]:
     """Cameras and events in exactly `height` lines: side by side where cameras lose nothing by it."""
+    if look.picture is not None and len(look.stats.cameras) == 1 and width >= BESIDE_PICTURE:
+        return _one_camera(look.stats.cameras[0], look, width, height)
     feed = 0 if height < 8 else max(4, height // 4)
     above = height - feed - (feed > 0)  # lines for the cameras if the events stand below them
     if width >= SIDE_BY_SIDE and height >= 8:

@@ -6,14 +6,11 @@ import contextlib
 import io
 import logging
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +37,7 @@ from streamer.types import (
     Stats,
 )
 from tests.helpers.dashboard_parts import NOW, WALL, camera, event, stats
+from tests.helpers.tmux import Tmux, needs_tmux
 
 
 def render(shown: Stats, width: int, height: int) -> Page:
@@ -520,39 +518,6 @@ with Screen(lambda: stats(camera(open_events=(opened,)), camera("كاميرا �
         raise RuntimeError("on purpose")
 print("after the screen")
 """
-
-needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
-
-
-class Tmux:
-    """A real terminal of 80x24 with a shell in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.name = f"streamer-test-{os.getpid()}-{folder.name}"
-        self.run("new-session", "-d", "-x", "80", "-y", "24", "env -u CI PS1='ready> ' sh")
-
-    def run(self, *words: str) -> str:
-        command = ["tmux", "-L", self.name, "-f", "/dev/null", *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-
-    def screen(self) -> str:
-        return self.run("capture-pane", "-p")
-
-    def wait_for(self, *texts: str, timeout: float = 20) -> str:
-        waiter, until = threading.Event(), time.monotonic() + timeout
-        while not all(text in (shown := self.screen()) for text in texts):
-            assert time.monotonic() < until, f"{texts} not on the terminal:\n{shown}"
-            waiter.wait(0.05)
-        return shown
-
-
-@pytest.fixture
-def tmux(tmp_path: Path) -> Iterator[Tmux]:
-    terminal = Tmux(tmp_path)
-    try:
-        yield terminal
-    finally:
-        terminal.run("kill-server")
 
 
 def start(tmux: Tmux, folder: Path, *, fail: bool = False) -> int:
