@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", required=True, metavar="DIR", help="where the results go")
     parser.add_argument("--workers", type=int, metavar="N",
                         help="processes (default: one a core, one where there is a GPU)")  # fmt: skip
+    parser.add_argument("--ray", metavar="auto|ADDRESS", help="play them on the machines of a Ray cluster")
     parser.add_argument("--again", action="store_true",
                         help="make results anew that were made with other settings")  # fmt: skip
     parser.add_argument("--config", metavar="FILE", help="a config file: its models, events and capture")
@@ -77,7 +78,7 @@ def _play(
     if plan.jobs:
         pool, most = _pool(args, len(plan.jobs))
         try:
-            archive.run(pool, most, stop, explicit=args.workers is not None)
+            archive.run(pool, most, stop, explicit=args.workers is not None or args.ray is not None)
         finally:
             pool.close()
     stopped = stop.is_set()
@@ -93,6 +94,11 @@ def _play(
 
 def _pool(args: argparse.Namespace, jobs: int) -> tuple[Pool, int]:
     """(where recordings are played, players at most)."""
+    if args.ray is not None:
+        from streamer.cluster.ray_pool import RayPool
+
+        ray_pool = RayPool(args.ray, device=getattr(args, "model.device"))
+        return ray_pool, min(jobs, args.workers or ray_pool.room)
     from streamer.cluster.local_pool import LocalPool
     from streamer.system import threads
 
