@@ -115,6 +115,11 @@ class Config(Section):
             for index, camera in enumerate(self.cameras)
         ]
         for path, privacy in places:
+            if "people" in privacy.blur and path[0] == "cameras":
+                camera = self.cameras[int(path[1])]
+                if not self.follow_of(camera).follows:
+                    text = f"people are hidden who are followed, and {camera.name} follows nobody: add follow"
+                    raise wrong(path if camera.privacy is not None else ("privacy", "blur"), text)
             if privacy.regions and "regions" not in privacy.blur:
                 raise wrong((*path, "blur"), "regions are named but not blurred: add regions to blur")
         if "regions" in self.privacy.blur and not any(privacy.regions for _, privacy in places):

@@ -102,7 +102,18 @@ class Follower:
                 self._followed[number] = Gone(there[number], now)
         tracks = tuple(there[number] for number in self._followed)
         told = tuple(Track(track.id, self.place(track.box)) for track in tracks)
-        self._publish(Tracks(self._camera, frame.time, frame.epoch, told, dict(self._left_out)))
+        others = [track.box for number, track in there.items() if number not in self._followed]
+        others += self._tracking.unsure(frame.time)
+        self._publish(
+            Tracks(
+                self._camera,
+                frame.time,
+                frame.epoch,
+                told,
+                dict(self._left_out),
+                tuple(map(self.place, others)),
+            )
+        )
         return Seen(tracks, tuple(visible), tuple(gone))
 
     def _begin(self, frame: Frame) -> list[Gone]:

@@ -118,6 +118,10 @@ class Tracking:
         """Everybody who is followed, where they are expected at `time`, oldest first."""
         return [Track(person.id, person.at(time)) for person in self._people if person.confirmed]
 
+    def unsure(self, time: float) -> list[Box]:
+        """Where those are expected at `time` who are not told of yet."""
+        return [person.at(time) for person in self._people if not person.confirmed]
+
     def unseen(self, number: int, time: float) -> float:
         """Seconds since a track was last found; infinite for one that is lost."""
         return next((time - person.seen for person in self._people if person.id == number), float("inf"))

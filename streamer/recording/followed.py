@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from streamer.types import LaneResult, Track, Tracks
+from streamer.types import Box, LaneResult, Track, Tracks
 
 PICTURES_KEPT = 2048  # of a camera: at 25 a second 82 seconds, longer than windows and pre-rolls reach back
 PEOPLE_KEPT = 256  # of a camera, of whom something was believed
@@ -43,7 +43,7 @@ class SeenPerson:
 
 @dataclass(slots=True)
 class _Camera:
-    pictures: OrderedDict[float, tuple[Track, ...]] = field(default_factory=OrderedDict)
+    pictures: OrderedDict[float, Tracks] = field(default_factory=OrderedDict)
     beliefs: OrderedDict[int, dict[str, _Beliefs]] = field(default_factory=OrderedDict)  # person -> model
 
     def labels(self, person: int, time: float) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class Followed:
             camera = self._cameras.setdefault(tracks.camera, _Camera())
             if camera.pictures and tracks.time < next(reversed(camera.pictures)):  # the time line begins anew
                 camera.pictures.clear()
-            camera.pictures[tracks.time] = tracks.tracks
+            camera.pictures[tracks.time] = tracks
             while len(camera.pictures) > PICTURES_KEPT:
                 camera.pictures.popitem(last=False)
 
@@ -81,17 +81,20 @@ class Followed:
             while len(camera.beliefs) > PEOPLE_KEPT:  # of those who left long ago
                 camera.beliefs.popitem(last=False)
 
-    def at(self, camera: str, time: float) -> tuple[Track, ...] | None:
-        """Who is in the picture taken at `time` of the camera's time line; None where that is not known."""
+    def everybody(self, camera: str, time: float) -> tuple[Box, ...] | None:
+        """Where people are in the picture of `time` of the camera's time line, those who are not followed
+        (yet) too; None where that is not known.
+        """
         with self._lock:
             found = self._cameras.get(camera)
-            return None if found is None else found.pictures.get(time)
+            there = None if found is None else found.pictures.get(time)
+        return None if there is None else (*(track.box for track in there.tracks), *there.others)
 
     def people(self, camera: str, time: float) -> tuple[SeenPerson, ...]:
-        """The same, and what was believed of them at that time; nobody where it is not known."""
+        """Who is followed in it, and what was believed of them at that time; nobody where it is not known."""
         with self._lock:
             found = self._cameras.get(camera)
-            there = () if found is None else found.pictures.get(time, ())
-            if found is None or not there:
+            there = None if found is None else found.pictures.get(time)
+            if found is None or there is None:
                 return ()
-            return tuple(SeenPerson(track, found.labels(track.id, time)) for track in there)
+            return tuple(SeenPerson(track, found.labels(track.id, time)) for track in there.tracks)

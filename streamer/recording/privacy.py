@@ -66,8 +66,11 @@ class Privacy:
             return ()
         if not rules.people:
             return rules.regions
-        there = self.followed.at(camera, time)
-        return (WHOLE,) if there is None else (*rules.regions, *(_around(track.box) for track in there))
+        there = self.followed.everybody(camera, time)
+        if there is None:
+            return (WHOLE,)
+        unseen = () if rules.seen is None else (_outside(rules.seen),)  # there nobody was looked for
+        return (*rules.regions, *unseen, *map(_around, there))
 
     def picture(self, camera: str, image: Image, time: float) -> Image:
         """A camera's picture, uint8 BGR (H, W, 3), as it may be shown: itself where nothing is hidden."""
@@ -94,17 +97,26 @@ class Privacy:
 
         if not areas:
             return frame
-        blocks = in_blocks(frame.image)
-        if reduce is not None and frame.size is not None and WHOLE not in areas:
+        blocks, rules = in_blocks(frame.image), self._rules.get(frame.camera)
+        if reduce is not None and rules is not None and frame.size is not None and WHOLE not in areas:
             mark = marked(areas, frame.size)
-            seen = self._rules[frame.camera].seen
-            mark = mark if seen is None else Region(seen).cut(mark)
+            mark = mark if rules.seen is None else Region(rules.seen).cut(mark)
+            if frame.part is not None:
+                left, top, width, height = frame.part
+                mark = mark[top : top + height, left : left + width]
             reduced = reduce(mark)
             if reduced.shape == frame.image.shape:
                 near = cv2.dilate(reduced.max(axis=2), np.ones((_BLEED, _BLEED), np.uint8))
                 blocks = np.where(near[:, :, None] > 0, blocks, frame.image)
         blocks.setflags(write=False)
         return replace(frame, image=blocks)
+
+
+def _outside(seen: Corners) -> Corners:
+    """All but a box or a polygon, as one line around the picture that goes in and around that."""
+    (left, top), (right, bottom) = seen[0], seen[-1]
+    inner = [(left, top), (right, top), (right, bottom), (left, bottom)] if len(seen) == 2 else list(seen)
+    return ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0), (0.0, 0.0), *inner, inner[0])
 
 
 def _around(box: Box) -> Corners:

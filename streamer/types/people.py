@@ -31,6 +31,7 @@ class Tracks:
     epoch: int
     tracks: tuple[Track, ...]  # oldest first
     left_out: Mapping[str, int] = field(default_factory=dict)  # cause -> people who were not followed so far
+    others: tuple[Box, ...] = ()  # of people who are not followed, or not yet
 
 
 def whole_of(box: Box, part: Box) -> Box:

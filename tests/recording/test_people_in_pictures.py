@@ -160,7 +160,9 @@ def preview(boxes: bool) -> Any:
     pictures.privacy.followed.tracks(Tracks("front-door", 1.0, 0, (Track(3, (0.4, 0.3, 0.2, 0.5)),)))
     sent: list[Any] = []
     own = grey()
-    pictures.start(["front-door"], lambda _: (own, 1.0), lambda c, jpeg, w, h: sent.append(decode_jpeg(jpeg)))
+    pictures.start(
+        lambda: ["front-door"], lambda _: (own, 1.0), lambda c, jpeg, w, h: sent.append(decode_jpeg(jpeg))
+    )
     until(lambda: len(sent) == 1)
     assert pictures.stop_previews()
     assert (own == GREY).all(), "the camera's own picture is left alone"

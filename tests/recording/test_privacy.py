@@ -17,6 +17,7 @@ from streamer.config import (
     CameraConfig,
     Config,
     EventsConfig,
+    FollowConfig,
     ModelConfig,
     PreviewConfig,
     PrivacyConfig,
@@ -154,7 +155,7 @@ def test_no_preview_shows_a_region() -> None:
     show = hiding(BOX).picture
     previews = Previews(
         PreviewConfig(fps=10.0, height=160, quality=95),
-        ("front-door",),
+        lambda: ["front-door"],
         lambda camera: (secret(len(sent), 10), 1000.0 + len(sent)),
         lambda camera, jpeg, width, height: sent.append(decode_jpeg(jpeg)),
         show=show,
@@ -251,6 +252,7 @@ def _in_square(box: Sequence[tuple[float, float]], width: float, height: float) 
 # --- people ---
 
 
+FOLLOW = FollowConfig(detector="moving")
 BODY: Box = (0.5, 0.2, 0.2, 0.6)
 AROUND_BODY: Corners = ((0.5, 0.2), (0.7, 0.8))
 
@@ -258,7 +260,7 @@ AROUND_BODY: Corners = ((0.5, 0.2), (0.7, 0.8))
 def people(*camera: str) -> Privacy:
     """Somebody is in the pictures of 10.0 and 11.0; of others it is not known who is in them."""
     cameras = tuple(CameraConfig(name=name, source="x.mp4") for name in camera or ("front-door",))
-    made = Privacy(Config(cameras=cameras, privacy=PrivacyConfig(blur=("people",))))
+    made = Privacy(Config(cameras=cameras, privacy=PrivacyConfig(blur=("people",)), follow=FOLLOW))
     made.followed.tracks(Tracks("front-door", 10.0, 0, (Track(1, BODY),)))
     made.followed.tracks(Tracks("front-door", 11.0, 0, (Track(1, BODY), Track(2, (-0.1, -0.1, 0.2, 0.3)))))
     return made
@@ -278,6 +280,29 @@ def test_where_it_is_not_known_who_is_there_all_of_the_picture_is_hidden(time: f
     out = people().picture("front-door", secret(0), time)
     assert not shown(out).any()
     assert len(np.unique(out.reshape(-1, 3), axis=0)) <= BLOCKS * BLOCKS
+
+
+def test_who_is_not_followed_is_hidden_too() -> None:
+    """Too small, too many, seen for the first time: people all the same."""
+    hidden = people()
+    hidden.followed.tracks(Tracks("front-door", 12.0, 0, (), {}, (BODY,)))
+    assert_hidden(hidden.picture("front-door", secret(0), 12.0), AROUND_BODY, rim=-8)
+
+
+@pytest.mark.parametrize(
+    "region",
+    [((0.2, 0.1), (0.9, 0.8)), ((0.9, 0.8), (0.2, 0.1)), ((0.2, 0.1), (0.9, 0.1), (0.9, 0.8), (0.2, 0.8))],
+)
+def test_where_nobody_is_looked_for_all_is_hidden(region: Any) -> None:
+    """The model and the detector see a camera's region; a recorded picture is whole."""
+    camera = CameraConfig(name="front-door", source="x.mp4", region=region, follow=FOLLOW)
+    hidden = Privacy(Config(cameras=(camera,), privacy=PrivacyConfig(blur=("people",)), follow=FOLLOW))
+    hidden.followed.tracks(Tracks("front-door", 1.0, 0, ()))
+    out = shown(hidden.picture("front-door", secret(0), 1.0))
+    inside = parts(((0.2, 0.1), (0.9, 0.8)), out, 4)
+    assert out[inside].mean() > 0.95
+    out[parts(((0.2, 0.1), (0.9, 0.8)), out, -4)] = False
+    assert not out.any()
 
 
 def test_a_camera_that_never_tells_shows_nothing() -> None:
@@ -320,6 +345,7 @@ def test_a_cameras_own_regions_and_the_common_ones(tmp_path: Path) -> None:
         ("privacy: {regions: [[[0, 0], [0.5, 0.5]]]}", "regions are named but not blurred"),
         ("privacy: {blur: [regions]}", "say which, here or at a camera"),
         ("privacy: {blur: [faces]}", "people"),
+        ("privacy: {blur: [people]}", "a follows nobody: add follow"),
         ("privacy: {blur: [regions], regions: [[[0, 0], [0, 0.5]]]}", "two opposite corners"),
         ("privacy: {blur: [regions], regions: [[[0, 0], [0.5, 1.5]]]}", "1.5"),
     ],
