@@ -9,6 +9,7 @@ from typing import Any
 
 from streamer.errors import BusError
 from streamer.system.addresses import bracketed, is_loopback, split_host_port
+from streamer.system.redaction import redact_address
 
 TCP = "tcp://"
 ANY_INTERFACE = "0.0.0.0"
@@ -39,7 +40,7 @@ def check(endpoint: str) -> None:
     """Raises BusError where an endpoint cannot be used."""
     if split_tcp(endpoint) is None and not (endpoint.startswith("ipc://") and len(endpoint) > len("ipc://")):
         raise BusError(
-            f"{endpoint!r} is no endpoint of the bus: write tcp://HOST:PORT"
+            f"{redact_address(endpoint)!r} is no endpoint of the bus: write tcp://HOST:PORT"
             " (tcp://127.0.0.1:0 takes a free port) or ipc:///PATH"
         )
 

@@ -66,6 +66,20 @@ def list_events(
     return [_record(json.loads(message), pictures) for (message,) in reversed(rows)]
 
 
+def names_in(path: str | Path | None = None) -> tuple[list[str], list[str]]:
+    """(cameras, labels) that any event of the history has. Raises BusError as `list_events` does."""
+    file = default_path() if path is None else Path(os.path.expanduser(path))
+    try:
+        with closing(_open(file)) as db:
+            rows = [
+                sorted(name for (name,) in db.execute(f"SELECT DISTINCT {column} FROM events"))
+                for column in ("camera", "label")
+            ]
+    except sqlite3.Error as error:
+        raise BusError(f"cannot read the event history {file}: {error}") from error
+    return rows[0], rows[1]
+
+
 def _open(file: Path) -> sqlite3.Connection:
     place = f"file:{quote(str(file))}"
     try:

@@ -78,6 +78,11 @@ class SubscriberProtocol:
         return self._heard_at is not None and self._clock.monotonic() - self._heard_at < SILENCE
 
     @property
+    def caught_up(self) -> bool:
+        """Whether nothing of the history is waited for."""
+        return self._synced
+
+    @property
     def position(self) -> Position | None:
         """Where a later subscriber has to go on: give it as `since`. None: no number known yet."""
         others = {**self._histories}

@@ -116,6 +116,12 @@ class SubscriberSockets:
         return self._protocol.connected
 
     @property
+    def caught_up(self) -> bool:
+        """Whether all of the history that `since` asked for was given out: what follows is the present."""
+        past = any(isinstance(message, EventMessage | Gap) for message in self._inbox)
+        return self._protocol.caught_up and not past
+
+    @property
     def invalid(self) -> int:
         """How many messages broke the contract, and were skipped."""
         return self._protocol.invalid

@@ -130,6 +130,7 @@ def camera_of(answer: bytes, host: str) -> FoundCamera | None:
         "onvif://www.onvif.org/" in scopes or "NetworkVideoTransmitter" in texts.get("Types", "")
     ):
         return None
-    told = {key: re.search(rf"onvif://www\.onvif\.org/{key}/(\S+)", scopes) for key in ("name", "hardware")}
-    words = [unquote(match[1]).replace("_", " ").strip() for match in told.values() if match]
+    told = [re.search(r"onvif://www\.onvif\.org/name/(\S+)", scopes)]
+    told.append(re.search(r"onvif://www\.onvif\.org/hardware/(\S+)", scopes))
+    words = [unquote(match[1]).replace("_", " ").strip() for match in told if match]
     return FoundCamera(host, printable(" ".join(dict.fromkeys(words)), _LONGEST))

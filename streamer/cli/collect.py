@@ -9,6 +9,7 @@ allow only one.
 from __future__ import annotations
 
 import argparse
+import itertools
 import queue
 import sys
 import threading
@@ -130,11 +131,11 @@ def _camera(args: argparse.Namespace) -> Any:
 
 def _record(recorder: ClipRecorder, labels: Iterator[str], how: tuple[Path, float, int | None]) -> int:
     out, seconds, count = how
-    saved = 0
+    saved, session = 0, datetime.now().strftime("%Y%m%d-%H%M%S")
     say("waiting for the camera")
     recorder.wait_for_picture()
     for label in labels:
-        path = _free_name(out / label)
+        path = _free_name(out / label, session)
         say(f"recording {label}, {seconds:g} s")
         problem = recorder.record(path, seconds)
         if recorder.over:
@@ -149,9 +150,9 @@ def _record(recorder: ClipRecorder, labels: Iterator[str], how: tuple[Path, floa
     return saved
 
 
-def _free_name(folder: Path) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    names = (folder / f"{stamp}-{number:03d}.mp4" for number in range(1000))
+def _free_name(folder: Path, session: str) -> Path:
+    """Clips of one session look alike: by their name `train` takes them for one recording."""
+    names = (folder / f"{session}_clip{number:03d}.mp4" for number in itertools.count(1))
     return next(path for path in names if not path.exists())
 
 

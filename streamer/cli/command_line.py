@@ -12,6 +12,7 @@ import argparse
 import difflib
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from streamer.errors import (
     StreamerError,
 )
 from streamer.system.extras import allow_installing
-from streamer.system.redaction import redact
+from streamer.system.redaction import redact, remember
 from streamer.system.terminal_text import printable
 
 EXIT_FAULT, EXIT_USAGE, EXIT_SOURCE, EXIT_MODEL, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
@@ -77,6 +78,7 @@ def main(argv: Sequence[str] | None = None, *, usage_only: bool = False) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     allow_installing("--no-install" not in words)
     words = [word for word in words if word != "--no-install"]
+    remember(*map(_password_in, words))  # whatever a command makes of an address, it is not shown
     if isinstance(sys.stdout, io.TextIOWrapper):  # a camera may have a name that the terminal cannot write
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -94,6 +96,12 @@ def main(argv: Sequence[str] | None = None, *, usage_only: bool = False) -> int:
         for line in redact(traceback.format_exc()).rstrip("\n").split("\n"):
             print(printable(line), file=sys.stderr)
         return EXIT_FAULT
+
+
+def _password_in(word: str) -> str | None:
+    """What may be a password in an address: rtsp://me:SECRET@host, me:SECRET@host."""
+    found = re.fullmatch(r"(?:[A-Za-z][\w+.-]*:/{1,2})?[^:/@]*:(.+)@[^@]*", word)
+    return found[1] if found else None
 
 
 def _dispatch(words: list[str], usage_only: bool) -> int:

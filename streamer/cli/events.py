@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import csv
+import difflib
 import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from streamer.bus.history import COLUMNS, list_events
+from streamer.bus.history import COLUMNS, list_events, names_in
 from streamer.bus.position import parse_time
 from streamer.errors import BusError
 from streamer.system.terminal_text import printable_json
 from streamer.system.text_table import text_table, width_of
+
+if TYPE_CHECKING:
+    from streamer.config import Config
 
 TABLE_LIMIT = 50
 
@@ -46,20 +50,40 @@ def run(args: argparse.Namespace) -> int:
         raise BusError(f"--limit {args.limit}: must be 1 or more")
     limit = TABLE_LIMIT if args.limit is None and args.format == "table" else args.limit
     since = None if args.since is None else parse_time(args.since, time.time())
-    journal, recordings = _places(args)
-    records = list_events(journal, since, args.camera, args.label, limit, recordings)
+    config = _config(args.config)
+    journal = args.journal or (config.journal.path if config else None)
+    recordings = args.recordings or (config.recording.folder if config else None)
+    more = None if limit is None else limit + 1
+    records = list_events(journal, since, args.camera, args.label, more, recordings)
+    if not records:
+        _refuse_unknown(args, journal, config)
+    if limit is not None and len(records) > limit:
+        records = records[-limit:]
+        if args.limit is None:
+            told = f"the newest {limit} events; --limit {10 * limit} or --since shows more"
+            print(f"streamer: {told}", file=sys.stderr)
     _WRITERS[args.format](records, sys.stdout)
     return 0
 
 
-def _places(args: argparse.Namespace) -> tuple[str | None, str | None]:
-    """Where the history and the pictures are: as the options say, else as the config file does."""
-    if args.config is None:
-        return args.journal, args.recordings
+def _config(file: str | None) -> Config | None:
+    if file is None:
+        return None
     from streamer.config import load_config
 
-    config = load_config(args.config)
-    return args.journal or config.journal.path, args.recordings or config.recording.folder
+    return load_config(file)
+
+
+def _refuse_unknown(args: argparse.Namespace, journal: str | None, config: Config | None) -> None:
+    """A camera or label that was mistyped is no camera without events. Raises BusError."""
+    cameras, labels = names_in(journal)
+    cameras += [camera.name for camera in config.cameras] if config else []
+    for option, name, known in (("--camera", args.camera, cameras), ("--label", args.label, labels)):
+        if name is not None and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            shown = ", ".join(dict.fromkeys(known)) or "none yet"
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {shown}"
+            raise BusError(f"{option} {name!r}: the history has no event of it; {hint}")
 
 
 def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
@@ -74,7 +98,7 @@ def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
     rows = []
     for record in records:
         started = datetime.fromtimestamp(record["started_at"]).strftime("%Y-%m-%d %H:%M:%S")
-        lasted = "goes on" if record["seconds"] is None else f"{record['seconds']:.1f} s"
+        lasted = "still on" if record["seconds"] is None else f"{record['seconds']:.1f} s"
         words = (
             started,
             lasted,

@@ -128,6 +128,7 @@ def _entry(model: KnownModel) -> dict[str, Any]:
 
 def _demo() -> dict[str, Any]:
     from streamer.demo.assets import checkpoint_path
+    from streamer.recognition.checkpoints.describe import describe
 
     with (checkpoint_path() / "config.json").open(encoding="utf-8") as file:
         config = json.load(file)
@@ -139,7 +140,7 @@ def _demo() -> dict[str, Any]:
         "interval": interval,
         "span": round((frames - 1) * interval, 2),
         "size": config["image_size"],
-        "GFLOP": None,
+        "GFLOP": describe("demo")["gflop"],
         "licence": config["streamer"]["licence"],
         "here": True,
         "use": "eight motions, bundled: " + ", ".join(config["id2label"].values()),
@@ -163,4 +164,4 @@ def _shown(column: str, value: Any) -> str:
         return "yes" if value else "no"
     if column == "interval":
         return f"{value:.3f}"
-    return f"{value:.1f}" if column == "span" else f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.1f}" if column == "span" else f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -41,6 +41,11 @@ def run(args: argparse.Namespace) -> int:
     if args.to_file is not None and args.log is not None:
         raise ConfigError(f"--log beside --to-file: the log is DIR/{INDEX} there; leave --log out")
     settings, names = subscriber_options.narration_of(args, "engine", "voice", "rate", "pause", "quiet_hours")
+    if args.to_file is not None and args.since is not None:  # the past is what was asked for
+        whole = {"fresh": 0.0, "repeat_after": 0.0}
+        settings = settings.model_copy(
+            update={key: value for key, value in whole.items() if key not in settings.model_fields_set}
+        )
     voice = voices.choose(settings)
     voices.check(voice, sound=args.to_file is None and args.say is None)
     with Stopper() as stopper:

@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 import time
+from collections import deque
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from streamer.system.signals import Stopper
 from streamer.system.terminal_text import printable, printable_json
 
 NOTHING_HEARD = 3  # exit code: --timeout passed, and the publisher was never heard
+MOST_HELD = 1000  # messages
+USUAL = ["event/", "status/"]
 _WAIT = 0.5  # seconds between two looks at whether the publisher is still there
 
 
@@ -40,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, as it was sent")
     parser.add_argument(
         "--topic", action="append", default=[], metavar="PREFIX",
-        help="event/, prediction/NAME/, status/, ...; may be given several times (default: all)",
+        help="event/, prediction/NAME/, status/, ...; several times; '' is all (default: event/ and status/)",
     )  # fmt: skip
     parser.add_argument(
         "--since", metavar="WHEN",
@@ -70,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
             stack.callback(state.close)
             since = state.position
         subscriber = stack.enter_context(
-            Subscriber(args.endpoint, topics=args.topic, since=since, requests=args.requests, keys=args.keys)
+            Subscriber(
+                args.endpoint, topics=args.topic or USUAL, since=since, requests=args.requests, keys=args.keys
+            )
         )
         return _follow(subscriber, state, args, stopper.stop) or stopper.exit_code
 
@@ -81,8 +86,20 @@ def _follow(
     heard, said_lost, shown, invalid = False, False, 0, 0
     limit = LogLimit(_to_stderr)
     quiet_since = time.monotonic()
+    present: deque[Message] = deque(maxlen=MOST_HELD)  # what came live while the past is still being told
     while not stop.is_set() and (args.count is None or shown < args.count):
-        message = subscriber.receive(_WAIT if args.timeout is None else min(_WAIT, args.timeout))
+        message = None
+        if present and subscriber.caught_up:
+            message = present.popleft()
+        else:
+            message = subscriber.receive(_WAIT if args.timeout is None else min(_WAIT, args.timeout))
+            if (
+                message is not None
+                and not subscriber.caught_up
+                and not isinstance(message, EventMessage | Gap)
+            ):
+                present.append(message)
+                continue
         now = time.monotonic()
         heard = heard or subscriber.connected
         if subscriber.connected:
@@ -160,7 +177,7 @@ def _what(message: Message) -> str:
             why = f", {message.reason}" if message.reason else ""
             lasted = message.ended_at - message.started_at
             return f"{message.label} ended after {lasted:.1f} s (peak {message.peak:.2f}{why})"
-        return f"{message.label} goes on ({message.score:.2f})"
+        return f"{message.label} lasts ({message.score:.2f})"
     if isinstance(message, PreviewMessage):
         return f"preview {message.width}x{message.height}, {len(message.jpeg) / 1000:.0f} kB"
     if isinstance(message, StatusMessage):

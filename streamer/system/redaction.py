@@ -17,7 +17,7 @@ HIDDEN = "***"
 _SHORTEST = 4  # characters; shorter secrets would take ordinary words apart
 _SECRET_NAME = re.compile(r"pass|pwd|psw|secret|token|auth|key|sig|cred", re.IGNORECASE)
 _SECRET_NAMES = frozenset({"user", "username", "usr", "login", "p", "u", "pw"})
-_USERINFO = re.compile(r"(?i)(?<![a-z0-9])([a-z][a-z0-9+.-]{0,15}://)\S{1,500}@")
+_USERINFO = re.compile(r"(?i)(?<![a-z0-9])([a-z][a-z0-9+.-]{0,15}:/{1,2})\S{1,500}@")
 _PARAMETER = re.compile(r"([?&;])([A-Za-z_.-]{1,40})=[^&\s]{1,500}")
 
 _lock = threading.Lock()
@@ -52,7 +52,8 @@ def redact_address(address: str) -> str:
     """
     scheme, mark, rest = address.partition("://")
     if not mark:
-        return redact(address)
+        login, found, host = address.rpartition("@")
+        return f"{HIDDEN}@{redact(host)}" if found and ":" in login else redact(address)
     at = rest.rfind("@")
     head, question, query = rest[at + 1 :].partition("?")
     shown = "".join(_parameter(part) for part in re.split(r"([&;])", query))

@@ -32,6 +32,7 @@ SHARES = {"val": 0.15, "test": 0.15}  # of the groups, where nobody has split th
 _UCF101 = re.compile(r"(v_.+_g\d+)_c\d+")
 _PART = re.compile(r"(.+)[_-](?:c|clip|part|seg)\d+", re.IGNORECASE)
 SHOWN = 3  # examples in a message
+LEAST_TO_LEARN, LEAST_TO_CHECK = 10, 5  # recordings of a label, below which the user is warned
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ def check_leak(clips: Iterable[Clip], *, allowed: bool = False) -> list[str]:
     if not allowed:
         raise DatasetError(
             f"{text}; such accuracy means nothing: put each recording on one side (let streamer split the "
-            "class folders by itself, or --group names recordings), or --allow-leak goes on all the same"
+            "class folders by itself, or --group names recordings), or --allow-leak trains all the same"
         )
     return [text]
 
@@ -277,7 +278,8 @@ def _too_few(label: str, clips: Iterable[Clip]) -> None:
         )
     raise DatasetError(
         f"label {label!r}: all {len(own)} clips are of one recording ({Path(own[0].group).name}), which "
-        f"cannot stand on both sides of a split; {advice}, or name recordings with --group or a column group"
+        "cannot stand on both sides of a split (what one streamer collect records is one recording); "
+        f"{advice}, at another time, or name recordings with --group or a column group"
     )
 
 
@@ -294,6 +296,33 @@ def _check_labels(clips: Sequence[Clip]) -> None:
             f"there is one label only ({next(iter(train))}): a model learns to tell labels apart; add clips "
             "of something else (streamer collect --label background records idle footage)"
         )
+
+
+def too_small(clips: Sequence[Clip]) -> list[str]:
+    """A note where the numbers that training ends with rest on too little to mean anything."""
+    recordings: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for clip in clips:
+        recordings[clip.label, "train" if clip.split == "train" else "others"].add(clip.group)
+    labels = sorted({clip.label for clip in clips})
+    few = [label for label in labels if len(recordings[label, "train"]) < LEAST_TO_LEARN]
+    unsure = [label for label in labels if len(recordings[label, "others"]) < LEAST_TO_CHECK]
+    notes = []
+    if few:
+        notes.append(
+            f"little to learn from: fewer than {LEAST_TO_LEARN} recordings to train with of {_some(few)}; "
+            "what the model learns may be the place and the clothes"
+        )
+    if unsure:
+        notes.append(
+            f"little to check with: fewer than {LEAST_TO_CHECK} recordings in val and test together of "
+            f"{_some(unsure)}; the accuracy that comes out means little"
+        )
+    return notes
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
+    return ", ".join(map(repr, labels[:SHOWN])) + more
 
 
 def split_hash(clips: Iterable[Clip], digests: Mapping[Path, str]) -> str:

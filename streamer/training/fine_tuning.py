@@ -73,7 +73,13 @@ def prepare(recipe: Recipe, out: Path) -> tuple[dict[str, list[TimedClip]], str,
         DatasetError: the data cannot be used.
     """
     from streamer.training.clips import find_timed_clips, open_dataset
-    from streamer.training.dataset_layout import check_leak, join_copies, split_by_group, split_hash
+    from streamer.training.dataset_layout import (
+        check_leak,
+        join_copies,
+        split_by_group,
+        split_hash,
+        too_small,
+    )
 
     layout, scanned = open_dataset(Path(recipe.dataset), recipe.group, out / "run" / "videos.json", say)
     digests = {path: found.digest for path, found in scanned.items()}
@@ -89,7 +95,7 @@ def prepare(recipe: Recipe, out: Path) -> tuple[dict[str, list[TimedClip]], str,
         sides[clip.split].append(replace(timed_clip, clip=clip))
     counted = ", ".join(f"{len(part)} {name}" for name, part in sides.items())
     labels = len({clip.label for clip in clips})
-    notes.append(f"{labels} labels; clips: {counted}")
+    notes += [f"{labels} labels; clips: {counted}", *too_small(clips)]
     return sides, split_hash(_by_name(clips), digests), notes
 
 

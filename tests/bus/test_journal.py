@@ -455,7 +455,7 @@ def test_the_three_formats(told: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert command("--journal", str(told)) == 0
     table = capsys.readouterr().out
     assert table.splitlines()[0].split() == ["started", "lasted", "camera", "label", "peak"]
-    assert "goes on" in table
+    assert "still on" in table
     assert "\x1b" not in table, "a label must not steer the terminal"
     assert command("--journal", str(told), "--format", "json") == 0
     objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -463,6 +463,31 @@ def test_the_three_formats(told: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert command("--journal", str(told), "--format", "csv", "--camera", "door") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["id"] for row in rows] == ["c", "a"]
+
+
+def test_a_part_is_called_one_and_strange_names_are_refused(
+    told: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_command, "TABLE_LIMIT", 2)
+    assert command("--journal", str(told)) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert captured.err == "streamer: the newest 2 events; --limit 20 or --since shows more\n"
+    assert command("--journal", str(told), "--limit", "2") == 0
+    assert command("--journal", str(told), "--camera", "door", "--since", "2999-01-01") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.endswith("no events\n")
+    for words, said in (
+        (("--camera", "dor"), "--camera 'dor': the history has no event of it; did you mean 'door'?"),
+        (("--label", "flying"), "--label 'flying': the history has no event of it; it has "),
+    ):
+        with pytest.raises(BusError) as refused:
+            command("--journal", str(told), *words)
+        assert str(refused.value).startswith(said)
+    config = told.parent / "office.yaml"
+    config.write_text("cameras: [{name: new, source: 0}]\n", "utf-8")
+    assert command("--journal", str(told), "--config", str(config), "--camera", "new") == 0
 
 
 def test_events_can_be_listed_while_the_program_writes(tmp_path: Path) -> None:

@@ -429,7 +429,7 @@ def test_every_message_has_words_for_people() -> None:
     for words in (
         "running, 3.0 fps, fine",
         "waving 0.75, still 0.25 (stable: unknown)",
-        "goes on",
+        "waving lasts (0.80)",
         "2 event message(s)",
     ):
         assert words in text
@@ -463,21 +463,21 @@ def start_command(*words: str) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_subscribe_ends_well_on_ctrl_c_and_when_its_reader_leaves() -> None:
     with publisher() as bus:
-        with start_command(bus.endpoint, "--json") as child:
+        with start_command(bus.endpoint, "--json", "--topic", "heartbeat/") as child:
             assert child.stdout is not None
             assert child.stderr is not None
             assert child.stdout.readline()
             os.kill(child.pid, signal.SIGINT)
             child.stdout.read()
             assert (child.wait(10), child.stderr.read()) == (130, "")
-        with start_command(bus.endpoint, "--json") as child:
+        with start_command(bus.endpoint, "--json", "--topic", "heartbeat/") as child:
             assert child.stdout is not None
             assert child.stderr is not None
             assert child.stdout.readline()
             child.terminate()
             child.stdout.read()
             assert (child.wait(10), child.stderr.read()) == (0, "")
-        with start_command(bus.endpoint, "--json") as child:
+        with start_command(bus.endpoint, "--json", "--topic", "heartbeat/") as child:
             assert child.stdout is not None
             assert child.stderr is not None
             assert child.stdout.readline()
@@ -516,3 +516,28 @@ def test_a_reader_that_pauses_for_long_reads_on() -> None:
                     assert reader.receive(10) is not None
         for reader in readers:
             reader.close()
+
+
+@pytest.mark.realtime
+def test_subscribe_tells_the_past_before_the_present_and_no_predictions_by_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with publisher(tmp_path / "events.db") as bus:
+        for number in range(700):  # more than a page of answers
+            bus.event(event(f"e{number}"))
+        stop = threading.Event()
+
+        def present() -> None:
+            while not stop.wait(0.01):
+                bus.status(status())
+                bus.prediction(prediction(), None, 2)
+
+        talking = threading.Thread(target=present)
+        talking.start()
+        try:
+            assert subscribe.run(arguments(bus.endpoint, "--since", "1h", "--count", "702", "--json")) == 0
+        finally:
+            stop.set()
+            talking.join()
+    types = [json.loads(line)["type"] for line in capsys.readouterr().out.splitlines()]
+    assert types == ["event"] * 700 + ["status"] * 2

@@ -215,6 +215,22 @@ def test_the_environment_can_name_the_camera(monkeypatch: pytest.MonkeyPatch) ->
     assert [(camera.name, camera.source) for camera in options().cameras] == [("desk", 2)]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "evaluate rtsp://me:hunter2@cam/x", "evaluate rtsp:/me:hunter2@cam/x", "evaluate me:hunter2@cam",
+        "subscribe rtsp:me:hunter2@cam", "subscribe me:hunter2@cam", "web me:hunter2@cam", "me:hunter2@h",
+        "check rtsp:/me:hunter2@cam/x", "run --what me:hunter2@cam", "calibrate me:hunter2@cam",
+        "events --journal me:hunter2@cam", "models get me:hunter2@cam", "models show rtsp:me:hunter2@c",
+    ],
+)  # fmt: skip
+def test_an_address_in_the_wrong_place_keeps_its_password(words: str, capsys: Captured) -> None:
+    assert command_line.main(words.split()) in (2, 4)
+    captured = capsys.readouterr()
+    assert "hunter2" not in captured.out + captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
 # --- check and models ---
 
 

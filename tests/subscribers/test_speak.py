@@ -29,7 +29,7 @@ from streamer.subscribers.speech.speaker import Sound, Speaker, WavFiles
 from streamer.subscribers.speech.utterance_log import Progress, UtteranceLog
 from streamer.subscribers.state_file import StateFile
 from streamer.testing import FakeClock
-from streamer.types import Phase
+from streamer.types import Event, Moment, Phase
 from tests.helpers.bus_parts import event, publisher, until
 from tests.helpers.extras_parts import without
 from tests.helpers.speech_parts import ESPEAK, espeak, is_speech, sound_of
@@ -421,6 +421,28 @@ def test_killed_and_restarted_it_accounts_for_every_event(tmp_path: Path) -> Non
     assert sum(line["outcome"] == "spoken" for line in lines if line["kind"] == "start") >= 8
     assert not list(folder.glob(".*")), "nothing half is left"
     assert len({line["file"] for line in lines if line["file"]}) == len(list(folder.glob("*.wav")))
+
+
+@pytest.mark.realtime
+@espeak
+def test_into_files_the_past_that_is_asked_for_is_written_whole(tmp_path: Path) -> None:
+    """Nothing is too old or too often said there: docs/accessibility.md, "a WAV for each sentence"."""
+    with publisher(tmp_path / "events.db") as pub:
+        long_ago = time.time() - 1000
+        for number in range(3):
+            at = Moment(time.monotonic() - 1000, long_ago + number)
+            for phase in (Phase.START, Phase.END):
+                end = at if phase is Phase.END else None
+                pub.event(Event(f"e{number}", "cam0", "demo", "waving", phase, 0.8, 0.9, at, at, end))
+        process = start(pub.endpoint, tmp_path / "out", "--since", "1h")
+        try:
+            until(lambda: len(index_of(tmp_path / "out")) >= 6, "every start and end")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=15)
+    lines = index_of(tmp_path / "out")
+    assert [line["outcome"] for line in lines if line["kind"] == "start"] == ["spoken"] * 3
+    assert len(list((tmp_path / "out").glob("*-start.wav"))) == 3
 
 
 @espeak

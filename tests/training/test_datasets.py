@@ -38,6 +38,7 @@ from streamer.training.dataset_layout import (
     read_layout,
     split_by_group,
     split_hash,
+    too_small,
 )
 from streamer.training.ground_truth import Segment, read_truth
 from streamer.training.synthetic import action_plans, motions, textures
@@ -184,6 +185,21 @@ def test_shares_of_the_split() -> None:
         count[clip.label, clip.split] += 1
     assert count == {("a", "train"): 14, ("a", "val"): 3, ("a", "test"): 3,
                      ("b", "train"): 1, ("b", "val"): 1, ("b", "test"): 1}  # fmt: skip
+
+
+def test_data_sets_too_small_to_mean_anything_are_told() -> None:
+    def clips(train: int, test: int, each: int = 1) -> list[Clip]:
+        sides = [("train", n) for n in range(train)] + [("test", n) for n in range(test)]
+        return [
+            Clip(Path(f"{side}{n}-{c}.mp4"), "a", group=f"{side}{n}", split=side)
+            for side, n in sides
+            for c in range(each)
+        ]
+
+    assert too_small(clips(10, 5)) == []
+    learn, check = too_small(clips(9, 4, each=20))
+    assert "fewer than 10 recordings to train with of 'a'" in learn
+    assert "fewer than 5 recordings in val and test together of 'a'" in check
 
 
 def test_val_comes_out_of_a_given_train() -> None:

@@ -47,6 +47,7 @@ def download(model_id: str, *, progress: bool | None = None) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
@@ -68,6 +69,8 @@ def download(model_id: str, *, progress: bool | None = None) -> Path:
             f"model {model_id}: the Hub has none of that name that you may read; check the spelling, or log "
             "in with `hf auth login`"
         ) from error
+    except HFValidationError as error:
+        raise ModelLoadError(f"model {model_id}: this is no Hub id such as OWNER/NAME") from error
     except OfflineModeIsEnabled as error:
         if (there := cached_folder(model_id)) is not None:
             return there
