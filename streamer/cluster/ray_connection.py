@@ -16,6 +16,7 @@ import threading
 from typing import Any
 
 from streamer.errors import ConfigError
+from streamer.system import extras
 
 CONNECT = 20.0  # seconds; a head that is there answers in a few
 ASK = 60.0  # seconds for the first process that it starts
@@ -37,10 +38,9 @@ def connect(address: str) -> Any:
         ConfigError: Ray is not installed, there is no such cluster, or it is open to everybody.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(f"--ray needs Ray: pip install 'streamer[cluster]' ({error})") from error
+    extras.need("cluster", "--ray", instead="leave --ray out")
+    import ray
+
     _init(ray, address)
     try:
         _refuse_open_cluster(ray, address)

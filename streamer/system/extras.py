@@ -31,6 +31,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "speak": ("pyttsx3",),
     "web": ("starlette", "uvicorn"),
     "mqtt": ("paho.mqtt",),
+    "cluster": ("ray",),
     "completion": ("shtab",),
     "metrics": ("prometheus_client",),
 }
