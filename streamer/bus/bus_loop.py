@@ -18,6 +18,7 @@ from typing import Any
 import zmq
 
 from streamer.bus import wire
+from streamer.bus.forwarded import Forwarded, Origin
 from streamer.bus.journal import Journal, Sent
 from streamer.bus.outbox import Item, Outbox
 from streamer.bus.publisher_sockets import LINGER, PublisherSockets
@@ -49,6 +50,8 @@ class Setup:
     sinks: Sequence[SinkThread]
     handlers: Mapping[str, Handler]
     on_problem: Callable[[str], None]
+    keeps_open: bool = False  # events that an earlier run left open go on
+    beat: Callable[[], Mapping[str, Any]] = dict  # what heartbeats tell beside the rest
 
 
 class BusThread:
@@ -62,6 +65,7 @@ class BusThread:
         self._ready, self._closing, self._never = threading.Event(), threading.Event(), threading.Event()
         self._seqs = dict.fromkeys((kind for kind in wire.KINDS if kind != "event"), 0)
         self._present = Present()
+        self._sent_events: list[Sent] = []
         self._unsent = 0  # messages that were taken on and have not left
         self._flush_until = math.inf  # monotonic seconds: the end waits no longer than this
         self._burst = max(1, min(MAX_BURST, setup.config.high_water_mark // 2))
@@ -135,12 +139,18 @@ class BusThread:
         self._journal = Journal(setup.journal, self._session, clock=self._clock, on_problem=setup.on_problem)
         stack.callback(self._journal.close)
         self._requests = Requests(
-            self._session, self._present, self._journal, self._clock, setup.handlers, setup.on_problem
-        )
+            self._session, self._present, self._journal, self._clock, setup.handlers, setup.on_problem,
+            self._outbox.ring,
+        )  # fmt: skip
         self._started_at = round(self._clock.wall(), 6)
         now = self._clock.monotonic()
         self._beat_at, self._repeat_at, self._beaten_at = now, now + REPEAT, now - WELCOME
-        self._send_all([Item(0, body) for body in self._journal.take_open()])
+        left = self._journal.left_open() if setup.keeps_open else []
+        self._forwarded = Forwarded(left, self._journal.origins.values())
+        for message in left:
+            self._present.note(message)
+        if not setup.keeps_open:
+            self._send_all([Item(0, body) for body in self._journal.take_open()])
         self._update_state()
 
     def _round(self) -> None:
@@ -184,18 +194,21 @@ class BusThread:
     def _beat(self) -> None:
         self._beaten_at = self._clock.monotonic()
         self._beat_at = self._beaten_at + self._setup.config.heartbeat
-        cameras = {name: str(status.state) for name, status in self._outbox.statuses().items()}
+        cameras = {name: status["state"] for name, status in self._present.statuses.items()}
+        cameras.update((name, str(status.state)) for name, status in self._outbox.statuses().items())
         extra = {
             "journal": self._journal.id,
             "requests": self._sockets.requests_endpoint,
             "started_at": self._started_at,
+            **self._setup.beat(),
         }
         self._send(self._numbered(wire.heartbeat_body(self._journal.last, cameras, extra)))
 
     def _send_all(self, items: Sequence[Item]) -> None:
         """Send items in order; their events enter the history together before the first of them leaves."""
         self._unsent += len(items)  # until they have left
-        events = iter(self._journal.append([i.body for i in items if i.body and i.body["type"] == "event"]))
+        items = self._written(items)
+        events = iter(self._sent_events)
         for item in items:
             if item.forget:
                 self._present.forget(item.forget)
@@ -205,6 +218,8 @@ class BusThread:
                 sent = self._numbered(wire.status_body(item.status, self._clock.monotonic()))
             elif item.body is not None and item.body["type"] == "event":
                 sent = next(events)
+            elif item.body is not None and item.body["type"] == "status":
+                sent = self._numbered(item.body)
             elif item.body is not None and item.body["type"] == "preview":
                 message, data = self._numbered(item.body)
                 self._sockets.send(wire.topic_of(message), data)
@@ -212,12 +227,43 @@ class BusThread:
                 continue
             else:
                 body = item.body or {}
-                age = max(0.0, self._clock.monotonic() - item.captured) * 1000
-                body["latency_ms"]["capture_to_publish"] = round(age, 2)
+                if item.captured is not None:
+                    age = max(0.0, self._clock.monotonic() - item.captured) * 1000
+                    body["latency_ms"]["capture_to_publish"] = round(age, 2)
                 sent = self._numbered(body)
             self._present.note(sent[0])
             self._send(sent)
             self._unsent -= 1
+
+    def _written(self, items: Sequence[Item]) -> list[Item]:
+        """Decide which events are told, and write those into the history: what is left to be sent."""
+        kept: list[Item] = []
+        passed: list[Origin] = []
+        for item in items:
+            event = item.body is not None and item.body["type"] == "event"
+            if item.end is not None:
+                ends = self._forwarded.ends(item.end, self._clock.wall())
+                kept += [Item(0, body) for body in ends]
+                self._unsent += len(ends) - 1
+            elif event and item.body is not None and (origin := Origin.of(item.body)) is not None:
+                passed.append(origin)
+                if self._forwarded.admits(item.body, item.may_start):
+                    kept.append(item)
+                else:
+                    self._unsent -= 1
+            else:
+                kept.append(item)
+        bodies = [item.body for item in kept if item.body is not None and item.body["type"] == "event"]
+        self._sent_events = self._journal.append(bodies, passed)
+        return kept
+
+    def origin(self, journal: str) -> Origin | None:
+        """The last place in another history that is in this one; any thread."""
+        return self._journal.origins.get(journal)
+
+    def wanted(self, topic: str) -> bool:
+        """Whether somebody subscribes to a topic, or a part of it; any thread."""
+        return self._sockets.wanted(topic)
 
     def _numbered(self, body: wire.Body) -> Sent:
         kind = body["type"]
@@ -241,8 +287,8 @@ class BusThread:
                 self._update_state()
                 if time.monotonic() > self._flush_until:
                     items += self._outbox.take(1 << 30)
-                    self._journal.append([i.body for i in items if i.body and i.body["type"] == "event"])
                     self._unsent += len(items)
+                    self._written(items)
                     self._setup.on_problem(f"the bus was closed with {len(items)} messages not sent")
                     break
                 self._send_all(items)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.bus import wire
+from streamer.bus.forwarded import Origin, closing
 from streamer.bus.journal_file import MEMORY, JournalFile, Row, default_path, prepare_file
 from streamer.config import JournalConfig
 from streamer.errors import BusError
@@ -66,6 +67,8 @@ class Journal:
         self._tidy_at, self._new_rows = clock.monotonic() + TIDY, 0
         self._file = self._open()
         self.last = self._file.last
+        self.origins = self._known_origins()  # the last place taken of each other history, by its id
+        self._new_origins: dict[str, Origin] = {}  # not written yet
 
     # ---- opening
 
@@ -129,18 +132,33 @@ class Journal:
 
     def take_open(self) -> list[wire.Body]:
         """Ends for the events that an earlier run left open; to be appended before anything else."""
-        try:
-            left = [wire.decode(message) for message in self._file.open_events()]
-        except (sqlite3.Error, ValueError) as error:
-            self._on_problem(f"event history: cannot close the events of an earlier run: {error}")
-            return []
-        return [_closing(message) for message in left]
+        return [closing(message, "program stopped", message["sent_at"]) for message in self.left_open()]
 
-    def append(self, bodies: Sequence[wire.Body]) -> list[Sent]:
+    def left_open(self) -> list[wire.Body]:
+        """The last messages of the events that an earlier run left open."""
+        try:
+            return [wire.decode(message) for message in self._file.open_events()]
+        except (sqlite3.Error, ValueError) as error:
+            self._on_problem(f"event history: cannot read the events that an earlier run left open: {error}")
+            return []
+
+    def _known_origins(self) -> dict[str, Origin]:
+        try:
+            return {origin.journal: origin for origin in self._file.origins()}
+        except sqlite3.Error as error:
+            self._on_problem(f"event history: cannot read the places in other histories: {error}")
+            return {}
+
+    def append(self, bodies: Sequence[wire.Body], passed: Sequence[Origin] = ()) -> list[Sent]:
         """Number, stamp and write event bodies; when this returns they are in the history (or wait for
         it).
+
+        `passed`: where those that come from other histories stood there, and those that were left out, in
+        order: the last of each history is kept, in the same transaction.
         """
-        if not bodies:
+        for origin in passed:
+            self.origins[origin.journal] = self._new_origins[origin.journal] = origin
+        if not bodies and not passed:
             return []
         now = round(self._clock.wall(), 6)
         sent, rows = [], []
@@ -162,7 +180,7 @@ class Journal:
 
     def _write(self) -> None:
         try:
-            self._file.insert(self._waiting)
+            self._file.insert(self._waiting, self._new_origins.values())
         except sqlite3.Error as error:
             if isinstance(error, sqlite3.OperationalError) or not self._begin_anew(f"is damaged ({error})"):
                 self._failed(error)
@@ -176,6 +194,7 @@ class Journal:
             )
             self._lost = 0
         self._waiting.clear()
+        self._new_origins.clear()
 
     def _failed(self, error: Exception) -> None:
         self._retry_at = self._clock.monotonic() + RETRY
@@ -198,7 +217,7 @@ class Journal:
             file.continue_from(first - 1)
             file.begin_session(self._session, first, self._clock.wall())
             self._file = file
-            self._file.insert(self._waiting)
+            self._file.insert(self._waiting, self.origins.values())
         except (OSError, sqlite3.Error, BusError) as error:
             self._file = self._memory()
             self._file.continue_from(self.last)
@@ -208,6 +227,7 @@ class Journal:
             return True
         self._on_problem(f"event history: {path} {why}; {what}")
         self._waiting.clear()
+        self._new_origins.clear()
         return True
 
     # ---- reading
@@ -291,14 +311,6 @@ class Journal:
         with contextlib.suppress(sqlite3.Error):
             self._file.close()
         self._release()
-
-
-def _closing(message: wire.Body) -> wire.Body:
-    event = {**message["event"], "phase": "end", "reason": "program stopped", "ended_at": message["sent_at"]}
-    if "media_started_at" in event:
-        event["media_ended_at"] = None
-    kept: wire.Body = {key: message[key] for key in ("type", "camera", "model") if key in message}
-    return {**kept, "event": event}
 
 
 def _looks_like_ours(path: Path) -> bool:

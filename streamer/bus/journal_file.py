@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamer.bus.forwarded import Origin
 from streamer.errors import BusError
 from streamer.system.private_files import private_folder
 from streamer.system.user_folders import state_folder
@@ -36,6 +37,13 @@ CREATE TABLE open_events (event_id TEXT PRIMARY KEY, message TEXT NOT NULL);
 CREATE TABLE sessions (
     n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, first_seq INTEGER NOT NULL,
     started_at REAL NOT NULL);
+"""
+
+
+# only where events are forwarded: the last place in each history, which the pruning of rows leaves alone
+_ORIGINS = """
+CREATE TABLE IF NOT EXISTS origins (
+    journal TEXT PRIMARY KEY, worker TEXT NOT NULL, session TEXT NOT NULL, seq INTEGER NOT NULL)
 """
 
 
@@ -143,9 +151,25 @@ class JournalFile:
         ).fetchone()
         return True, None if later is None else int(later[0])
 
-    def insert(self, rows: Sequence[Row]) -> None:
-        """Write rows in one transaction, and keep the list of open events with them."""
+    def origins(self) -> list[Origin]:
+        """The last place taken of each other history; empty where nothing was ever forwarded."""
+        tables = "SELECT count(*) FROM sqlite_master WHERE name = 'origins'"
+        if self._db.execute(tables).fetchone() == (0,):
+            return []
+        return [Origin(*row) for row in self._db.execute("SELECT worker, journal, session, seq FROM origins")]
+
+    def insert(self, rows: Sequence[Row], origins: Iterable[Origin] = ()) -> None:
+        """Write rows in one transaction, and with them the list of open events and the places in other
+        histories that they come from.
+        """
         with self._transaction():
+            for number, origin in enumerate(origins):
+                if number == 0:
+                    self._db.execute(_ORIGINS)
+                self._db.execute(
+                    "INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?)",
+                    (origin.journal, origin.worker, origin.session, origin.seq),
+                )
             for row in rows:
                 text = row.message.decode()
                 self._db.execute(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from streamer.bus.forwarded import End
 from streamer.bus.wire import Body
 from streamer.types import CameraStatus
 
@@ -19,9 +20,11 @@ class Item:
 
     number: int
     body: Body | None = None
-    captured: float = 0.0  # predictions: monotonic seconds of the newest frame
+    captured: float | None = 0.0  # predictions: monotonic seconds of the newest frame; None: ready-made
     status: CameraStatus | None = None
     forget: str = ""  # nothing to be sent: this camera has gone
+    end: End | None = None  # events to be ended that somebody left open
+    may_start: bool = True  # events: forwarded ones that begin here
 
 
 class Outbox:
@@ -50,7 +53,7 @@ class Outbox:
         self.wake.setblocking(False)
         self._wake_writer.setblocking(False)
 
-    def put_prediction(self, body: Body, captured: float) -> None:
+    def put_prediction(self, body: Body, captured: float | None) -> None:
         with self._lock:
             while self._patient and len(self._predictions) >= MAX_PREDICTIONS and not self._closed:
                 self._room.wait(0.5)
@@ -63,13 +66,26 @@ class Outbox:
             self._predictions.append(Item(self._next(), body, captured))
             self._ring()
 
-    def put_event(self, body: Body) -> None:
+    def put_event(self, body: Body, *, may_start: bool = True) -> None:
+        """An event; or a ready-made message that is not dropped either."""
+        self._put(Item(0, body, may_start=may_start))
+
+    def put_end(self, end: End) -> None:
+        self._put(Item(0, end=end))
+
+    def _put(self, item: Item) -> None:
         with self._lock:
             if self._closed:
                 self.late += 1
                 return
-            self._others.append(Item(self._next(), body))
+            self._others.append(replace(item, number=self._next()))
             self._ring()
+
+    def ring(self) -> None:
+        """Have the bus thread look at its work; any thread."""
+        with self._lock:
+            if not self._closed:
+                self._ring()
 
     def put_preview(self, body: Body) -> None:
         """One picture of each camera waits: a newer one takes its place."""

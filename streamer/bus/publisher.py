@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from streamer.bus import wire
+from streamer.bus.forwarded import End, Origin
 from streamer.bus.outbox import Outbox
 from streamer.bus.sinks import Sink, SinkThread
 from streamer.config import BusConfig, JournalConfig
@@ -33,7 +34,10 @@ class Publisher:
 
     `on_problem` gets one line, from any thread, whenever people should know something; it must not block.
     `handlers` adds operations to the requests endpoint: name -> function(request, peer) -> reply's keys.
-    `display`: label -> display name, which messages carry beside the label.
+    `display`: label -> display name, which messages carry beside the label. `admit`: asked for each phase of
+    an event on the thread that publishes it, for what its message carries besides; None: it is not published.
+    `keeps_open`: events that an earlier run left open are not ended but go on. `beat`: what heartbeats carry
+    besides; on the bus thread, and quick.
     """
 
     def __init__(
@@ -47,11 +51,15 @@ class Publisher:
         handlers: Mapping[str, Handler] | None = None,
         complete: bool = False,
         display: Callable[[str], str] | None = None,
+        admit: Callable[[Event], Mapping[str, Any] | None] | None = None,
+        keeps_open: bool = False,
+        beat: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._config, self._journal, self._clock = config, journal, clock
         self._sinks, self._handlers, self._complete = sinks, handlers or {}, complete
         self._on_problem = on_problem
-        self._display = display
+        self._display, self._admit = display, admit
+        self._keeps_open, self._beat = keeps_open, beat
         self._thread: BusThread | None = None
         self._outbox: Outbox | None = None
         self._unsendable: set[str] = set()
@@ -65,7 +73,7 @@ class Publisher:
         self._outbox = Outbox(complete=self._complete)
         threads = [SinkThread(sink, self._on_problem, complete=self._complete) for sink in self._sinks]
         setup = Setup(self._config, self._journal, self._clock, self._outbox, threads, self._handlers,
-                      self._on_problem)  # fmt: skip
+                      self._on_problem, self._keeps_open, self._beat)  # fmt: skip
         self._thread = BusThread(setup)
         try:
             self._thread.start()
@@ -119,8 +127,11 @@ class Publisher:
     def event(self, event: Event) -> None:
         """Write one phase of an event into the history, then publish it."""
         outbox = self._need()
+        added = {} if self._admit is None else self._admit(event)
+        if added is None:
+            return
         try:
-            body = wire.event_body(event, self._display)
+            body = {**wire.event_body(event, self._display), **added}
         except ValueError as error:
             self._refuse("event", event.camera, error)
             return
@@ -135,6 +146,32 @@ class Publisher:
     def status(self, status: CameraStatus) -> None:
         """Publish a camera's state: at once where it changed, else with the next repetition (every 5 s)."""
         self._need().put_status(status)
+
+    # ---- what others have made
+
+    def forward(self, body: wire.Body, *, may_start: bool = True) -> None:
+        """Publish a ready-made message, with a head of our own. An event with `origin` enters the history
+        where it begins here (`may_start`) or is open here, once only; its origin is kept either way.
+        """
+        outbox, kind = self._need(), body["type"]
+        if kind == "prediction":
+            outbox.put_prediction(body, None)
+        elif kind == "preview":
+            outbox.put_preview(body)
+        else:
+            outbox.put_event(body, may_start=may_start)
+
+    def end_left_open(self, worker: str, reason: str, cameras: Iterable[str] | None = None) -> None:
+        """End the events that somebody who is gone has left open here, after what was forwarded before."""
+        self._need().put_end(End(worker, None if cameras is None else frozenset(cameras), reason))
+
+    def origin(self, journal: str) -> Origin | None:
+        """The last place in another history that is in this one's; None: nothing of it."""
+        return None if self._thread is None else self._thread.origin(journal)
+
+    def wanted(self, topic: str) -> bool:
+        """Whether somebody subscribes to a topic, or to a part of it."""
+        return self._thread is not None and self._thread.wanted(topic)
 
     def forget(self, camera: str) -> None:
         """A camera was removed: after what was published of it before, heartbeats and snapshots know it no

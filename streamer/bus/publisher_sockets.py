@@ -14,7 +14,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from streamer.bus import endpoints
 from streamer.bus.encryption import Admission, ServerKeys
-from streamer.bus.requests import Peer, Requests
+from streamer.bus.requests import Peer, Pending, Requests
 from streamer.config import BusConfig
 from streamer.errors import BusError
 from streamer.system.clock import Clock
@@ -47,6 +47,8 @@ class PublisherSockets:
         self._context, self._config = context, config
         self.endpoint = ""
         self.requests_endpoint: str | None = None
+        self._topics: frozenset[bytes] = frozenset()  # to which somebody subscribes
+        self._waiting: list[tuple[list[bytes], Pending]] = []  # answers that others are still working on
         self._peers: set[int] = set()  # connected subscribers, by file descriptor
         self._pub: zmq.Socket[bytes] | None = None
         self._router: zmq.Socket[bytes] | None = None
@@ -137,6 +139,8 @@ class PublisherSockets:
                 self._count(monitor)
         if self._router is not None and self._router in ready:
             self._answer(self._router, requests)
+        if self._router is not None and self._waiting:
+            self._answer_waiting(self._router)
         return self._pub is not None and self._pub in ready and self._newcomer(self._pub)
 
     def _answer(self, router: zmq.Socket[bytes], requests: Requests) -> None:
@@ -149,9 +153,26 @@ class PublisherSockets:
             envelope = [frame.bytes for frame in frames[:-1]]
             if len(envelope) > 5 or any(len(part) > 255 for part in envelope):
                 envelope = [*envelope[:1], b""]  # no client's doing; the answer goes where it can
-            reply = requests.answer(frames[-1].bytes, self._peer(frames[-1]))
+            reply = requests.answer(frames[-1].bytes, self._peer(frames[-1]), len(self._waiting))
+            if isinstance(reply, Pending):
+                self._waiting.append((envelope, reply))
+                continue
             with contextlib.suppress(zmq.Again):  # a peer that asks and never reads loses the answer
                 router.send_multipart([*envelope, reply], zmq.NOBLOCK)
+
+    def _answer_waiting(self, router: zmq.Socket[bytes]) -> None:
+        waiting, self._waiting = self._waiting, []
+        for envelope, pending in waiting:
+            if not pending.done:
+                self._waiting.append((envelope, pending))
+                continue
+            with contextlib.suppress(zmq.Again):
+                router.send_multipart([*envelope, pending.answer()], zmq.NOBLOCK)
+
+    def wanted(self, topic: str) -> bool:
+        """Whether somebody subscribes to a topic, or to a part of it; any thread."""
+        name = topic.encode()
+        return any(name.startswith(one) or one.startswith(name) for one in self._topics)
 
     def _peer(self, frame: zmq.Frame) -> Peer:
         def told(name: str) -> str | None:
@@ -170,6 +191,8 @@ class PublisherSockets:
                 message = pub.recv_multipart(zmq.NOBLOCK)[0]
             except zmq.Again:
                 break
+            changed = self._topics.union if message[:1] == b"\x01" else self._topics.difference
+            self._topics = changed((message[1:],))
             found = found or (message[:1] == b"\x01" and b"heartbeat/".startswith(message[1:]))
         return found
 

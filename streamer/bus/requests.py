@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from streamer.bus import wire
 from streamer.bus.journal import CHUNK, MAX_LIMIT, Journal
-from streamer.errors import RequestError
+from streamer.errors import RequestError, StreamerError
 from streamer.system.clock import Clock
 
 MAX_REQUEST = 64 * 1024  # bytes
+MOST_WAITING = 64  # answers that others work on
 _MAX_SEQ = 2**63 - 1
 
 
@@ -30,7 +32,9 @@ class Peer:
     local: bool  # asks through an endpoint that only this machine can reach
 
 
-Handler: TypeAlias = Callable[[Mapping[str, Any], Peer], Mapping[str, Any]]
+# A handler that has to ask others gives a future; it must end by itself, within seconds.
+Answer: TypeAlias = Mapping[str, Any] | Future[Mapping[str, Any]]
+Handler: TypeAlias = Callable[[Mapping[str, Any], Peer], Answer]
 
 
 class Present:
@@ -71,6 +75,29 @@ class Present:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An answer that somebody else is working on."""
+
+    op: str
+    told: Future[Mapping[str, Any]]
+    echo: wire.Body
+
+    @property
+    def done(self) -> bool:
+        return self.told.done()
+
+    def answer(self) -> bytes:
+        """The reply; once it is done."""
+        error = self.told.exception()
+        if error is None:
+            return wire.encode({"v": wire.VERSION, "type": self.op, **self.told.result(), **self.echo})
+        known = isinstance(error, RequestError)
+        code = error.code if isinstance(error, RequestError) else "failed"
+        text = str(error) if known or isinstance(error, StreamerError) else f"op {self.op!r} failed here"
+        return wire.encode({**self.echo, **wire.error_body(code, text)})
+
+
 class Requests:
     """The table of operations. `handlers` adds to it: each gets the request and who asks, runs on the bus
     thread (so it must be quick) and returns the reply's keys.
@@ -84,13 +111,16 @@ class Requests:
         clock: Clock,
         handlers: Mapping[str, Handler],
         on_problem: Callable[[str], None],
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
+        """`wake`: called by any thread when an answer that was waited for is there."""
+        self._wake = wake
         self._session, self._present, self._journal, self._clock = session, present, journal, clock
         self._handlers, self._on_problem = handlers, on_problem
         self._broken: set[str] = set()
 
-    def answer(self, data: bytes, peer: Peer) -> bytes:
-        """The reply to one request; never raises."""
+    def answer(self, data: bytes, peer: Peer, waiting: int = 0) -> bytes | Pending:
+        """The reply to one request, or what will have it; never raises. `waiting`: how many wait already."""
         request: wire.Body = {}
         try:
             if len(data) > MAX_REQUEST:
@@ -101,11 +131,13 @@ class Requests:
                 request = wire.decode(data)
             except ValueError as error:
                 raise RequestError("bad_json", f"a request is one JSON object: {error}") from None
+            if waiting >= MOST_WAITING:
+                raise RequestError("busy", f"{waiting} requests wait for their answer; ask again")
             return self._serve(request, peer)
         except RequestError as error:
             return wire.encode({**_echo(request), **wire.error_body(error.code, str(error))})
 
-    def _serve(self, request: wire.Body, peer: Peer) -> bytes:
+    def _serve(self, request: wire.Body, peer: Peer) -> bytes | Pending:
         op = request.get("op")
         if op == "snapshot":
             return self._snapshot(request)
@@ -117,9 +149,13 @@ class Requests:
             raise RequestError("unknown_op", f"op {_short(op)} is not known here; known: {known}")
         return self._handled(str(op), handler, request, peer)
 
-    def _handled(self, op: str, handler: Handler, request: wire.Body, peer: Peer) -> bytes:
+    def _handled(self, op: str, handler: Handler, request: wire.Body, peer: Peer) -> bytes | Pending:
         try:
-            return wire.encode({"v": wire.VERSION, "type": op, **handler(request, peer), **_echo(request)})
+            told = handler(request, peer)
+            if isinstance(told, Future):
+                told.add_done_callback(lambda _: self._wake())
+                return Pending(op, told, _echo(request))
+            return wire.encode({"v": wire.VERSION, "type": op, **told, **_echo(request)})
         except RequestError:
             raise
         except Exception as error:  # a handler's edge: the server lives on, and says it

@@ -31,7 +31,7 @@ from streamer.recording.event_pictures import EventPictures
 from streamer.recording.privacy import Privacy
 from streamer.system import memory, threads
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import CameraStatus, LaneResult, Stats, Tracks
+from streamer.types import CameraStatus, Event, LaneResult, Stats, Tracks
 
 if TYPE_CHECKING:
     from streamer.bus import Publisher, Sink
@@ -56,6 +56,7 @@ class Pipeline:
         clock: injected time.
         config_file: where the configuration came from; with `reload`, which reads it again, cameras and words
             (`labels`) that are edited there are taken over while it runs.
+        admit: what the message of an event's phase carries besides; None: it is not published.
         endless: it waits for cameras where there are none, and goes on when all have ended.
 
     Raises (on entering):
@@ -74,9 +75,10 @@ class Pipeline:
         config_file: Path | None = None,
         reload: Callable[[], Config] | None = None,
         endless: bool = False,
+        admit: Callable[[Event], Mapping[str, Any] | None] | None = None,
     ) -> None:
         self._config = config
-        self._endless = endless
+        self._endless, self._admit = endless, admit
         self._names = load_labels(config.language, config.label_set)
         self._sinks = sinks
         self._clock = clock
@@ -126,6 +128,7 @@ class Pipeline:
             on_problem=self.warn,
             complete=self._config.pace is Pace.FAST,
             handlers={"labels": self._changes.answer, "mark": self._mark, **self._answers.handlers},
+            admit=self._admit,
             display=self._names.display if self._names != LabelSet() else None,
         )
         self._publisher.__enter__()
