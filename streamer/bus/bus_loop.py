@@ -66,6 +66,7 @@ class BusThread:
         self._seqs = dict.fromkeys((kind for kind in wire.KINDS if kind != "event"), 0)
         self._present = Present()
         self._sent_events: list[Sent] = []
+        self.left_by: frozenset[str] = frozenset()  # whose events an earlier run left open, and go on
         self._unsent = 0  # messages that were taken on and have not left
         self._flush_until = math.inf  # monotonic seconds: the end waits no longer than this
         self._burst = max(1, min(MAX_BURST, setup.config.high_water_mark // 2))
@@ -149,6 +150,7 @@ class BusThread:
         self._forwarded = Forwarded(left, self._journal.origins.values())
         for message in left:
             self._present.note(message)
+        self.left_by = frozenset(str(message.get("worker", "")) for message in left)
         if not setup.keeps_open:
             self._send_all([Item(0, body) for body in self._journal.take_open()])
         self._update_state()
@@ -174,6 +176,7 @@ class BusThread:
             requests_endpoint=self._sockets.requests_endpoint,
             subscribers=self._sockets.subscribers,
             refused=self._sockets.refused,
+            journal=self._journal.id,
             last_event_seq=self._journal.last,
             durable=self._journal.durable,
             last_loop=self._clock.monotonic(),
@@ -245,6 +248,9 @@ class BusThread:
                 ends = self._forwarded.ends(item.end, self._clock.wall())
                 kept += [Item(0, body) for body in ends]
                 self._unsent += len(ends) - 1
+            elif item.origin is not None:
+                passed.append(item.origin)
+                self._unsent -= 1
             elif event and item.body is not None and (origin := Origin.of(item.body)) is not None:
                 passed.append(origin)
                 if self._forwarded.admits(item.body, item.may_start):

@@ -175,6 +175,7 @@ class EventBody(TypedDict):
         Annotated[TrackJson | None, Meta(description="of whom, in parts of the picture; `null` = all of it")]
     ]
     worker: NotRequired[Annotated[Name, Meta(description="behind a front: who recognised it")]]
+    lease: NotRequired[Annotated[Count, Meta(description="of a worker: the lease that it held")]]
     origin: NotRequired[Annotated[OriginJson, Meta(description="behind a front: its place there")]]
 
 

@@ -31,6 +31,13 @@ class KeyPair:
     public: bytes
     secret: bytes | None = field(default=None, repr=False)
 
+    @classmethod
+    def new(cls) -> KeyPair:
+        """One that nobody knows yet."""
+        import zmq
+
+        return cls(*zmq.curve_keypair())
+
 
 def read_key(path: Path) -> KeyPair:
     """The keys in a certificate file. Raises BusError where it cannot be read, holds no key, or is open to

@@ -1,8 +1,8 @@
 """Ready-made events of other publishers: which of them enter this one's history, and as what.
 
-A publisher in front of others (a front) tells their events under its own numbers. Each keeps its `origin`:
-it goes into the history in the same transaction, so that after a crash the front finds its place in every other
-history: nothing is lost, nothing comes twice. On the bus thread.
+A publisher in front of others (a front) tells their events under its own numbers. Each keeps its `origin`,
+which goes into the history in the same transaction: after a crash the front finds its place in every other
+history, so that nothing is lost and nothing comes twice. On the bus thread.
 """
 
 from __future__ import annotations
@@ -86,14 +86,12 @@ class Forwarded:
         ]
         for body in left:
             del self._open[body["event"]["id"]]
-        return [closing(body, end.reason, now) for body in left]
+        return [closing(body, end.reason, max(round(now, 3), body["event"]["started_at"])) for body in left]
 
 
 def closing(message: wire.Body, reason: str, at: float) -> wire.Body:
     """The end of an event of which `message` was the last word; `at` in Unix seconds."""
-    ended_at = max(round(at, 3), message["event"]["started_at"])
-    event = {**message["event"], "phase": "end", "reason": reason, "ended_at": ended_at}
-    event.pop("published_at", None)
+    event = {**message["event"], "phase": "end", "reason": reason, "ended_at": at}
     if "media_started_at" in event:
         event["media_ended_at"] = None
     kept: wire.Body = {

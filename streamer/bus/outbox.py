@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, replace
 
-from streamer.bus.forwarded import End
+from streamer.bus.forwarded import End, Origin
 from streamer.bus.wire import Body
 from streamer.types import CameraStatus
 
@@ -24,6 +24,7 @@ class Item:
     status: CameraStatus | None = None
     forget: str = ""  # nothing to be sent: this camera has gone
     end: End | None = None  # events to be ended that somebody left open
+    origin: Origin | None = None  # a place in another history, of which nothing is told
     may_start: bool = True  # events: forwarded ones that begin here
 
 
@@ -72,6 +73,9 @@ class Outbox:
 
     def put_end(self, end: End) -> None:
         self._put(Item(0, end=end))
+
+    def put_origin(self, origin: Origin) -> None:
+        self._put(Item(0, origin=origin))
 
     def _put(self, item: Item) -> None:
         with self._lock:

@@ -165,6 +165,15 @@ class Publisher:
         """End the events that somebody who is gone has left open here, after what was forwarded before."""
         self._need().put_end(End(worker, None if cameras is None else frozenset(cameras), reason))
 
+    def begin_at(self, origin: Origin) -> None:
+        """Remember from where on another history is followed; `origin` tells when that is written."""
+        self._need().put_origin(origin)
+
+    @property
+    def left_by(self) -> frozenset[str]:
+        """Those whose events an earlier run left open, and which go on here (`keeps_open`)."""
+        return frozenset() if self._thread is None else self._thread.left_by
+
     def origin(self, journal: str) -> Origin | None:
         """The last place in another history that is in this one's; None: nothing of it."""
         return None if self._thread is None else self._thread.origin(journal)

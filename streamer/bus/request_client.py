@@ -19,16 +19,16 @@ POLL = 50  # milliseconds between two looks while the connection is being made
 
 
 class RequestClient:
-    """A context manager. A request that is not answered closes its connection: after a broken link the next one
-    begins anew, which is quicker than waiting for the old one.
+    """A context manager. A request that is not answered closes its connection: after a broken link
+    the next one begins anew, which is quicker than waiting for the old one.
 
     Raises BusError for a bad endpoint or key.
     """
 
-    def __init__(self, endpoint: str, keys: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, endpoint: str, keys: str | os.PathLike[str] | ClientKeys | None = None) -> None:
         endpoints.check(endpoint)
         self.endpoint = endpoint
-        self._keys = None if keys is None else ClientKeys.load(keys)
+        self._keys = keys if isinstance(keys, ClientKeys | None) else ClientKeys.load(keys)
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
 

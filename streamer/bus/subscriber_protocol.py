@@ -70,6 +70,11 @@ class SubscriberProtocol:
         self._asking_since: float | None = None  # monotonic seconds; of this attempt
         self._began_at: float | None = None  # Unix seconds of the publisher's start
 
+    def want(self, topic: str, wanted: bool) -> None:
+        """Give out one more topic, or no longer."""
+        others = tuple(one for one in self._topics if one != topic)
+        self._topics = (*others, topic) if wanted else others
+
     # ---- what a user may know
 
     @property

@@ -43,7 +43,7 @@ class SubscriberSockets:
         since: Since | None = None,
         timeout: float | None = None,
         requests: str | None = None,
-        keys: str | os.PathLike[str] | None = None,
+        keys: str | os.PathLike[str] | ClientKeys | None = None,
         high_water_mark: int = 100,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -53,7 +53,7 @@ class SubscriberSockets:
             endpoints.check(given)
         self.endpoint, self._timeout, self._clock = endpoint, timeout, clock
         self._protocol = SubscriberProtocol(topics, None if since is None else Position.of(since), clock)
-        self._keys = None if keys is None else ClientKeys.load(keys)
+        self._keys = keys if isinstance(keys, ClientKeys | None) else ClientKeys.load(keys)
         self._requests = requests
         self._inbox: deque[Message] = deque()
         self._given = self._protocol.position
@@ -99,6 +99,12 @@ class SubscriberSockets:
             raise BusError(
                 f"cannot connect to {endpoint}: {error}; write tcp://HOST:PORT or ipc:///PATH"
             ) from error
+
+    def want(self, topic: str, wanted: bool) -> None:
+        """Follow one more topic from now on, or no longer; for kinds whose messages nobody misses."""
+        data = topic.encode("utf-8", "replace")
+        self._sub.subscribe(data) if wanted else self._sub.unsubscribe(data)
+        self._protocol.want(topic, wanted)
 
     def close(self) -> None:
         """Close all sockets at once; what was not received is gone (with `since`, ask for it next time)."""

@@ -46,6 +46,8 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command("streamer.cli.run", "watch cameras, streams or files"),
+    "cluster": Command("streamer.cli.cluster", "one address for cameras that many machines watch"),
+    "worker": Command("streamer.cli.worker", "watch cameras for a cluster"),
     "subscribe": Command("streamer.cli.subscribe", "print what a running streamer publishes"),
     "web": Command("streamer.cli.web", "serve a page that shows what a running streamer recognises"),
     "add": Command("streamer.cli.add", "find a camera, try it, and write it into a config file"),

@@ -204,7 +204,7 @@ def _watch(config: Config, stopper: Stopper, args: argparse.Namespace) -> tuple[
     ui = choose(config.ui, sys.stdout.isatty())
     # plain lines and the talk on one terminal: what a camera is like is said once, by the lines
     lines_say_it = ui is Ui.PLAIN and _same_place(sys.stdout, sys.stderr)
-    talk = _talk(args.verbose, cameras=not lines_say_it)
+    talk = set_up_talk(args.verbose, cameras=not lines_say_it)
     complete = config.pace is Pace.FAST
     with ExitStack() as stack:
         sinks: list[JsonSink | PlainSink] = []
@@ -222,12 +222,12 @@ def _watch(config: Config, stopper: Stopper, args: argparse.Namespace) -> tuple[
 
             stack.enter_context(screen(pipeline, config, stopper))
         elif pipeline.endpoint:
-            _say(f"publishing on {pipeline.endpoint}")
+            say(f"publishing on {pipeline.endpoint}")
         if config.uncertain.folder and ui is not Ui.RICH:
-            _say(f"pictures of windows worth labelling are saved in {config.uncertain.folder}")
+            say(f"pictures of windows worth labelling are saved in {config.uncertain.folder}")
         if monitoring.address and ui is not Ui.RICH:
             readers = "" if monitoring.private else "; other machines can read them, without a password"
-            _say(f"metrics on http://{monitoring.address}/metrics{readers}")
+            say(f"metrics on http://{monitoring.address}/metrics{readers}")
         result = pipeline.run(stop)
     _explain(result, talk, cameras=not lines_say_it)
     return result, pipeline.abandoned
@@ -245,13 +245,13 @@ def exit_code(result: RunResult) -> int:
 def _explain(result: RunResult, talk: _Talk, *, cameras: bool) -> None:
     """Why it ended, where nobody asked it to: what was not said before."""
     if result.error is not None:
-        _say(str(result.error))
+        say(str(result.error))
     for camera in result.cameras if result.nothing_seen and cameras else ():
         if camera.code is not None:
             why = camera.detail.partition("; next try in")[0]  # there is none
             line = f"camera {camera.camera}: {why or camera.code}"
             if line not in talk.said:
-                _say(line)
+                say(line)
 
 
 def _same_place(one: TextIO, other: TextIO) -> bool:
@@ -262,7 +262,7 @@ def _same_place(one: TextIO, other: TextIO) -> bool:
         return False
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(f"streamer: {printable(redact(text))}", file=sys.stderr, flush=True)
 
 
@@ -289,7 +289,7 @@ class _Talk(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-def _talk(verbose: bool, *, cameras: bool = True) -> _Talk:
+def set_up_talk(verbose: bool, *, cameras: bool = True) -> _Talk:
     """Warnings go to standard error; a live screen holds them back until it ends. `cameras`: theirs too."""
     root = logging.getLogger()
     for old in root.handlers[:]:

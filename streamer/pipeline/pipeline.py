@@ -31,7 +31,7 @@ from streamer.recording.event_pictures import EventPictures
 from streamer.recording.privacy import Privacy
 from streamer.system import memory, threads
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import CameraStatus, Event, LaneResult, Stats, Tracks
+from streamer.types import CameraStatus, Event, LaneResult, PublisherState, Stats, Tracks
 
 if TYPE_CHECKING:
     from streamer.bus import Publisher, Sink
@@ -154,6 +154,11 @@ class Pipeline:
     def endpoint(self) -> str:
         """The PUB socket's address, "" without a bus."""
         return self._publisher.endpoint
+
+    @property
+    def bus(self) -> PublisherState:
+        """How the bus is at this moment; any thread."""
+        return self._publisher.state()
 
     @property
     def abandoned(self) -> bool:

@@ -107,6 +107,7 @@ class PublisherState:
     waiting: int = 0  # messages not sent yet
     dropped: int = 0  # predictions overtaken by newer ones before they were sent
     lost: int = 0  # messages that somebody was to get and did not, for whatever reason
+    journal: str = ""  # which history event numbers count in
     last_event_seq: int = 0  # the number of the newest event message
     durable: bool = False  # events reach the disk (False: memory only, or the disk fails at the moment)
     wants_durable: bool = False  # and they should

@@ -1,0 +1,72 @@
+"""Cameras as they travel from a front to its workers: JSON, with passwords, complete in themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from streamer.config import CameraConfig, Config
+from streamer.errors import ConfigError
+
+# what a worker has of its own, or what concerns the front alone
+_FRONTS = ("cameras", "bus", "journal", "metrics", "ui", "duration", "model", "models", "events")
+
+
+def camera_json(config: Config, camera: CameraConfig) -> dict[str, Any]:
+    """A camera with all that it inherits."""
+    whole = camera.model_copy(
+        update={
+            "model": None,
+            "models": config.models_of(camera),
+            "events": camera.events or config.events,
+            "privacy": config.privacy_of(camera),
+        }
+    )
+    told: dict[str, Any] = _plain(whole.model_dump())
+    return told
+
+
+def common_json(config: Config) -> dict[str, Any]:
+    """What all cameras of a worker share."""
+    told: dict[str, Any] = _plain(config.model_dump(exclude=set(_FRONTS)))
+    return told
+
+
+def camera_of(told: Mapping[str, Any]) -> CameraConfig:
+    """Raises ConfigError where it is not understood: the front is of another version."""
+    try:
+        return CameraConfig.model_validate(told)
+    except ValidationError as error:
+        raise ConfigError(f"the front's camera is not understood: {_first(error)}") from error
+
+
+def common_of(told: Mapping[str, Any], own: Mapping[str, Any]) -> Config:
+    """A worker's configuration without cameras; `own` is what it has of its own. Raises ConfigError."""
+    try:
+        return Config.model_validate({**told, **own})
+    except ValidationError as error:
+        raise ConfigError(f"the front's configuration is not understood: {_first(error)}") from error
+
+
+def fingerprint(told: Mapping[str, Any]) -> str:
+    """Equal for equal definitions."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+def _first(error: ValidationError) -> str:
+    one = error.errors()[0]
+    return f"{'.'.join(map(str, one['loc']))}: {one['msg']}"

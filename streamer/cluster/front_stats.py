@@ -1,0 +1,133 @@
+"""What a front knows of its cluster, as screen, health and metrics read it: made of what it sends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from streamer.cluster.members import Members
+from streamer.metrics.rate import Rate
+from streamer.system.clock import Clock
+from streamer.types import (
+    CameraState,
+    CameraStats,
+    CameraStatus,
+    LabelScore,
+    ModelStats,
+    PublisherState,
+    Stats,
+)
+
+NOTES = 5
+
+
+class _Model:
+    def __init__(self) -> None:
+        self.top: tuple[LabelScore, ...] = ()
+        self.stable: LabelScore | None = None
+        self.windows = 0
+        self.newest: float | None = None
+        self.rate = Rate()
+
+
+class FrontStats:
+    """A sink of the front's publisher, and what is asked for its `Stats`. Thread-safe."""
+
+    def __init__(self, clock: Clock, members: Members) -> None:
+        self._clock, self._members = clock, members
+        self._lock = threading.Lock()
+        self._started = clock.monotonic()
+        self._last_loop = self._started
+        self._statuses: dict[str, CameraStatus] = {}
+        self._models: dict[str, dict[str, _Model]] = {}
+        self._notes: dict[str, None] = {}
+
+    def send(self, topic: str, message: Mapping[str, Any]) -> None:
+        """One message as it was sent."""
+        kind = message["type"]
+        with self._lock:
+            if kind == "status":
+                self._statuses[message["camera"]] = self._status(message)
+            elif kind == "prediction":
+                self._prediction(message)
+
+    def _status(self, message: Mapping[str, Any]) -> CameraStatus:
+        known = message["state"] in list(CameraState)
+        age = message.get("age")
+        worker = message.get("worker")
+        detail = message["detail"]
+        return CameraStatus(
+            camera=message["camera"],
+            state=CameraState(message["state"]) if known else CameraState.CONNECTING,
+            since=message["since"],
+            detail=f"{worker}: {detail}" if worker and detail else detail or (worker or ""),
+            code=message.get("code"),
+            fps=message["fps"],
+            width=message["width"],
+            height=message["height"],
+            picture=message.get("picture", "ok"),
+            captured=message.get("captured", 0),
+            stored=message.get("stored", 0),
+            dropped=message["dropped"],
+            reconnects=message.get("reconnects", 0),
+            newest=None if age is None else self._clock.monotonic() - age,
+        )
+
+    def _prediction(self, message: Mapping[str, Any]) -> None:
+        model = self._models.setdefault(message["camera"], {}).setdefault(message["model"], _Model())
+        now, stable = self._clock.monotonic(), message["stable"]
+        model.top = tuple(LabelScore(one["label"], one["score"]) for one in message["top"])
+        model.stable = None if stable is None else LabelScore(stable["label"], stable["score"])
+        model.windows += 1
+        model.newest = now
+        model.rate.add(now)
+
+    def forget(self, camera: str) -> None:
+        with self._lock:
+            self._statuses.pop(camera, None)
+            self._models.pop(camera, None)
+
+    def note(self, text: str) -> None:
+        with self._lock:
+            self._notes.pop(text, None)
+            self._notes[text] = None
+            while len(self._notes) > NOTES:
+                del self._notes[next(iter(self._notes))]
+
+    def looked(self) -> None:
+        """The controller has had a look."""
+        self._last_loop = self._clock.monotonic()
+
+    def stats(self, publisher: PublisherState) -> Stats:
+        """As it is now. Workers that are away are said in a note."""
+        workers = self._members.states()
+        away = [f"{name} {told['state']}" for name, told in workers.items() if told["state"] == "lost"]
+        with self._lock:
+            now = self._clock.monotonic()
+            cameras = tuple(
+                CameraStats(
+                    status,
+                    tuple(
+                        ModelStats(
+                            model=name, top=one.top, stable=one.stable, windows=one.windows,
+                            windows_per_s=one.rate.value(now), newest=one.newest,
+                        )
+                        for name, one in self._models.get(camera, {}).items()
+                    ),
+                )
+                for camera, status in sorted(self._statuses.items())
+            )  # fmt: skip
+            notes = list(self._notes)
+        here = ", ".join(f"{name} {told['state']}" for name, told in workers.items()) or "none"
+        return Stats(
+            time=now,
+            wall=self._clock.wall(),
+            uptime=now - self._started,
+            cameras=cameras,
+            windows_per_s=sum(one.windows_per_s for camera in cameras for one in camera.models),
+            publisher=publisher,
+            ready_since=self._started,
+            last_loop=self._last_loop,
+            notes=(*notes, f"workers: {here}" + (f" ({len(away)} lost)" if away else "")),
+        )
