@@ -1,8 +1,8 @@
 """A worker's link to its front: a request twice a second that renews the leases and brings what to watch.
 
 A refused connection is as good as an answer: no front is there that could give our cameras away, and one
-that is started waits longer than a lease lasts before it does. So workers go on when their front is killed and
-stop where it is out of reach, which may be a broken link with a front behind it.
+that is started waits longer than a lease lasts before it does. So workers go on when their front is killed,
+and stop where it is out of reach, which may be a broken link with a front behind it.
 """
 
 from __future__ import annotations
