@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from streamer.capture.frame_rate import RateChoice
 from streamer.config import FollowConfig
-from streamer.people.detection import Detector
+from streamer.people.looking import Looks
 from streamer.people.tracking import Tracking
 from streamer.types import Box, Frame, Moment, Track, Tracks, whole_of
 
@@ -42,7 +42,7 @@ class Follower:
     Args:
         camera: its name.
         config: how to follow; its `detector` is loaded already.
-        detector: finds people; this follower's own.
+        looks: finds people; this follower's own.
         publish: gets `Tracks` after each frame.
         part: which part of the camera's picture its frames show.
     """
@@ -51,16 +51,16 @@ class Follower:
         self,
         camera: str,
         config: FollowConfig,
-        detector: Detector,
+        looks: Looks,
         publish: Callable[[Tracks], None],
         part: Box = WHOLE,
     ) -> None:
         self._camera = camera
         self._config = config
-        self._detector = detector
+        self._looks = looks
         self._publish = publish
         self._part = part
-        self._every = config.every or detector.every
+        self._every = config.every or looks.every
         self._tracking = Tracking(config.lost_after)
         self._choice = RateChoice(1.0 / self._every)
         self._epoch: int | None = None
@@ -79,15 +79,12 @@ class Follower:
         self._lost = True
 
     def see(self, frame: Frame) -> Seen:
-        """Who is in the next frame, uint8 BGR (H, W, 3).
-
-        Raises:
-            ModelError: the detector failed.
-        """
+        """Who is in the next frame, uint8 BGR (H, W, 3)."""
         gone = self._begin(frame)
         if self._choice.keeps(frame.time):
-            expected = self._tracking.tracks(frame.time)
-            self._tracking.update(frame.time, self._detector.detect(frame.image, frame.time, expected))
+            self._looks.show(frame.image, frame.time, self._tracking.tracks(frame.time))
+        for time, found in self._looks.found():
+            self._tracking.update(time, found)
         now = Moment(frame.time, frame.wall, frame.media_time)
         there = {track.id: track for track in self._tracking.tracks(frame.time)}
         gone += [self._followed.pop(number) for number in [*self._followed] if number not in there]
@@ -126,7 +123,7 @@ class Follower:
         self._followed.clear()
         self._waiting.clear()
         self._tracking.clear()
-        self._detector.reset()
+        self._looks.reset()
         self._choice.reset()
         return gone
 

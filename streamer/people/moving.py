@@ -34,7 +34,8 @@ LEAST_PIXELS = 24  # of a detection
 LEAST_FILL = 0.2  # of its box
 LONGEST_REST = 300.0  # seconds somebody is followed who does not move at all
 STILL = 8.0  # grey levels, mean, by which the place of somebody who rests may change
-NOT_ACTIVE = 0.3  # the score of what does not move
+NOT_ACTIVE = 0.3  # the score of what does not move, or lies
+FLATTEST = 1.5  # width by height of what may begin a track; who lies down stays followed
 
 
 class MovingDetector:
@@ -137,7 +138,8 @@ def _blobs(mask: NDArray[Any], moved: NDArray[Any]) -> list[Detection]:
         left, top, w, h, area = map(int, stats[number])
         if area < LEAST_PIXELS or area < LEAST_FILL * w * h:
             continue
-        score = 0.9 if active[number] >= ACTIVE * area else NOT_ACTIVE
+        stands = w <= FLATTEST * h
+        score = 0.9 if stands and active[number] >= ACTIVE * area else NOT_ACTIVE
         found.append(Detection((left / width, top / height, w / width, h / height), score))
     return found
 

@@ -27,6 +27,7 @@ LEAST_LIKENESS = 0.1, 0.3  # of the boxes with their rims: of sure detections, o
 MEASURED = 0.05  # a detection's standard deviation, in parts of the box
 ACCELERATION = 2.0  # of people, boxes / s^2
 SIZE_GAIN = 0.2  # of a detection's size in the track's
+PART = 0.6  # of a track's height: a detection that is less high shows a part of them
 OUTSIDE = 0.3  # a track of which less than this is in the picture has left it
 
 
@@ -68,6 +69,9 @@ class _Person:
         """It was found now."""
         left, top, width, height = found.box
         gain = self._covariance[:, 0] / (self._covariance[0, 0] + MEASURED**2)
+        if height < PART * self.size[1] and width < self.size[0] / PART:
+            # the rest is behind something; who lies down becomes wider
+            top, height = min(top, self.centre[1] - self.size[1] / 2), self.size[1]
         off = np.array([left + width / 2, top + height / 2]) - self.centre
         self.centre = self.centre + gain[0] * off
         self.speed = self.speed + gain[1] * off

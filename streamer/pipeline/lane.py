@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from streamer.config import CameraConfig, EventsConfig, FollowConfig, ModelConfig
+from streamer.errors import StreamerError
 from streamer.events.event_settings import events_for
 from streamer.events.presence import PRESENT
 from streamer.events.rules import EventLabels
@@ -220,6 +221,10 @@ class Lane:
         if (watched := self._watched.get(camera)) is not None:
             watched.lost_at = self._clock.monotonic()
             self.thread.call(partial(self._end, camera, reason))
+
+    def fail(self, error: StreamerError) -> None:
+        """What it needs is broken: the run ends with this error. Any thread."""
+        self.thread.error = error
 
     def drain(self, camera: str) -> bool:
         """Its video has ended: True once its last window is computed and its events have ended."""

@@ -55,7 +55,7 @@ class Lanes:
         self._load_model = load
         self._loaded = loaded
         self._tracks = tracks
-        self._detectors = Detectors()
+        self._detectors = Detectors(complete=config.pace is Pace.FAST)
         self._followers: dict[str, Follower] = {}
         self._lanes: dict[ModelConfig, Lane] = {}
         self.of: dict[str, tuple[Lane, ...]] = {}  # camera -> its lanes, the main one first
@@ -75,6 +75,7 @@ class Lanes:
         """
         self.ask_to_stop()
         ended = [lane.stop(until, reason) for lane in self.all()]
+        ended.append(self._detectors.stop(until - self._clock.monotonic()))
         self._lanes.clear()
         return all(ended)  # every lane got its stop
 
@@ -160,8 +161,8 @@ class Lanes:
         from streamer.people.follower import Follower
         from streamer.pipeline.fan_out import FanOut
 
-        detector = self._detectors.of(follow)
-        follower = Follower(camera.name, follow, detector, self._tracks, shown_part(camera))
+        looks = self._detectors.of(follow, watching[0][0].fail)
+        follower = Follower(camera.name, follow, looks, self._tracks, shown_part(camera))
         self._followers[camera.name] = follower
         people = [
             lane.follow(camera.name, follower, follow, says_present=number == 0)

@@ -56,7 +56,7 @@ def load(
         auto_class, frames = _auto_class(checkpoint, config_object)
         settings = _read_settings(checkpoint, config, frames=frames)
         placement = Placement(device, _loading_precision(config.precision, device, checkpoint.folder))
-        model = _load_weights(checkpoint, auto_class, config_object, placement)
+        model = load_weights(checkpoint, auto_class, config_object, placement)
     spec = dataclasses.replace(
         settings.spec,
         device=device.type,
@@ -87,7 +87,7 @@ def _load_words(
             config,
             placement,
             config_object,
-            lambda: _load_weights(checkpoint, AutoModel, config_object, placement),
+            lambda: load_weights(checkpoint, AutoModel, config_object, placement),
         )
 
 
@@ -149,7 +149,7 @@ def _auto_class(checkpoint: Checkpoint, config_object: Any) -> tuple[Any, bool]:
     )
 
 
-def _load_weights(checkpoint: Checkpoint, auto_class: Any, config_object: Any, placement: Placement) -> Any:
+def load_weights(checkpoint: Checkpoint, auto_class: Any, config_object: Any, placement: Placement) -> Any:
     """The model in its precision on its device, every weight from the checkpoint."""
     from safetensors import SafetensorError
 

@@ -12,6 +12,7 @@ import pytest
 from streamer.config import FollowConfig
 from streamer.people.detection import Detection
 from streamer.people.follower import Follower, Seen
+from streamer.people.looking import LooksAtOnce
 from streamer.types import Box, Frame, Track, Tracks
 
 IMAGE = np.zeros((24, 32, 3), np.uint8)
@@ -43,7 +44,8 @@ class Following:
         self.detector = Scripted()
         self.told: list[Tracks] = []
         follow = FollowConfig(detector="moving", **config)
-        self.follower = Follower("cam", follow, self.detector, self.told.append, part)
+        looks = LooksAtOnce(self.detector, pytest.fail)
+        self.follower = Follower("cam", follow, looks, self.told.append, part)
         self._count = 0
         self.epoch = 0
 
