@@ -19,8 +19,9 @@ _Entry = Event | Outage
 def event_lines(look: Look, width: int, height: int, camera: str | None = None) -> list[Text]:
     """Under a heading, exactly `height` lines. `camera`: its alone."""
     entries = entries_of(look, camera)
-    lines = [_heading("Events", look, entries, width, camera)]
-    lines += [_row(entry, look, entries, width, camera) for entry in entries[: max(0, height - 1)]]
+    columns = _columns(look, entries, width, camera)
+    lines = [_heading("Events", columns, width)]
+    lines += [_row(entry, look, columns, width) for entry in entries[: max(0, height - 1)]]
     if not entries:
         lines.append(line([("none yet", "dim")], width))
     return lines[:height] + [line([], width)] * (height - len(lines))
@@ -31,9 +32,10 @@ def events_page(look: Look, width: int, height: int) -> list[Text]:
     entries = entries_of(look, None)
     room = max(1, height - 2)
     first = min(look.state.scroll, max(0, len(entries) - room))
-    lines = [_heading(f"Events, {len(entries)} kept", look, entries, width, None)]
+    columns = _columns(look, entries, width, None)
+    lines = [_heading(f"Events, {len(entries)} kept", columns, width)]
     shown = entries[first : first + room]
-    lines += [_row(entry, look, entries, width, None) for entry in shown]
+    lines += [_row(entry, look, columns, width) for entry in shown]
     if not shown:
         lines.append(line([("none yet", "dim")], width))
     lines = lines[: height - 1] + [line([], width)] * (height - 1 - len(lines))
@@ -68,15 +70,15 @@ def _columns(look: Look, entries: list[_Entry], width: int, camera: str | None) 
     return names + 2, max(0, flexible - names - 2)
 
 
-def _heading(title: str, look: Look, entries: list[_Entry], width: int, camera: str | None) -> Text:
+def _heading(title: str, columns: tuple[int, int], width: int) -> Text:
     clock, length, peak = _fixed(width)
-    room = sum(_columns(look, entries, width, camera)) + clock
+    room = sum(columns) + clock
     parts: list[Part] = [(left(title, room), "dim"), (right("lasted", length), "dim")]
     return line([*parts, (right("peak" if peak else "", peak), "dim")], width)
 
 
-def _row(entry: _Entry, look: Look, entries: list[_Entry], width: int, camera: str | None) -> Text:
-    names, labels = _columns(look, entries, width, camera)
+def _row(entry: _Entry, look: Look, columns: tuple[int, int], width: int) -> Text:
+    names, labels = columns
     if isinstance(entry, Event):
         going = entry.phase is not Phase.END
         style, peak = look.colour(entry.label), score(entry.peak)

@@ -48,7 +48,7 @@ def _section(rows: tuple[tuple[str, str], ...], width: int) -> list[Text]:
     lines = []
     room = max(1, width - _NAMES - 2)
     for name, meaning in rows:
-        for index, text in enumerate(wrapped(meaning, room, 12)):
+        for index, text in enumerate(wrapped(meaning, room, 99)):
             first = left(name if index == 0 else "", min(_NAMES, width))
             lines.append(line([(first, "cyan"), ("  ", ""), (left(text, room), "")], width))
     return lines

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from streamer.dashboard.deferred_log import deferred_log
 from streamer.dashboard.keys import KeyReader
+from streamer.dashboard.line_encoder import LineEncoder
 from streamer.dashboard.look import Look, look_at
 from streamer.dashboard.terminal import Terminal
 from streamer.dashboard.text_layout import left, line
@@ -86,6 +87,7 @@ class Screen:
         self._message = ("", 0.0)  # and until when it stands
         self._pictures = self._cells()
         self._page = Page(())
+        self._encoder = LineEncoder(self._console)
         self._reported = False
         self._cleanup = ExitStack()
 
@@ -210,9 +212,7 @@ class Screen:
 
     def _encode(self, page: Page) -> list[str]:
         """The page's lines with their escape sequences, as this console can show them."""
-        with self._console.capture() as capture:
-            self._console.print(page, end="", crop=False)
-        return capture.get().split("\n")
+        return self._encoder.encode(page)
 
     def _trouble(self, error: Exception, width: int, height: int) -> Page:
         """The last good page with the error in its last line."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby, zip_longest
+from itertools import groupby
 
 from rich.cells import set_cell_size
 from rich.text import Text
@@ -18,7 +18,11 @@ LEVELS = "▁▂▃▄▅▆▇█"
 LOST = "╱"
 UNKNOWN = "·"
 IDLE = "─"  # a label that means "no action"
+HOLDS_S = 2.0  # a belief holds until the next one, at most so long
 _Cell = tuple[str, LabelScore | None]  # "action", "unknown", "lost" or "nothing"; what was believed
+_NOTHING: _Cell = ("nothing", None)
+_UNKNOWN: _Cell = ("unknown", None)
+_OUT: _Cell = ("lost", None)
 
 
 def strip_lines(camera: CameraStats, look: Look, width: int, rows: int) -> list[Text]:
@@ -30,28 +34,32 @@ def strip_lines(camera: CameraStats, look: Look, width: int, rows: int) -> list[
 
 def _cells(camera: CameraStats, look: Look, count: int) -> list[_Cell]:
     """What holds in each cell. Cells are cut at fixed times, so that they move by whole ones."""
-    each = SPAN_S / count
-    first = int(look.stats.time / each) - count + 1
-    cells: list[_Cell] = [("nothing", None)] * count
-    slots = camera.main.past
-    for belief, after in zip_longest(slots, slots[1:]):
-        until = belief.time + 0.5 if after is None else min(after.time, belief.time + 2.0)
-        kind = "unknown" if belief.stable is None else "action"
-        for cell in _between(belief.time, until, each, first, count):
-            if kind == "action" or cells[cell][0] != "action":
-                cells[cell] = (kind, belief.stable)
+    scale = count / SPAN_S
+    now = look.stats.time
+    first = int(now * scale) - count + 1
+    cells: list[_Cell] = [_NOTHING] * count
+    last, held, until = -1, _NOTHING, 0.0  # the newest belief's cell, it itself, and until when it holds
+    for belief in camera.main.past:
+        cell = int(belief.time * scale) - first
+        if not 0 <= cell < count:
+            continue
+        if cell > last + 1 and belief.time <= until:
+            cells[last + 1 : cell] = [held] * (cell - last - 1)
+        if belief.stable is not None:
+            held = cells[cell] = ("action", belief.stable)
+        else:
+            held = _UNKNOWN
+            if cells[cell][0] != "action":
+                cells[cell] = held
+        last, until = cell, belief.time + HOLDS_S
+    if now <= until:
+        cells[last + 1 :] = [held] * (count - last - 1)
     for outage in look.stats.outages:
         if outage.camera == camera.status.camera:
-            end = look.stats.time if outage.ended is None else outage.ended.time
-            for cell in _between(outage.started.time, end, each, first, count):
-                cells[cell] = ("lost", None)
+            end = now if outage.ended is None else outage.ended.time
+            for cell in range(max(0, int(outage.started.time * scale) - first), int(end * scale) - first + 1):
+                cells[cell] = _OUT
     return cells
-
-
-def _between(start: float, end: float, each: float, first: int, count: int) -> range:
-    begin = int(start / each) - first
-    until = max(begin + 1, int(end / each) - first)
-    return range(max(0, begin), min(count, until))
 
 
 def _strip(cells: list[_Cell], look: Look, width: int) -> Text:
@@ -83,7 +91,7 @@ def _spark(cells: list[_Cell], look: Look, width: int) -> Text:
 
 
 def _level(score: float) -> str:
-    return LEVELS[min(len(LEVELS) - 1, max(0, int(score * len(LEVELS))))] if score == score else " "
+    return LEVELS[int(score * 7.999)] if 0.0 <= score <= 1.0 else " "
 
 
 def _axis(width: int) -> Text:

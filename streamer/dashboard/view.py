@@ -52,8 +52,12 @@ class Page:
         for index, text in enumerate(self.lines):
             if index:
                 yield Segment.line()
-            for segment in text.render(console):
-                yield self._written(segment, options.ascii_only)
+            yield from self.segments(text, console, ascii_only=options.ascii_only)
+
+    def segments(self, text: Text, console: Console, *, ascii_only: bool) -> Iterator[Segment]:
+        """One of its lines, as it is written."""
+        for segment in text.render(console):
+            yield self._written(segment, ascii_only)
 
     def _written(self, segment: Segment, ascii_only: bool) -> Segment:
         style = segment.style
