@@ -59,7 +59,7 @@ TEST_MODULES += [
     "starlette",
     "uvicorn",
 ]
-TEST_MODULES += ["paho", "prometheus_client", "playwright", "axe_playwright_python"]
+TEST_MODULES += ["apprise", "paho", "prometheus_client", "playwright", "axe_playwright_python"]
 REASONS = (  # what pip or venv print, and what that means
     ("no space left|not enough space|disk quota", "the disk is full; streamer needs a few GB"),
     ("ensurepip|no module named '?venv|no module named pip", "Python's venv or pip is missing; on Debian and "

@@ -61,6 +61,7 @@ COMMANDS = {
     "events": Command("streamer.cli.events", "list and export the event history"),
     "mqtt": Command("streamer.cli.mqtt", "events to an MQTT broker, with Home Assistant discovery"),
     "webhook": Command("streamer.cli.webhook", "events to a URL: signed, in order, at least once"),
+    "alert": Command("streamer.cli.alert", "notifications on a phone: ntfy and a hundred other services"),
     "speak": Command("streamer.cli.speak", "say aloud what happens, or write it into sound files"),
     "captions": Command("streamer.cli.captions", "large captions, or lines for screen readers and braille"),
     "keys": Command("streamer.cli.keys", "make and allow encryption keys"),

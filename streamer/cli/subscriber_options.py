@@ -13,6 +13,7 @@ from streamer.subscribers.publisher_address import PublisherAddress
 
 if TYPE_CHECKING:
     from streamer.labels.label_set import LabelSet
+    from streamer.subscribers.event_filter import EventFilter
     from streamer.subscribers.narration.settings import Settings
 
 
@@ -41,6 +42,28 @@ def add_delivery(parser: argparse.ArgumentParser) -> None:
         help="where to begin the first time (now): 15m, 2h, 3d ago, a date, or seq:NUMBER; later the state"
         " file decides",
     )  # fmt: skip
+
+
+def add_filter(parser: argparse.ArgumentParser, phases: str) -> None:
+    """Which events are carried on; `phases`: those of them where nothing is said."""
+    parser.add_argument(
+        "--label", action="append", default=[], metavar="LABEL",
+        help="only events of this label, the model's or its display name; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--camera", action="append", default=[], metavar="NAME", help="only this camera; may be repeated"
+    )
+    parser.add_argument("--phase", default=phases, metavar="LIST", help=f"of start,update,end ({phases})")
+
+
+def filter_of(args: argparse.Namespace) -> EventFilter:
+    """The events that the options of `add_filter` want. Raises ConfigError."""
+    from streamer.subscribers.event_filter import PHASES, EventFilter
+
+    phases = tuple(word.strip() for word in args.phase.split(",") if word.strip())
+    if not phases or not set(phases) <= set(PHASES):
+        raise ConfigError(f"--phase {args.phase!r}: write some of {','.join(PHASES)}")
+    return EventFilter(tuple(args.camera), tuple(args.label), phases)
 
 
 def since_of(args: argparse.Namespace) -> Position | None:

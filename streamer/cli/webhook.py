@@ -14,7 +14,7 @@ from streamer.subscribers.state_file import default_file
 from streamer.subscribers.stderr_lines import print_line, warn_if_exposed
 from streamer.subscribers.webhook import signing
 from streamer.subscribers.webhook.http_client import parse_target
-from streamer.subscribers.webhook.webhook_bridge import PHASES, Settings, WebhookBridge
+from streamer.subscribers.webhook.webhook_bridge import Settings, WebhookBridge
 from streamer.system.addresses import is_loopback
 
 
@@ -30,11 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--secret-file", metavar="FILE",
         help="the signing secret, whsec_...; several while a new one takes over (or WEBHOOK_SECRET)",
     )  # fmt: skip
-    parser.add_argument("--label", action="append", default=[], help="only this label; may be repeated")
-    parser.add_argument("--camera", action="append", default=[], help="only this camera; may be repeated")
-    parser.add_argument(
-        "--phase", default="start,end", metavar="LIST", help="of start,update,end (start,end)"
-    )
+    subscriber_options.add_filter(parser, "start,end")
     parser.add_argument("--timeout", type=float, default=15.0, metavar="S",
                         help="for each attempt as a whole (15)")  # fmt: skip
     parser.add_argument("--max-wait", type=float, default=60.0, metavar="S",
@@ -65,9 +61,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     if not url:
         raise ConfigError("where to? give --url https://HOST/PATH, or set WEBHOOK_URL")
     target = parse_target(url)
-    phases = tuple(word.strip() for word in args.phase.split(",") if word.strip())
-    if not phases or not set(phases) <= set(PHASES):
-        raise ConfigError(f"--phase {args.phase!r}: write some of {','.join(PHASES)}")
+    events = subscriber_options.filter_of(args)
     for name, value in (("--timeout", args.timeout), ("--max-wait", args.max_wait)):
         if not 0 < value <= 86400:
             raise ConfigError(f"{name} {value:g}: must be seconds, more than 0 and at most a day")
@@ -87,9 +81,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         dead_letters=Path(args.dead_letters or f"{state}.dead-letters.jsonl").expanduser(),
         since=subscriber_options.since_or_now(args),
         secrets=signing.parse_secrets(secret, where) if secret else (),
-        cameras=tuple(args.camera),
-        labels=tuple(args.label),
-        phases=phases,
+        events=events,
         timeout=args.timeout,
         max_wait=args.max_wait,
         give_up=args.give_up,

@@ -32,6 +32,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "web": ("starlette", "uvicorn"),
     "mqtt": ("paho.mqtt",),
     "cluster": ("ray",),
+    "alert": ("apprise",),
     "completion": ("shtab",),
     "metrics": ("prometheus_client",),
 }

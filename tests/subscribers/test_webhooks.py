@@ -23,6 +23,7 @@ from streamer.bus.position import Position
 from streamer.cli.command_line import main
 from streamer.errors import BusError, ConfigError
 from streamer.subscribers import bridge
+from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.state_file import StateFile
 from streamer.subscribers.webhook import signing
@@ -148,7 +149,7 @@ class Hook(WebhookBridge):
         self.lines: list[str] = []
         self.accepted: list[int] = []
         self.clock = Waits()
-        more = {"since": 0.0, "phases": ("start", "update", "end"), "timeout": 5.0, "secrets": ()} | more
+        more = {"since": 0.0, "events": EventFilter(), "timeout": 5.0, "secrets": ()} | more
         self.state = folder / "state.json"
         settings = Settings(
             PublisherAddress(bus.endpoint), parse_target(url), self.state, folder / "dead.jsonl", **more
@@ -224,7 +225,7 @@ def test_a_bad_secret_is_refused_and_not_shown(text: str) -> None:
 def test_only_what_was_asked_for_is_sent_and_the_rest_is_passed_by(
     bus: Publisher, receiver: Receiver, tmp_path: Path
 ) -> None:
-    wanted = {"phases": ("start",), "cameras": ("door",), "labels": ("waving", "falling")}
+    wanted = {"events": EventFilter(("door",), ("waving", "falling"), ("start",))}
     hook = Hook(bus, receiver.url, tmp_path, **wanted)
     with Running(hook):
         publish_events(bus, ["a"], camera="door")

@@ -14,6 +14,7 @@ from streamer import __version__
 from streamer.bus import wire
 from streamer.bus.messages import EventMessage, Gap
 from streamer.subscribers import bridge
+from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.state_file import StateFile
 from streamer.subscribers.stderr_lines import print_line
@@ -22,8 +23,8 @@ from streamer.subscribers.webhook.http_client import Answer, HttpClient, PostErr
 from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
+START_AND_END = EventFilter(phases=("start", "end"))
 GONE = 5  # exit code: the receiver answered 410
-PHASES = ("start", "update", "end")
 LONGEST_RETRY_AFTER = 600.0  # seconds; a receiver may ask for more, and is asked again after so many
 _TRY_AGAIN = (408, 425, 429)  # of the 4xx: not the request's fault
 
@@ -38,20 +39,11 @@ class Settings:
     dead_letters: Path
     since: Any
     secrets: tuple[bytes, ...] = field(repr=False)
-    cameras: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    phases: tuple[str, ...] = ("start", "end")
+    events: EventFilter = START_AND_END
     timeout: float = 15.0
     max_wait: float = 60.0
     give_up: int = 5
     context: ssl.SSLContext | None = field(default=None, repr=False)
-
-    def wants(self, message: EventMessage) -> bool:
-        return (
-            message.phase in self.phases
-            and (not self.cameras or message.camera in self.cameras)
-            and (not self.labels or message.label in self.labels)
-        )
 
 
 class _GoneError(Exception):
@@ -107,7 +99,7 @@ class WebhookBridge:
                 self._source.fails(f"{self._settings.publisher.endpoint} is silent; waiting for it")
             if isinstance(message, Gap):
                 self._tell(bridge.gap_line(message))
-            elif isinstance(message, EventMessage) and self._settings.wants(message):
+            elif isinstance(message, EventMessage) and self._settings.events.wants(message):
                 if not self._deliver(message):
                     return
                 silent_since = self._clock.monotonic()  # the receiver's time was not the publisher's silence
