@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "PATH: a data set (a folder of class folders, or of train/ val/ test/ with such, or a CSV file with\n"
         "path,label) is measured by clips; a video with its truth beside it (NAME.mp4 and NAME.csv with\n"
-        "start,end,label), or a folder of such, by streams, run as `streamer run --pace fast` runs them."
+        "start,end,label), or a folder of such, by streams, run as `streamer run --pace fast` runs them.\n"
+        "A truth with boxes (start,end,label,track,left,top,width,height, or MOT's gt.txt) measures who is\n"
+        "followed."
     )
     parser.add_argument("paths", nargs="*", metavar="PATH", help="a data set, or untrimmed videos")
     parser.add_argument(
@@ -57,7 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID_OR_DIR",
         help="measure this checkpoint too, in the same way, and print both and the difference",
     )
-    parser.add_argument("--config", metavar="FILE", help="a config file: its model and events")
+    parser.add_argument(
+        "--follow", action="store_true", help="follow whoever moves, as run does, where the truth has boxes"
+    )
+    parser.add_argument("--config", metavar="FILE", help="a config file: its model, events and follow")
     add_model_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument(
@@ -75,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.views < 1:
         raise ConfigError(f"--views must be at least 1, not {args.views}")
-    config = configuration(args)
+    config = _configuration(args)
     streams, datasets = _sort_out([Path(p).expanduser() for p in args.paths], args.truth)
     idle = [video for path in args.idle for video in videos_of(Path(path).expanduser(), "--idle")]
     if not streams and not datasets and not idle:
@@ -86,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     from streamer.training.evaluation import EvaluationInputs
 
     inputs = EvaluationInputs(streams, datasets, idle, args.split, args.views, args.background)
-    other = None if args.against is None else configuration(args, args.against)
+    other = None if args.against is None else _configuration(args, args.against)
     report = _measured(config, inputs, out)
     if other is not None:
         beside = None if out is None else out / "against"
@@ -101,6 +106,13 @@ def run(args: argparse.Namespace) -> int:
     told = map(printable_json, text.split("\n")) if args.json else map(printable, lines(report))
     print("\n".join(told))
     return 0
+
+
+def _configuration(args: argparse.Namespace, against: str | None = None) -> Config:
+    config = configuration(args, against)
+    if not args.follow or config.follow.follows:
+        return config
+    return config.model_copy(update={"follow": config.follow.model_copy(update={"detector": "moving"})})
 
 
 def _measured(config: Config, inputs: EvaluationInputs, out: Path | None) -> dict[str, Any]:

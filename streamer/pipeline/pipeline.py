@@ -84,10 +84,10 @@ class Pipeline:
         self._clock = clock
         self._results: Feed[LaneResult] = Feed()
         self._status_feed: Feed[CameraStatus] = Feed()
-        self._tracks: Feed[Tracks] = Feed()  # who is where in each picture, before it is recorded or shown
+        self.tracks: Feed[Tracks] = Feed()  # who is where in each picture, before it is recorded or shown
         loader = load if recognizer is None else lambda *_: recognizer
         self._lanes = Lanes(
-            config, self._names, self._results.publish, loader, self._loaded, clock, self._tracks.publish
+            config, self._names, self._results.publish, loader, self._loaded, clock, self.tracks.publish
         )
         self._statuses = CameraStatuses(self._status_feed, self._lanes.lost)
         self._abandoned = False
@@ -132,7 +132,7 @@ class Pipeline:
             display=self._names.display if self._names != LabelSet() else None,
         )
         self._publisher.__enter__()
-        self._tracks.subscribe(self._privacy.followed.tracks)
+        self.tracks.subscribe(self._privacy.followed.tracks)
         self._results.subscribe(self._privacy.followed.result)
         if self._uncertain is not None:
             self._results.subscribe(self._uncertain.result)
@@ -140,8 +140,8 @@ class Pipeline:
         self._results.subscribe(self._publisher.result)
         self._results.subscribe(self._counters.result)
         self._results.subscribe(self._answers.history.result)
-        self._tracks.subscribe(self._statuses.tracks)
-        self._tracks.subscribe(self._counters.tracks)
+        self.tracks.subscribe(self._statuses.tracks)
+        self.tracks.subscribe(self._counters.tracks)
         self._status_feed.subscribe(self._publisher.status)
         self._status_feed.subscribe(self._counters.camera_status)
         return self

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streamer.errors import DatasetError
+from streamer.events.presence import PRESENT
 from streamer.training.ground_truth import background_of, check_labels, read_truth
 from streamer.training.output import save_text, say
+from streamer.training.person_truth import has_boxes, truth_of
 
 if TYPE_CHECKING:
     from streamer.config import Config
@@ -43,9 +46,13 @@ def evaluate(
     spec = recognizer.spec
     names = (*spec.labels, *config.events.groups)
     background = background_of(names, inputs.background, own_background(config.model.id))
-    truths = [(video, read_truth(file)) for video, file in inputs.streams]
-    for (_, file), (_, segments) in zip(inputs.streams, truths, strict=True):
+    people = [pair for pair in inputs.streams if has_boxes(pair[1])]
+    streams = [pair for pair in inputs.streams if pair not in people]
+    truths = [(video, read_truth(file)) for video, file in streams]
+    for (_, file), (_, segments) in zip(streams, truths, strict=True):
         check_labels(file, segments, names)
+    if people and not config.follow.follows:
+        raise DatasetError(f"{people[0][1]} tells where people are: measure it with --follow")
     report: dict[str, Any] = {
         "v": 1,
         "model": _described(spec, hop_of(config.model, spec)),
@@ -56,6 +63,8 @@ def evaluate(
         report["clips"] = _clips(recognizer, inputs.datasets, inputs.split, inputs.views, out)
     if truths:
         report["streams"] = _streams(config, recognizer, truths, background, out)
+    if people:
+        report["people"] = _people(config, recognizer, people, names, background)
     if inputs.idle:
         report["idle"] = _idle(config, recognizer, inputs.idle, background, out)
     return report
@@ -92,6 +101,26 @@ def _streams(
         for (video, segments), seen in zip(truths, watched, strict=True):
             save_text(out / f"{video.stem}.svg", timeline(seen, segments))
     return measure_streams(pairs, background)
+
+
+def _people(
+    config: Config,
+    recognizer: Recognizer,
+    pairs: Sequence[tuple[Path, Path]],
+    names: Sequence[str],
+    background: Sequence[str],
+) -> dict[str, Any]:
+    from streamer.training.people_scores import measure_people
+    from streamer.training.play_videos import watch_all
+
+    truths, told = [truth_of(video, file) for video, file in pairs], set[str]()
+    for (_, file), truth in zip(pairs, truths, strict=True):
+        for segments in (truth.actions or {}).values():
+            check_labels(file, segments, (*names, PRESENT))
+            told |= {segment.label for segment in segments}
+    watched = watch_all([video for video, _ in pairs], config, recognizer, say)
+    nothing = background if PRESENT in told else (*background, PRESENT)
+    return measure_people(list(zip(watched, truths, strict=True)), nothing)
 
 
 def _idle(

@@ -77,6 +77,8 @@ def _lines_of_one(report: Mapping[str, Any]) -> list[str]:
         out += ["", *clip_lines(report["clips"])]
     if report.get("streams"):
         out += ["", *_stream_lines(report["streams"])]
+    if report.get("people"):
+        out += ["", *_people_lines(report["people"])]
     if report.get("idle"):
         out += ["", *_idle_lines(report["idle"])]
     return out
@@ -109,17 +111,7 @@ def _stream_lines(streams: Mapping[str, Any]) -> list[str]:
         f"windows wholly inside an action: {streams['windows_inside']}, "
         f"right {percent(streams['window_accuracy'])}; frame mAP {percent(streams['frame_map'])}",
     ]
-    rows = [
-        [
-            limit,
-            str(n["tp"]),
-            str(n["fp"]),
-            str(n["fn"]),
-            *(number(n[k]) for k in ("precision", "recall", "f1")),
-        ]
-        for limit, n in streams["events"].items()
-    ]
-    out += table(["events, IoU", "right", "false", "missed", "precision", "recall", "F1"], rows)
+    out += _event_table(streams["events"], "events, IoU")
     rows = [
         [f"true start to {key}_at", number(n["median"], " s"), number(n["p90"], " s"), str(n["count"])]
         for key, n in streams["delay"].items()
@@ -131,6 +123,31 @@ def _stream_lines(streams: Mapping[str, Any]) -> list[str]:
         f"truth {number(changes['truth'])}"
     )
     return out
+
+
+def _event_table(events: Mapping[str, Any], what: str) -> list[str]:
+    rows = [
+        [
+            limit,
+            str(n["tp"]),
+            str(n["fp"]),
+            str(n["fn"]),
+            *(number(n[k]) for k in ("precision", "recall", "f1")),
+        ]
+        for limit, n in events.items()
+    ]
+    return table([what, "right", "false", "missed", "precision", "recall", "F1"], rows)
+
+
+def _people_lines(people: Mapping[str, Any]) -> list[str]:
+    out = [
+        f"people: {people['files']} files, {people['seconds'] / 60:.1f} minutes, {people['people']} people, "
+        f"{people['boxes']} boxes in {people['moments']} pictures",
+        f"boxes, IoU 0.5: {percent(people['recall'])} found, {percent(people['precision'])} of told right",
+        f"tracks: {people['tracks']}, {people['switches']} switches; IDF1 {percent(people['idf1'])}, "
+        f"MOTA {percent(people['mota'])}, HOTA {percent(people['hota'])}",
+    ]
+    return out + (_event_table(people["events"], "events of people, IoU") if people["events"] else [])
 
 
 def _idle_lines(idle: Mapping[str, Any]) -> list[str]:

@@ -69,6 +69,22 @@ def _is_mot(row: Sequence[str]) -> bool:
         return False
 
 
+def truth_of(video: Path, file: Path) -> PersonTruth:
+    """The truth of one video, in either form.
+
+    Raises:
+        DatasetError: it, or the video, cannot be read.
+    """
+    with file.open(newline="", encoding="utf-8-sig") as text:
+        if not _is_mot(next(csv.reader(text), [])):
+            return read_boxes(file)
+    from streamer.training.video_frames import read_frames, scan
+
+    times = scan(video).times
+    (first,) = read_frames(video, times, [0], lambda image: image)
+    return read_mot(file, times, (first.shape[0], first.shape[1]))
+
+
 def read_boxes(path: Path) -> PersonTruth:
     """A CSV file of ours.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from streamer.events.rules import EventLabels
 from streamer.pipeline.pipeline import Pipeline
 from streamer.recognition.loaded_models import SharedRecognizer
 from streamer.recognition.recognizer import Recognizer
-from streamer.training.stream_scores import DetectedEvent, ScoredWindow, VideoResult
-from streamer.types import ModelSpec
+from streamer.training.stream_scores import DetectedEvent, ScoredWindow, TrackedPicture, VideoResult
+from streamer.training.video_frames import scan
+from streamer.types import ModelSpec, Tracks
 
 CAMERA = "video"
 MOST_LABELS = 1000  # what a prediction can list
@@ -31,9 +33,10 @@ class _Collector:
 
     def send(self, topic: str, message: Mapping[str, Any]) -> None:
         if message["type"] == "prediction":
-            self.predictions.append(message)
+            if message.get("track") is None:  # of the whole picture
+                self.predictions.append(message)
         elif message["type"] == "event" and message["event"]["phase"] == "end":
-            self.events.append(message["event"])
+            self.events.append(message)
 
 
 def watch(
@@ -43,7 +46,7 @@ def watch(
 
     Args:
         path: the video.
-        config: model and events; its cameras, bus and journal are not used.
+        config: model, events and whom to follow; its cameras, bus and journal are not used.
         recognizer: the loaded model of `config`; it stays open.
         stop: set, it ends early and what was seen until then is returned.
 
@@ -55,13 +58,15 @@ def watch(
         cameras=(CameraConfig(name=CAMERA, source=str(path.resolve())),),
         model=config.model.model_copy(update={"top": MOST_LABELS}),
         events=config.events,
+        follow=config.follow,
         capture=config.capture.model_copy(update={"give_up": True}),
         bus=BusConfig(bind="", requests=""),
         journal=JournalConfig(path=""),
         pace=Pace.FAST,
     )
-    sink = _Collector()
+    sink, seen = _Collector(), list[Tracks]()
     with Pipeline(one, recognizer=SharedRecognizer(recognizer), sinks=[sink]) as pipeline:
+        pipeline.tracks.subscribe(seen.append)
         result = pipeline.run(stop or threading.Event())
     if result.nothing_seen:
         raise SourceOpenError(result.cameras[0].detail or f"{path} cannot be opened")
@@ -69,7 +74,15 @@ def watch(
         raise result.error
     if result.lost:
         raise ModelError(f"{path}: {result.lost} messages were lost, so the numbers would be wrong")
-    return _watched(path, config, recognizer.spec, sink)
+    return replace(_watched(path, config, recognizer.spec, sink), pictures=_pictures(seen, path))
+
+
+def _pictures(seen: Sequence[Tracks], path: Path) -> tuple[TrackedPicture, ...]:
+    """With seconds of the file instead of the time line, which began with the file's first frame."""
+    if not seen:
+        return ()
+    began = seen[0].time - scan(path).times[0]
+    return tuple(TrackedPicture(one.time - began, one.tracks) for one in seen)
 
 
 def _watched(path: Path, config: Config, spec: ModelSpec, sink: _Collector) -> VideoResult:
@@ -94,18 +107,16 @@ def _watched(path: Path, config: Config, spec: ModelSpec, sink: _Collector) -> V
                 None if stable is None else stable["label"],
             )
         )
-    events = tuple(
-        DetectedEvent(
-            event["label"],
-            event["media_started_at"],
-            event["media_decided_at"],
-            event["media_ended_at"],
-            event["peak"],
-        )
-        for event in sink.events
-    )
+    events = tuple(_event(message) for message in sink.events)
     seen = windows[-1].end if windows else 0.0
     return VideoResult(path.name, tuple(labels.names[i] for i in kept), tuple(windows), events, seen)
+
+
+def _event(message: Mapping[str, Any]) -> DetectedEvent:
+    event, track = message["event"], message.get("track")
+    started, decided, ended = (event[f"media_{key}_at"] for key in ("started", "decided", "ended"))
+    number = None if track is None else track["id"]
+    return DetectedEvent(event["label"], started, decided, ended, event["peak"], number)
 
 
 def _grouped(config: Config, name: str) -> bool:

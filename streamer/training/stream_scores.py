@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.training.ground_truth import Segment
+from streamer.types import Track
 
 TOLERANCE = 1e-6  # seconds
 IOU_LIMITS = (0.3, 0.5, 0.7)  # of IoU
@@ -34,6 +35,7 @@ class DetectedEvent:
     decided: float
     ended: float
     peak: float = 1.0
+    track: int | None = None  # whose; None: of the whole picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,14 @@ class ScoredWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackedPicture:
+    """Who was said to be where at one moment, seconds of the file."""
+
+    time: float
+    tracks: tuple[Track, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VideoResult:
     """What the program said of one video."""
 
@@ -55,6 +65,7 @@ class VideoResult:
     windows: tuple[ScoredWindow, ...] = field(repr=False)
     events: tuple[DetectedEvent, ...] = field(repr=False)
     seconds: float  # of video seen
+    pictures: tuple[TrackedPicture, ...] = field(default=(), repr=False)  # in which people were looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +220,7 @@ def measure_streams(
     watched_s = 0.0
     for watched, truth in streams:
         actions = [s for s in truth if s.label not in background]
-        events = [e for e in watched.events if e.label not in background]
+        events = [e for e in watched.events if e.track is None and e.label not in background]
         for limit in IOU_LIMITS:
             counts[limit] += count_events(actions, events, limit)
         first, second = delays(actions, events)
@@ -235,7 +246,7 @@ def measure_streams(
         "window_accuracy": _mean(acting),
         "window_accuracy_by_label": _by_label(inside),
         "windows_inside": len(acting),
-        "events": {f"{limit:g}": _counted(counts[limit]) for limit in IOU_LIMITS},
+        "events": {f"{limit:g}": counted(counts[limit]) for limit in IOU_LIMITS},
         "delay": {"started": quantiles(started), "decided": quantiles(decided)},
         "label_changes_per_minute": {
             key: None if not watched_s else round(count / (watched_s / 60), 3)
@@ -248,8 +259,8 @@ def measure_streams(
 
 def measure_idle(watched: Sequence[VideoResult], background: Sequence[str]) -> dict[str, Any]:
     """False events on footage without actions: every event that is not background is false."""
-    false = {w.name: sum(e.label not in background for e in w.events) for w in watched}
-    total = sum(sum(e.label not in background for e in w.events) for w in watched)
+    false = {w.name: sum(e.track is None and e.label not in background for e in w.events) for w in watched}
+    total = sum(sum(e.track is None and e.label not in background for e in w.events) for w in watched)
     length = sum(w.seconds for w in watched)
     hourly = share(total, length / 3600)
     return {
@@ -280,7 +291,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return round(float(np.mean(values)), 4) if values else None
 
 
-def _counted(counts: Counts) -> dict[str, Any]:
+def counted(counts: Counts) -> dict[str, Any]:
+    """The counts as JSON, with their shares."""
     shares = {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
     rounded = {key: None if value is None else round(value, 4) for key, value in shares.items()}
     return {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn, **rounded}
