@@ -41,8 +41,8 @@ def _numbers(r: Result) -> tuple[str, ...]:
         f"{r.model_ms:.1f}",
         f"{r.p50_ms:.0f}",
         f"{r.p95_ms:.0f}",
-        f"{r.top1_agreement:.1%}",
-        f"{r.score_error:.1e}",
+        "-" if r.top1_agreement is None else f"{r.top1_agreement:.1%}",
+        "-" if r.score_error is None else f"{r.score_error:.1e}",
         "-" if r.peak_fraction is None else f"{r.peak_fraction:.0%}",
         "-" if r.memory_mb is None else f"{r.memory_mb:.0f}",
     )

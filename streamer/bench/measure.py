@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,6 +16,9 @@ from streamer.bench import inputs
 from streamer.bench.machine_limits import count_flops, gemm_peaks
 from streamer.bench.peak_memory import Peak
 from streamer.bench.plan import Plan, Report, Result
+from streamer.bench.runner import Runner, Timed
+from streamer.bench.step_ways import StepWays
+from streamer.bench.stronger_baselines import compiled, with_sdpa
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError, ModelError, ModelLoadError
 from streamer.recognition.checkpoints.checkpoint import open_checkpoint
@@ -27,41 +29,11 @@ from streamer.recognition.engines.machine import processor, versions
 from streamer.recognition.engines.tuning import LogitsOnly
 from streamer.recognition.families.timesformer import FusedTimesformer
 from streamer.recognition.loading import load, quiet_transformers
-from streamer.recognition.model_config import ATTENTION, model_config
+from streamer.recognition.model_config import ATTENTION, model_config, one_line
 
 SATURATED = 1.05  # less gain than this from more cameras, and larger numbers are left out
 CALIBRATION = 12  # windows for int8
 Say = Callable[[str], None]
-
-
-@dataclass(slots=True)
-class Runner:
-    """One way of computing, and what was seen of it. `run(pictures, windows)` -> scores (N, L)."""
-
-    way: str
-    engine: str
-    precision: str
-    run: Callable[[list[list[NDArray[Any]]], list[Any]], Timed]
-    memory_mb: float | None
-    gflop: float  # of a window
-    rounds: list[Timed] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return f"{self.way} {self.engine} {self.precision}"
-
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """One round: the windows of all cameras."""
-
-    scores: NDArray[Any]  # (N, L)
-    preprocess: float  # seconds, all windows
-    model: float
-    delays: tuple[float, ...]  # seconds from the start to each window's scores
-
-    @property
-    def seconds(self) -> float:
-        return self.preprocess + self.model
 
 
 def measure(plan: Plan, say: Say) -> Report:
@@ -123,7 +95,10 @@ class _Stage:
         say("measuring the machine's own matrix products")
         self._peaks: dict[str, float] = {}
         self._measure_peaks()
-        self._runners = [self._baseline(), *self._ours()]
+        self._runners = [self._baseline("transformers", self._eager)]
+        if plan.strong:
+            self._runners += self._stronger()
+        self._runners += [*self._ours(), *self._steps()]
 
     def machine(self) -> dict[str, Any]:
         """Who was measured."""
@@ -185,8 +160,10 @@ class _Stage:
             model_ms=1e3 * model_s,
             p50_ms=1e3 * float(np.quantile(delays, 0.5)),
             p95_ms=1e3 * float(np.quantile(delays, 0.95)),
-            top1_agreement=float((scores.argmax(1) == expected.argmax(1)).mean()),
-            score_error=float(np.linalg.norm(scores - expected) / np.linalg.norm(expected)),
+            top1_agreement=float((scores.argmax(1) == expected.argmax(1)).mean()) if runner.same else None,
+            score_error=float(np.linalg.norm(scores - expected) / np.linalg.norm(expected))
+            if runner.same
+            else None,
             peak_fraction=None if peak is None else runner.gflop / model_s / peak,
             memory_mb=runner.memory_mb,
         )
@@ -219,8 +196,8 @@ class _Stage:
     def _module(self, model: Any) -> Any:
         return FusedTimesformer(model) if self._spec.family == "timesformer" else LogitsOnly(model)
 
-    def _baseline(self) -> Runner:
-        """transformers' processor and eager model, window by window, as its users write it."""
+    def _baseline(self, way: str, model: Any) -> Runner:
+        """transformers' processor and model, window by window, as its users write it."""
         from transformers import AutoImageProcessor
 
         processor_ = AutoImageProcessor.from_pretrained(self._folder, local_files_only=True)
@@ -234,7 +211,7 @@ class _Stage:
                 ]
                 ready = perf_counter()
                 with torch.inference_mode():
-                    logits = self._eager(pixels.to(self._device)).logits.float().cpu()
+                    logits = model(pixels.to(self._device)).logits.float().cpu()
                 done = perf_counter()
                 preprocess += ready - started
                 model_s += done - ready
@@ -242,11 +219,43 @@ class _Stage:
                 scores.append(self._scores(logits)[0])
             return Timed(np.stack(scores), preprocess, model_s, tuple(delays))
 
-        runner = Runner("transformers", "torch", "fp32", run, None, self._gflops[0])
+        runner = Runner(way, "torch", "fp32", run, None, self._gflops[0])
         length = self._spec.frames
         run([self._clip.pictures[:length]], [])
         runner.memory_mb = self._memory.mb()
         return runner
+
+    def _stronger(self) -> list[Runner]:
+        """transformers' model with SDPA, and that one compiled, where they can be had."""
+        if self._spec.family != "timesformer":
+            self.notes.append("transformers with SDPA left out: only for TimeSformers, which come without")
+            return []
+        runners = []
+        for way, make in (("with SDPA", with_sdpa), ("compiled", compiled)):
+            self._say(f"building transformers, {way}")
+            self._memory = Peak(self._device)
+            try:
+                runners.append(self._baseline(f"transformers, {way}", make(self._eager)))
+            except (RuntimeError, OSError) as error:  # of torch's compiler, or there is no C++ compiler
+                self.notes.append(f"transformers, {way}, left out: {one_line(error)}")
+        return runners
+
+    def _steps(self) -> list[Runner]:
+        """One frame a hop, where the model can be streamed."""
+        if not StepWays.fits(self._eager):
+            return []
+        ways = StepWays(self._recognizer, self._eager, self._clip)
+        runners = []
+        for way in self._variants():
+            self._say(f"building streaming {way}")
+            try:
+                runners.append(ways.runner(way))
+            except ModelError as error:
+                self.notes.append(f"streaming {way} left out: {error}")
+        if runners:
+            said = "streaming: one frame a hop; its tables are random: its time counts, not its scores"
+            self.notes.append(f"{said}; {ways.megabytes}")
+        return runners
 
     def _scores(self, logits: torch.Tensor) -> NDArray[Any]:
         scores = torch.sigmoid(logits) if self._spec.independent else logits.softmax(-1)

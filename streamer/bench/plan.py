@@ -21,13 +21,14 @@ class Plan:
     engines: tuple[str, ...]
     precisions: tuple[str, ...]
     threads: int | None = None  # None: as the recognizer sets them
+    strong: bool = False  # transformers with SDPA, and compiled, too
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """One way with a number of cameras; times are medians."""
 
-    way: str  # "transformers" or "streamer"
+    way: str  # "transformers", "streamer" or "streaming"
     engine: str
     precision: str
     cameras: int
@@ -38,8 +39,8 @@ class Result:
     model_ms: float
     p50_ms: float  # from asking to the scores of a window
     p95_ms: float
-    top1_agreement: float  # with the transformers way, 0 to 1
-    score_error: float  # |scores - theirs| / |theirs|
+    top1_agreement: float | None  # with the transformers way, 0 to 1; None: another model
+    score_error: float | None  # |scores - theirs| / |theirs|
     peak_fraction: float | None  # of the machine's measured GEMM peak, at this precision
     memory_mb: float | None  # by which building and running it raised the process's (or the GPU's) peak
 

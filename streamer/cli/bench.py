@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engines", metavar="NAME,NAME", help="torch, openvino; default: all that are here")
     add("--precisions", metavar="NAME,NAME", help="fp32, bf16, fp16, int8; default: all that are here")
     add("--threads", type=int, help="of a forward; 1 is the steadiest on a busy machine (default: all cores)")
+    add("--strong", action="store_true", help="transformers with SDPA, and with torch.compile, too (minutes)")
     add("--json", action="store_true", help="one JSON object instead of a table")
     add("--plot", metavar="FILE.svg", help="draw windows per second over cameras")
 
@@ -84,6 +85,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         engines=engines,
         precisions=precisions,
         threads=args.threads,
+        strong=args.strong,
     )
 
 

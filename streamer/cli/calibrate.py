@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         raise DatasetError(f"{out} is there already; name another file with -o, or remove it")
     config = configuration(args)
     videos = [video for path in args.videos for video in videos_of(Path(path).expanduser(), "calibrate")]
+    from streamer.events.event_settings import with_recommended
     from streamer.recognition.recognizer import load_recognizer
     from streamer.training.ground_truth import background_of
     from streamer.training.play_videos import watch_all
@@ -60,12 +61,14 @@ def run(args: argparse.Namespace) -> int:
         if args.clips:
             config = _with_temperature(config, _temperature(recognizer, Path(args.clips), config))
         watched = watch_all(videos, config, recognizer, say)
+        recommended = recognizer.spec.events
     finally:
         recognizer.close()
     hours = sum(w.seconds for w in watched) / 3600
     if not hours:
         raise DatasetError("the footage is shorter than one window: nothing to fit; record some minutes")
-    before, thresholds, left = fit_thresholds(watched, config.events, background, int(args.target * hours))
+    events = with_recommended(config.events, recommended)
+    before, thresholds, left = fit_thresholds(watched, events, background, int(args.target * hours))
     events = config.events.model_copy(update={"thresholds": {**config.events.thresholds, **thresholds}})
     config = config.model_copy(update={"events": events})
     save_text(out, config_text(config, _how(watched, args.target, before, left)))

@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--windows", type=int, default=0, metavar="N", help="training windows cut from streams (%(default)s)"
     )
+    parser.add_argument(
+        "--manner",
+        choices=("calm", "restless"),
+        default="calm",
+        help="of the streams; restless: shorter and longer actions, faster, fewer rests (%(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other videos (%(default)s)")
 
 
@@ -67,7 +73,7 @@ def _write(out: Path, args: argparse.Namespace) -> None:
             write_windows(out / "windows" / part, video_files.SPLITS[part], count, args.seed)
             say(f"windows: {count} of {part} written")
     for number, seconds in enumerate(_parts(60 * args.minutes, 120.0)):
-        video_files.write_stream(out / "streams", number, seconds, args.seed)
+        video_files.write_stream(out / "streams", number, seconds, args.seed, args.manner)
         say(f"streams: {number + 1} written")
     from streamer.training.synthetic.untrimmed_videos import IDLE_KINDS
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from streamer.config import Config
 
 _OPTIONS = (
-    ("--model", "model.id", "ID_OR_DIR", "checkpoint: demo, a local folder, or a Hub id"),
+    ("--model", "model.id", "ID_OR_DIR", "checkpoint: demo, demo-streaming, a local folder, or a Hub id"),
     ("--device", "model.device", "auto|cpu|cuda|mps", "where the model runs"),
     ("--precision", "model.precision", "auto|fp32|bf16|fp16|int8", "number format of the model"),
     ("--engine", "model.engine", "auto|torch|openvino", "what computes the model"),

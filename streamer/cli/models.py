@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if words:
         return _show(_full_name(words[1]), as_json=args.json)
-    models = [_demo(), *map(_entry, _known())]
+    from streamer.demo.assets import BUNDLED
+
+    models = [*map(_bundled, BUNDLED), *map(_entry, _known())]
     if args.cached:
         models = [model for model in models if model["here"]]
     if args.json:
@@ -63,10 +65,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(name: str, *, as_json: bool) -> int:
     """All that is known of one checkpoint: in the table, in the Hub's cache, or in a folder."""
+    from streamer.demo.assets import BUNDLED
     from streamer.recognition.checkpoints.describe import describe
     from streamer.recognition.checkpoints.registry import cached, find
 
-    if name != "demo" and find(name) is None and not Path(name).expanduser().exists() and not cached(name):
+    here = name in BUNDLED or Path(name).expanduser().exists() or cached(name)
+    if not here and find(name) is None:
         raise ConfigError(
             f"{name!r} is neither in the table nor on this machine (a checkpoint need not be in the table: "
             f"streamer models get {name} fetches it); known: streamer models"
@@ -126,15 +130,15 @@ def _entry(model: KnownModel) -> dict[str, Any]:
     }
 
 
-def _demo() -> dict[str, Any]:
+def _bundled(name: str) -> dict[str, Any]:
     from streamer.demo.assets import checkpoint_path
     from streamer.recognition.checkpoints.describe import describe
 
-    with (checkpoint_path() / "config.json").open(encoding="utf-8") as file:
+    with (checkpoint_path(name) / "config.json").open(encoding="utf-8") as file:
         config = json.load(file)
     frames, interval = config["num_frames"], config["streamer"]["interval"]
     return {
-        "id": "demo",
+        "id": name,
         "family": config["model_type"],
         "frames": frames,
         "interval": interval,
@@ -143,7 +147,11 @@ def _demo() -> dict[str, Any]:
         "GFLOP": describe("demo")["gflop"],
         "licence": config["streamer"]["licence"],
         "here": True,
-        "use": "eight motions, bundled: " + ", ".join(config["id2label"].values()),
+        "use": (
+            "the same, one frame of work a hop"
+            if config["streamer"].get("streaming")
+            else "eight motions, bundled: " + ", ".join(config["id2label"].values())
+        ),
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from streamer.demo.assets import BUNDLED
+
 
 def model_names(ids: Iterable[str]) -> dict[str, str]:
     """The name of each id: a Hub id as it is, a folder's last part, with as many above it as are needed.
@@ -26,10 +28,10 @@ def model_names(ids: Iterable[str]) -> dict[str, str]:
 
 
 def _folder(name: str) -> Path | None:
-    """The folder that is meant; None: a Hub id, or the bundled model."""
+    """The folder that is meant; None: a Hub id, or a bundled model."""
     try:
         path = Path(name).expanduser()
-        return path.resolve() if name != "demo" and path.is_dir() else None
+        return path.resolve() if name not in BUNDLED and path.is_dir() else None
     except (OSError, RuntimeError, ValueError):  # such a path cannot be, as its loading will say
         return None
 

@@ -93,7 +93,7 @@ class EventsConfig(Section):
 class ModelConfig(Section):
     """The checkpoint and how it runs."""
 
-    id: CheckpointText = DEMO  # "demo", a local folder, or a Hub id
+    id: CheckpointText = DEMO  # "demo", "demo-streaming", a local folder, or a Hub id
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"

@@ -9,6 +9,8 @@ import csv
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
+WINDOW, STREAMING = "demo", "demo-streaming"
+BUNDLED = {WINDOW: "checkpoint", STREAMING: "streaming_checkpoint"}  # name -> its folder
 
 
 def clip_path() -> Path:
@@ -16,9 +18,9 @@ def clip_path() -> Path:
     return FOLDER / "clip.mp4"
 
 
-def checkpoint_path() -> Path:
-    """The folder of the bundled checkpoint, for ``from_pretrained``."""
-    return FOLDER / "checkpoint"
+def checkpoint_path(name: str = WINDOW) -> Path:
+    """The folder of a bundled checkpoint, for ``from_pretrained``. Raises KeyError: no such name."""
+    return FOLDER / BUNDLED[name]
 
 
 def truth(path: Path | None = None) -> list[tuple[float, float, str]]:

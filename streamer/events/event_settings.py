@@ -33,6 +33,7 @@ def events_for(
     Raises:
         ConfigError: a rule's exit is not below its enter.
     """
+    config = with_recommended(config, own.events)
     others = set(elsewhere or ())
     all_groups = {**names.groups, **config.groups}
 
@@ -74,6 +75,13 @@ def events_for(
         "thresholds": thresholds,
     }
     return config.model_copy(update=update)
+
+
+def with_recommended(config: EventsConfig, own: Iterable[tuple[str, float]]) -> EventsConfig:
+    """The settings with a model's own (name, value) in the place of those that nobody has set."""
+    unset = {name: value for name, value in own if name not in config.model_fields_set}
+    changed = config.model_copy(update=unset)
+    return changed if changed.exit < changed.enter else config
 
 
 def _with_exit(config: EventsConfig, label: str, rule: LabelRule) -> LabelRule:

@@ -11,12 +11,15 @@ BACKGROUND_NAMES = ("background", "idle", "still", "nothing", "none", "no action
 
 @dataclass(frozen=True, slots=True)
 class ModelLabels:
-    """A model's labels, those with thresholds of their own, never an event, that mean no action."""
+    """A model's labels, those with thresholds of their own, never an event, that mean no action; and settings
+    of events by name that fit the model where the user says nothing.
+    """
 
     labels: tuple[str, ...]
     thresholds: tuple[tuple[str, float], ...] = ()
     ignored: tuple[str, ...] = ()
     background: tuple[str, ...] = ()
+    events: tuple[tuple[str, float], ...] = ()
 
 
 def background_labels(labels: Sequence[str], own: Sequence[str] = ()) -> tuple[str, ...]:

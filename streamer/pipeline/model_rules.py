@@ -57,5 +57,5 @@ def outcomes_of(recognizer: Recognizer, camera: str) -> ModelLabels:
     spec, words = recognizer.spec, recognizer.words
     if words is None:
         background = background_labels(spec.labels, spec.background)
-        return ModelLabels(spec.labels, spec.thresholds, spec.ignored, background)
+        return ModelLabels(spec.labels, spec.thresholds, spec.ignored, background, spec.events)
     return words.of(camera).outcomes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.config import Config
 from streamer.errors import ConfigError, RequestError
-from streamer.events.event_settings import events_for
+from streamer.events.event_settings import events_for, with_recommended
 from streamer.events.rules import EventLabels, Rule
 from streamer.labels.label_set import LabelSet
 from streamer.pipeline.score_history import ScoreHistory
@@ -93,8 +93,13 @@ class RunAnswers:
                 }
                 for name, scores in curves.scores.items()
             ],
-            "half_life": self._events_of(camera).half_life,
+            "half_life": self._half_life(camera, model),
         }
+
+    def _half_life(self, camera: str, model: str) -> float:
+        lanes = (lane for lane in self._lanes_of(camera) if lane.recognizer.spec.name == model)
+        own = next((lane.outcomes(camera).events for lane in lanes), ())
+        return with_recommended(self._events_of(camera), own).half_life
 
     def _events_of(self, camera: str) -> Any:
         own = next((one.events for one in self.config.cameras if one.name == camera), None)

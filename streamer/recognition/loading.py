@@ -125,6 +125,7 @@ def _read_settings(checkpoint: Checkpoint, config: ModelConfig, *, frames: bool)
         size=numbers.size,
         licence=metadata.licence_of(checkpoint),
         lag=metadata.lag_of(checkpoint, (count - 1) * interval),
+        events=metadata.events_of(checkpoint),
         background=metadata.background_in(checkpoint.own),
     )
     return _CheckpointSettings(spec, Preprocessor(numbers), (*notes, *more))

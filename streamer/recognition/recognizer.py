@@ -63,7 +63,7 @@ class Recognizer(Protocol):
 
 
 def load_recognizer(config: ModelConfig, name: str | None = None) -> Recognizer:
-    """Load the checkpoint `config.id`: "demo", a local folder, or a Hub id.
+    """Load the checkpoint `config.id`: "demo", "demo-streaming", a local folder, or a Hub id.
 
     `name`: what it is called in messages; None: its Hub id, or the folder's name.
 

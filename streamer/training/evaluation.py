@@ -40,6 +40,7 @@ def evaluate(
     Raises:
         DatasetError, ModelError, SourceError: nothing can be measured so.
     """
+    from streamer.events.event_settings import with_recommended
     from streamer.pipeline.model_rules import hop_of
     from streamer.training.recipe import own_background
 
@@ -56,7 +57,7 @@ def evaluate(
     report: dict[str, Any] = {
         "v": 1,
         "model": _described(spec, hop_of(config.model, spec)),
-        "events": config.events.model_dump(mode="json"),
+        "events": with_recommended(config.events, spec.events).model_dump(mode="json"),
         "background": list(background),
     }  # fmt: skip
     if inputs.datasets:

@@ -49,6 +49,7 @@ class ModelSpec:
     lag: float = 0.0  # seconds before a window's end of which its labels speak
     independent: bool = False  # True: sigmoid per label (scores do not sum to one)
     thresholds: tuple[tuple[str, float], ...] = ()  # (label, score at which its event opens), where its own
+    events: tuple[tuple[str, float], ...] = ()  # settings of events that fit it, where the user says nothing
     ignored: tuple[str, ...] = ()  # labels that are never an event, such as "nothing of these"
     background: tuple[str, ...] = ()  # labels that the checkpoint itself calls "no action"
     notes: tuple[str, ...] = ()  # what the user should know of this checkpoint

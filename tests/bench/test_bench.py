@@ -89,8 +89,31 @@ def test_json_compares_both_ways_on_the_same_frames(
     assert 0 < ours["peak_fraction"] < 1.5
     assert report["machine"]["gemm_gflops"]["fp32"] > 0
     assert report["machine"]["processor"]
+    step = next(r for r in report["results"] if r["way"] == "streaming")
+    assert (step["engine"], step["precision"], step["score_error"]) == ("torch", "fp32", None)
+    assert step["model_ms"] > 0
+    assert any("cache of a camera" in note for note in report["notes"])
     assert 0 < report["model"]["gflop_streamer"] < report["model"]["gflop_transformers"]
     ElementTree.fromstring(drawing.read_text())  # well-formed
+
+
+def test_the_stronger_baseline_gives_the_same_answer() -> None:
+    import torch
+    from transformers import TimesformerConfig, TimesformerForVideoClassification
+
+    from streamer.bench.stronger_baselines import with_sdpa
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = TimesformerConfig(image_size=32, patch_size=8, num_frames=3, **sizes)
+    model = TimesformerForVideoClassification(config).eval()
+    changed, pixels = with_sdpa(model), torch.randn(1, 3, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(changed(pixels).logits, model(pixels).logits, atol=1e-5)
+    assert next(changed.parameters()) is next(model.parameters())
+    attention = "timesformer.encoder.layer.0.attention.attention"
+    assert "forward" in vars(changed.get_submodule(attention))
+    assert "forward" not in vars(model.get_submodule(attention))
 
 
 def test_flops_are_counted_from_the_shapes() -> None:

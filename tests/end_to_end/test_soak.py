@@ -2,7 +2,8 @@
 
     SOAK_MINUTES=30 python run.py test -m soak tests/end_to_end/test_soak.py -s
 
-prints a Markdown table of the process as it went. `SOAK_FAULTS=0` leaves the faults out (memory alone).
+prints a Markdown table of the process as it went. `SOAK_FAULTS=0` leaves the faults out (memory alone);
+`SOAK_MODEL=demo-streaming` takes another model than the demo's.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
 FAULTS = os.environ.get("SOAK_FAULTS", "1") != "0"
+MODEL = os.environ.get("SOAK_MODEL", "demo")
 EVERY, LASTS = 20.0, 5.0  # seconds between faults, and of one
 SETTLED = 5.0 * 60  # seconds after which nothing may grow (a fifth of short runs)
 GROWTH = 5.0  # MB
@@ -81,6 +83,7 @@ def program(folder: Path, servers: dict[str, MiniRtsp]) -> Iterator[tuple[psutil
     config = folder / "soak.yaml"
     lines = ["cameras:"]
     lines += [f"  - {{name: {name}, source: '{server.url}'}}" for name, server in servers.items()]
+    lines += [f"model: {{id: '{MODEL}'}}"]
     lines += ["bus: {bind: 'tcp://127.0.0.1:0'}", f"journal: {{path: '{folder / 'events.db'}'}}", "ui: json"]
     config.write_text("\n".join(lines))
     words = [sys.executable, "-m", "streamer", "run", "--config", str(config)]
@@ -131,6 +134,16 @@ def rarely(server: MiniRtsp, wait: Callable[[], None]) -> None:
     server.fps = usual
 
 
+def resize(server: MiniRtsp, wait: Callable[[], None]) -> None:
+    """The camera comes back with another picture size, and later with its own."""
+    usual = server.clip
+    server.load(server.clip.with_name("other_size.h264"))
+    server.drop()
+    wait()
+    server.load(usual)
+    server.drop()
+
+
 def measure(process: psutil.Process) -> dict[str, float]:
     return {
         "rss": process.memory_info().rss / 1e6,
@@ -144,6 +157,8 @@ def test_nothing_grows_whatever_the_cameras_do(tmp_path: Path) -> None:
         write_clip(tmp_path / f"{fps}.h264", moving(150), fps=fps, container="h264", gop=fps)
         for fps in (15, 25)
     ]
+    other = moving(150, width=200, height=120)
+    write_clip(tmp_path / "other_size.h264", other, fps=15, container="h264", gop=15)
     chance, pause = random.Random(1), threading.Event()
     settled = min(SETTLED, MINUTES * 60 / 5)
     samples: list[tuple[float, dict[str, float]]] = []
@@ -168,7 +183,7 @@ def test_nothing_grows_whatever_the_cameras_do(tmp_path: Path) -> None:
             said = ""
             if FAULTS:
                 name = f"cam{len(samples) % len(servers)}"  # in turn: each has time to be healthy again
-                fault = chance.choice([kill, hang_up, stall, mute, lose, rarely])
+                fault = chance.choice([kill, hang_up, stall, mute, lose, rarely, resize])
                 fault(servers[name], lambda: pause.wait(LASTS) and None)
                 recovered.setdefault(fault.__name__, []).append(watcher.until_prediction(name, RECOVERY))
                 others = [other for other in servers if other != name]

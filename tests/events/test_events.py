@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from streamer.config import EventsConfig, LabelRule
 from streamer.errors import ConfigError
+from streamer.events.event_settings import events_for
 from streamer.events.tracker import INTERRUPTED, RESTARTED, SILENT, EventTracker
+from streamer.labels.label_set import LabelSet
+from streamer.labels.model_labels import ModelLabels
 from streamer.types import Event, Frame, Moment, Phase, Prediction, Track, Window
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
@@ -515,6 +518,15 @@ def test_the_events_do_not_depend_on_the_hop(
             # a window, so the start is up to a hop late and the end (the last window above) another early.
             assert abs(start - true_start) <= hop + 0.03
             assert -2 * hop - 0.03 <= end - true_end <= 0.03
+
+
+def test_settings_that_a_model_recommends_hold_where_nobody_says_others() -> None:
+    own = ModelLabels(("still", "waving"), events=(("half_life", 0.1), ("enter", 0.6)))
+    assert events_for(EventsConfig(), own, LabelSet()).half_life == 0.1
+    said = events_for(EventsConfig(half_life=0.4), own, LabelSet())
+    assert (said.half_life, said.enter, said.exit) == (0.4, 0.6, 0.35)
+    kept = events_for(EventsConfig(exit=0.7, enter=0.9), own, LabelSet())
+    assert (kept.half_life, kept.enter) == (0.1, 0.9)
 
 
 def test_a_model_that_speaks_of_a_moment_before_the_windows_end_dates_its_events_back() -> None:

@@ -58,6 +58,12 @@ def test_a_config_that_is_no_json_object(folder: Path, content: str) -> None:
         ({"streamer": {"interval": -1}}, "streamer.interval must be seconds above 0"),
         ({"streamer": {"interval": "slow"}}, "streamer.interval must be seconds above 0"),
         ({"streamer": {"interval": 0.1, "lag": -1}}, "streamer.lag must be seconds from 0 to the span"),
+        (
+            {"streamer": {"interval": 0.1, "events": {"halflife": 1}}},
+            "streamer.events has halflife; it",
+        ),
+        ({"streamer": {"interval": 0.1, "events": {"enter": 2}}}, "streamer.events: .*enter"),
+        ({"streamer": {"interval": 0.1, "events": 3}}, "streamer.events is no object"),
         ({"streamer": {"interval": 0.1, "lag": 60}}, "streamer.lag must be seconds from 0 to the span"),
     ],
 )

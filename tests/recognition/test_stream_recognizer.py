@@ -166,3 +166,13 @@ def test_a_file_played_fast_gives_the_same_every_time_and_misses_no_tick(
     assert len(first) > 60 / (hop or 0.2) - 3
     if hop is None:
         assert rows() == first
+
+
+def test_the_bundled_one_is_had_by_name_and_recommends_its_events() -> None:
+    recognizer: StreamRecognizer = load(assets.STREAMING)
+    spec = recognizer.spec
+    assert (spec.name, spec.streaming, spec.interval, spec.precision) == ("demo-streaming", True, 0.2, "fp32")
+    assert dict(spec.events)["half_life"] > 0
+    assert spec.labels == load(assets.WINDOW).spec.labels
+    total = sum(file.stat().st_size for file in assets.FOLDER.rglob("*") if file.is_file())
+    assert total < 25e6

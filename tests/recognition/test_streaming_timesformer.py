@@ -84,14 +84,17 @@ def test_cameras_that_reset_at_any_time_and_in_any_order_do_not_disturb_each_oth
                 assert (found.softmax(-1) - wanted[camera][tick].softmax(-1)).abs().max() < 1e-5
 
 
-def test_what_is_older_than_its_reach_does_not_matter_however_long_it_runs() -> None:
+@pytest.mark.parametrize(
+    "steps", [2_000, pytest.param(100_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
+)
+def test_what_is_older_than_its_reach_does_not_matter_however_long_it_runs(steps: int) -> None:
     model = window_model(num_frames=3, image_size=16, hidden_size=16, num_hidden_layers=2)
     running = streaming(model, fused=True)
     reach = (model.config.num_hidden_layers + 1) * (model.config.num_frames - 1)
     generator = torch.Generator().manual_seed(3)
     old, young = running.new_state(1), running.new_state(1)
     with torch.inference_mode():
-        for _ in range(2_000):
+        for _ in range(steps):
             running.step(torch.randn(1, 3, 16, 16, generator=generator), old, [0])
         for _ in range(reach):
             frame = torch.randn(1, 3, 16, 16, generator=generator)

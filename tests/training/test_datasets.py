@@ -449,18 +449,19 @@ def test_the_demo_splits_share_no_photograph_and_no_seed() -> None:
     assert len({textures.SEEDS[pictures] for pictures in DEMO_SPLITS.values()}) == 3
 
 
-def test_what_acts_is_where_its_label_says() -> None:
+@pytest.mark.parametrize("name", ["calm", "restless"])
+def test_what_acts_is_where_its_label_says(name: str) -> None:
     """The plan against the labels: who moves left ends further left, who comes near ends larger."""
-    seen = set()
+    seen, manner = set(), action_plans.MANNERS[name]
     for seed in range(12):
-        plan = action_plans.plan(np.random.default_rng(seed), 60)
+        plan = action_plans.plan(np.random.default_rng(seed), 60, manner)
         truth = action_plans.segments(plan, 60)
         assert all(a.end <= b.start + 1e-6 for a, b in pairwise(truth))
         for act in plan:
             seen.add(act.label)
             if act.label in action_plans.STEPS:
                 assert act.speed * act.seconds > 0.6
-                assert act.speed <= action_plans.SPEED[1]
+                assert act.speed <= manner.speed[1]
             elif act.label in ("approaching", "receding"):
                 factor = act.end_size / act.size
                 assert (factor > 2.4) if act.label == "approaching" else (factor < 1 / 2.4)

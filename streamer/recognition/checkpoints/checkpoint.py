@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streamer.demo.assets import BUNDLED, checkpoint_path
 from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints.checkpoint_files import CONFIG, cached_folder, read_json
 from streamer.recognition.checkpoints.limits import check_config
@@ -45,7 +46,7 @@ def open_checkpoint(model_id: str, *, download: bool = True) -> Checkpoint:
     """Find a checkpoint and read its config.json.
 
     Args:
-        model_id: "demo", a folder, or a Hub id.
+        model_id: "demo", "demo-streaming", a folder, or a Hub id.
         download: fetch a Hub id that is not in the cache.
 
     Raises:
@@ -60,10 +61,8 @@ def open_checkpoint(model_id: str, *, download: bool = True) -> Checkpoint:
 
 
 def _locate(model_id: str, download: bool) -> tuple[str, Path]:
-    if model_id == "demo":
-        from streamer.demo.assets import checkpoint_path
-
-        return "demo", Path(checkpoint_path())
+    if model_id in BUNDLED:
+        return model_id, checkpoint_path(model_id)
     path = Path(model_id).expanduser()
     if path.is_dir():
         return path.resolve().name, path

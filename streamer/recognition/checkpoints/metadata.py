@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from streamer.config import EventsConfig
 from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints import registry
 from streamer.recognition.checkpoints.checkpoint import Checkpoint
@@ -168,6 +169,28 @@ def lag_of(checkpoint: Checkpoint, span: float) -> float:
             f"({span:g}), it is {own!r}"
         )
     return float(own)
+
+
+EVENTS = ("half_life", "enter", "exit", "min_on", "min_off")  # settings that a checkpoint may recommend
+
+
+def events_of(checkpoint: Checkpoint) -> tuple[tuple[str, float], ...]:
+    """Settings of events that the checkpoint recommends under `streamer.events`; see `EVENTS`.
+
+    Raises:
+        ModelLoadError: they are not what `events` in a config file allows.
+    """
+    own = checkpoint.own.get("events", {})
+    if not isinstance(own, Mapping) or (wrong := [str(name) for name in own if name not in EVENTS]):
+        what = f"has {', '.join(wrong)}" if isinstance(own, Mapping) else "is no object"
+        known = ", ".join(EVENTS)
+        raise ModelLoadError(f"{checkpoint.folder / CONFIG}: streamer.events {what}; it takes {known}")
+    try:
+        checked = EventsConfig.model_validate(dict(own))
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelLoadError(f"{checkpoint.folder / CONFIG}: streamer.events: {reason}") from error
+    return tuple((name, float(getattr(checked, name))) for name in own)
 
 
 def background_in(own: Mapping[str, Any]) -> tuple[str, ...]:

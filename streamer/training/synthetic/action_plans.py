@@ -19,12 +19,27 @@ STILL = LABELS[motions.STILL]
 STEPS = {"moving left": (-1, 0), "moving right": (1, 0), "moving up": (0, -1), "moving down": (0, 1)}
 SMALLEST, LARGEST, REST = 0.12, 0.8, (0.28, 0.5)  # heights of an object; between: where it can move sideways
 GROWTH, SPAN = (1.5, 2.3), 1.4  # factor of an object's height in SPAN seconds
-SPEED, SLOWEST = (0.32, 0.55), 0.26  # frame heights a second
-SHORTEST = 3.0  # seconds of an action, where there is room for it
+SLOWEST = 0.26  # frame heights a second
 FACTOR = 2.6  # of an object's height, at least, when it comes near or goes away
 FAR_SIDE = (0.12, 0.22)  # where who comes in stands, beyond the centre
 
 Place = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How long and how fast things are; ranges are drawn from evenly."""
+
+    rest: tuple[float, float] = (2.0, 5.0)  # seconds
+    rests: float = 0.8  # of all actions, this share is followed by a rest
+    speed: tuple[float, float] = (0.32, 0.55)  # frame heights a second
+    shortest: float = 3.0  # seconds of an action, where there is room for it
+    waving: float = 2.5  # seconds by which waving may last longer than the shortest
+    wave: tuple[float, float] = (0.6, 1.1)  # seconds to and fro
+
+
+CALM = Manner()
+MANNERS = {"calm": CALM, "restless": Manner((0.7, 9.0), 0.5, (0.4, 0.8), 1.9, 5.0, (0.5, 1.4))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +62,9 @@ class Act:
 class Planner:
     """Invents acts one after the other: who is where, and what can happen next."""
 
-    def __init__(self, rng: Rng) -> None:
+    def __init__(self, rng: Rng, manner: Manner) -> None:
         self._rng = rng
+        self._manner = manner
         self._place: Place | None = (0.0, 0.0)
         self._size = float(rng.uniform(*REST))
         self._lead = 0
@@ -56,7 +72,7 @@ class Planner:
 
     def rest(self) -> Act:
         """Nobody moves; perhaps nobody is there."""
-        seconds = float(self._rng.uniform(2.0, 5.0))
+        seconds = float(self._rng.uniform(*self._manner.rest))
         return self._standing(STILL, seconds, members=0 if self._place is None else 1)
 
     def act(self) -> Act:
@@ -89,8 +105,9 @@ class Planner:
         return Act(label, seconds, **{**known, "lead": self._lead, **more})
 
     def _wave(self) -> Act:
-        period, waves = float(self._rng.uniform(0.6, 1.1)), 0
-        while waves * period < SHORTEST + 2.5 * self._rng.random():
+        manner, waves = self._manner, 0
+        period = float(self._rng.uniform(*manner.wave))
+        while waves * period < manner.shortest + manner.waving * self._rng.random():
             waves += 1
         reach = float(self._rng.uniform(0.13, 0.2))
         return self._standing("waving", waves * period, waves=waves, reach=reach)
@@ -103,7 +120,7 @@ class Planner:
         factor = min(most, max(FACTOR, target / size if label == "approaching" else size / target))
         if REST[0] <= size <= REST[1]:
             factor = float(self._rng.uniform(min(FACTOR, most), most))
-        fastest = min(GROWTH[1], float(np.exp(SPAN * np.log(factor) / SHORTEST)))
+        fastest = min(GROWTH[1], float(np.exp(SPAN * np.log(factor) / self._manner.shortest)))
         rate = float(self._rng.uniform(GROWTH[0], max(GROWTH[0], fastest)))
         self._size = size * factor if label == "approaching" else size / factor
         seconds = SPAN * float(np.log(factor) / np.log(rate))
@@ -130,7 +147,8 @@ class Planner:
         else:
             path = outside - _along(start, label)
             self._place = None
-        speed = max(SLOWEST, min(float(rng.uniform(*SPEED)), path / SHORTEST))
+        manner = self._manner
+        speed = max(SLOWEST, min(float(rng.uniform(*manner.speed)), path / manner.shortest))
         act = self._standing(label, path / speed, place=start, members=members, spacing=spacing, speed=speed)
         self._lead += members - 1 if self._place is not None else members
         return act
@@ -141,13 +159,13 @@ def _along(place: Place, label: str) -> float:
     return place[0] * STEPS[label][0] + place[1] * STEPS[label][1]
 
 
-def plan(rng: Rng, seconds: float) -> list[Act]:
+def plan(rng: Rng, seconds: float, manner: Manner = CALM) -> list[Act]:
     """Acts of at least `seconds` in all, most with a rest after them."""
-    planner = Planner(rng)
+    planner = Planner(rng, manner)
     acts = [planner.rest()]
     while sum(act.seconds for act in acts) < seconds:
         acts.append(planner.act())
-        if rng.random() < 0.8:
+        if rng.random() < manner.rests:
             acts.append(planner.rest())
     return acts
 

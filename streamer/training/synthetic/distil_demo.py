@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from streamer.demo import assets
@@ -115,13 +114,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("stretches", type=Path)
     parser.add_argument("validation", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=1400)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--ahead", type=int, default=1)
     parser.add_argument("--truth", type=float, default=0.5)
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many")
     args = parser.parse_args(arguments)
-    torch.set_num_threads(2)
     model = TimesformerForVideoClassification.from_pretrained(assets.checkpoint_path()).eval()
     source = Scenes(args.stretches, ahead=args.ahead, labelled=args.truth > 0)
     check = Scenes(args.validation, ahead=args.ahead)

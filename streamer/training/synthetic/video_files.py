@@ -47,8 +47,11 @@ def write_clips(folder: Path, split: str, count: int, seed: int) -> None:
             encode(target / f"{number:04d}.mp4", sample.clip, CLIP_FPS, quality)
 
 
-def write_stream(folder: Path, number: int, seconds: float, seed: int) -> Path:
-    """One untrimmed video with its truth beside it; returns the video. Raises OSError."""
+def write_stream(folder: Path, number: int, seconds: float, seed: int, manner: str = "calm") -> Path:
+    """One untrimmed video with its truth beside it, in one of the planner's manners; returns the video.
+
+    Raises OSError.
+    """
     import numpy as np
 
     from streamer.training.ground_truth import write_truth
@@ -56,7 +59,7 @@ def write_stream(folder: Path, number: int, seconds: float, seed: int) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([textures.SEEDS[untrimmed_videos.SPLIT], seed, 22, number])
-    plan = action_plans.plan(rng, seconds)
+    plan = action_plans.plan(rng, seconds, action_plans.MANNERS[manner])
     members = 1 + max(act.lead + act.members for act in plan)
     pool = textures.make_pool(untrimmed_videos.SPLIT, untrimmed_videos.PICTURES)
     scene = untrimmed_videos.make_scene(rng, pool, members, int(rng.random() < 0.3))

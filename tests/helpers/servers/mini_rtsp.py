@@ -97,6 +97,7 @@ class MiniRtsp:
 
     def load(self, clip: Path) -> None:
         """Send this Annex B file from now on (new clients; running ones get its pictures too)."""
+        self.clip = clip
         self._units = access_units(clip.read_bytes())
         nals = [nal for unit in self._units[:60] for nal in unit]
         self._sps = next(nal for nal in nals if nal[0] & 31 == _SPS)
