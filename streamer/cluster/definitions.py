@@ -13,7 +13,9 @@ from streamer.config import CameraConfig, Config
 from streamer.errors import ConfigError
 
 # what a worker has of its own, or what concerns the front alone
-_FRONTS = ("cameras", "bus", "journal", "metrics", "ui", "duration", "model", "models", "events")
+_FRONTS = (
+    "cameras", "bus", "journal", "metrics", "web", "ui", "picture", "duration", "model", "models", "events",
+)  # fmt: skip
 
 
 def camera_json(config: Config, camera: CameraConfig) -> dict[str, Any]:
@@ -24,6 +26,7 @@ def camera_json(config: Config, camera: CameraConfig) -> dict[str, Any]:
             "models": config.models_of(camera),
             "events": camera.events or config.events,
             "privacy": config.privacy_of(camera),
+            "follow": config.follow_of(camera),
         }
     )
     told: dict[str, Any] = _plain(whole.model_dump())

@@ -45,7 +45,6 @@ class Front:
         config: cameras and all that they inherit; `bus`, `journal` and `metrics` are the front's own.
         sinks: get every message as sent.
         config_file, reload: cameras that are edited there are taken over.
-        launcher: starts workers on nodes; None: they come by themselves.
         lost_after: seconds of a worker's silence after which its cameras are given away.
 
     Raises (on entering):
@@ -191,7 +190,8 @@ class Front:
                 now = self._clock.monotonic()
                 found = self._members.look()
                 for worker in found.lost:
-                    self.warn(f"worker {worker} is lost: its cameras go to others")
+                    if worker not in found.left:
+                        self.warn(f"worker {worker} is lost: its cameras go to others")
                     self._publisher.end_left_open(worker, "worker lost")
                 if now >= ends_at:  # what came late of those that are gone, and of those that never came back
                     ends_at = now + AGAIN

@@ -34,6 +34,7 @@ class Member:
     heard_at: float = -math.inf  # its messages arrive
     lost: bool = False
     draining: bool = False
+    left: bool = False  # it has said that it ends
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Loss:
     """What a look found."""
 
     lost: list[str] = field(default_factory=list)  # workers
-    cameras: dict[str, str] = field(default_factory=dict)  # camera -> the worker that it is lost with
+    left: list[str] = field(default_factory=list)  # those of them that have ended as they should
     silent: list[str] = field(default_factory=list)  # workers that were lost before and say nothing
 
 
@@ -181,7 +182,7 @@ class Members:
         with self._lock:
             member = self._members.get(name)
             if member is not None and member.told.process == process:
-                member.asked_at = -math.inf
+                member.asked_at, member.left = -math.inf, True
 
     # ---- looks
 
@@ -200,7 +201,9 @@ class Members:
                 if silent and not member.lost:
                     member.lost = True
                     found.lost.append(name)
-                    found.cameras.update((camera, name) for camera in self._release_all(name))
+                    if member.left:
+                        found.left.append(name)
+                    self._release_all(name)
                 elif member.lost and now - member.heard_at > self._lost_after:
                     found.silent.append(name)
                 if member.lost and now - max(member.asked_at, member.heard_at) > FORGOTTEN:
@@ -303,7 +306,7 @@ class Members:
 
     def _state(self, name: str, member: Member, now: float) -> str:
         if member.lost:
-            return "lost"
+            return "left" if member.left else "lost"
         if now - member.heard_at > self._lost_after:
             return "joining" if member.heard_at == -math.inf else "unheard"
         if member.draining:

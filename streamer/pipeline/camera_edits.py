@@ -37,8 +37,13 @@ class Watching(Protocol):
 def definition(config: Config, camera: CameraConfig) -> tuple[Any, ...]:
     """All that a camera is made of, but the words asked for; equal where nothing needs to be opened anew."""
     models = tuple(model.model_copy(update={"labels": None}) for model in config.models_of(camera))
-    own = camera.model_copy(update={"model": None, "models": (), "events": None})
-    return own, models, camera.events or config.events, config.privacy_of(camera)
+    inherited = {"model": None, "models": (), "events": None, "privacy": None, "follow": None}
+    events, privacy, follow = (
+        camera.events or config.events,
+        config.privacy_of(camera),
+        config.follow_of(camera),
+    )
+    return camera.model_copy(update=inherited), models, events, privacy, follow
 
 
 class CameraEdits:

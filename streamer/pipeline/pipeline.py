@@ -202,7 +202,8 @@ class Pipeline:
         if not self._read.is_set():
             raise ConfigError(f"cannot add camera {camera.name}: the program does not watch yet")
         common = self._config if config is None else config
-        inherited = {key: getattr(common, key) for key in ("model", "models", "events", "privacy")}
+        keys = ("model", "models", "events", "privacy", "follow")
+        inherited = {key: getattr(common, key) for key in keys}
         others = tuple(one for one in self._config.cameras if one.name != camera.name)
         wanted = self._config.model_copy(update={"cameras": (*others, camera), **inherited})
         self._privacy.learn(wanted)  # before its first picture

@@ -92,7 +92,7 @@ def main(front: str, name: str, state: str, events: str, predictions: str) -> No
     watched: Any = WatchedCameras(leases, lambda *_: None)  # type: ignore[arg-type, return-value]
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     bus = BusConfig(bind="tcp://127.0.0.1:0", heartbeat=0.5, high_water_mark=1000)
-    settings = WorkerSettings(front, name)
+    settings = WorkerSettings(front, name, capacity=1000)
     with (
         Publisher(bus, JournalConfig(path=state), admit=leases.admit) as publisher,
         RequestClient(front) as client,

@@ -1,0 +1,181 @@
+"""Workers killed and frozen, a front killed: how soon the cameras are back, and what the others notice.
+
+With -m soak -s the figures of docs/cluster.md are printed.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from streamer.bus import EventMessage, HeartbeatMessage, PredictionMessage, Subscriber
+from tests.helpers.bus_parts import until
+from tests.helpers.cluster_parts import Cluster
+
+pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX"), pytest.mark.realtime]
+
+WORKERS = ("w1", "w2", "w3")
+
+
+class Listener:
+    """Notes when each camera was last told of, and its longest silence; on a thread of its own."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.at: dict[str, list[tuple[float, str]]] = {}
+        self._endpoint, self._stop = endpoint, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with Subscriber(self._endpoint, topics=["prediction/"], high_water_mark=1000) as subscriber:
+            while not self._stop.is_set():
+                message = subscriber.receive(0.1)
+                if isinstance(message, PredictionMessage):
+                    told = self.at.setdefault(message.camera, [])
+                    told.append((time.monotonic(), str(message.raw["worker"])))
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def silence(self, camera: str, since: float) -> float:
+        """The longest pause after `since`, seconds."""
+        times = [since, *(at for at, _ in self.at.get(camera, []) if at >= since)]
+        return max((b - a for a, b in pairwise(times)), default=float("inf"))
+
+    def back(self, camera: str, since: float, not_by: str) -> float | None:
+        """Seconds from `since` until another worker told of it."""
+        return next((at - since for at, by in self.at.get(camera, []) if at > since and by != not_by), None)
+
+
+def fault(cluster: Cluster, listener: Listener, happens: Callable[[str], None]) -> dict[str, float]:
+    """A worker goes: seconds until its cameras are back, and the longest silence of the others."""
+    owners = cluster.owners()
+    victim = max(WORKERS, key=lambda name: list(owners.values()).count(name))
+    gone = [camera for camera, owner in owners.items() if owner == victim]
+    others = [camera for camera, owner in owners.items() if owner != victim]
+    assert gone
+    assert others
+    since = time.monotonic()
+    happens(victim)
+    until(lambda: all(listener.back(camera, since, victim) is not None for camera in gone), "they are back")
+    back = max(listener.back(camera, since, victim) or 0.0 for camera in gone)
+    return {"back": back, "others": max(listener.silence(camera, since) for camera in others)}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Any:
+    made = Cluster(tmp_path, 6, rate=12.0, predictions=60.0)
+    made.front()
+    for name in WORKERS:
+        made.worker(name)
+    made.wait_until_all_are_watched()
+    yield made
+    made.close()
+
+
+@pytest.mark.timeout(300)
+def test_cameras_come_back_on_another_worker(cluster: Cluster) -> None:
+    cluster.reader("reader")
+    listener = Listener(cluster.endpoint)
+    told: dict[str, Any] = {}
+    try:
+        until(lambda: len(listener.at) == 6)
+        told["worker killed"] = fault(cluster, listener, cluster.kill)
+        killed = next(name for name in WORKERS if name not in cluster.running)
+        cluster.worker(killed)
+        until(lambda: cluster.ask("workers")["workers"][killed]["state"] == "idle")
+        frozen: list[str] = []
+
+        def freeze(name: str) -> None:
+            frozen.append(name)
+            cluster.freeze(name)
+
+        told["worker frozen"] = fault(cluster, listener, freeze)
+        cluster.freeze(frozen[0], False)
+        until(lambda: cluster.ask("workers")["workers"][frozen[0]]["state"] != "lost", "it is back")
+        since = time.monotonic()
+        cluster.kill("front")
+        threading.Event().wait(1.0)
+        cluster.front()
+        until(lambda: all(times[-1][0] > since + 1.0 for times in listener.at.values()), "all tell on")
+        told["front killed, back after 1 s"] = {"dark": max(listener.silence(c, since) for c in listener.at)}
+        lines = cluster.lines("reader")
+        reasons = {line.get("reason") for line in lines} - {None}
+        assert reasons <= {"worker lost", "lease lost"}, "no camera was let go because its front was away"
+        starts = [line["id"] for line in lines if line["phase"] == "start"]
+        assert len(starts) == len(set(starts)), "what was seen by the frozen one was not told twice"
+    finally:
+        listener.close()
+        print({key: {k: round(v, 2) for k, v in value.items()} for key, value in told.items()})
+    assert told["worker killed"]["back"] < 25.0
+    assert told["worker frozen"]["back"] < 40.0
+    assert max(told[key]["others"] for key in ("worker killed", "worker frozen")) < 2.5
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_two_thousand_events_a_second(tmp_path: Path) -> None:
+    cluster, late = Cluster(tmp_path, 40, rate=500.0), []
+    try:
+        cluster.front()
+        for name in ("w1", "w2", "w3", "w4"):
+            cluster.worker(name)
+        cluster.wait_until_all_are_watched()
+        process = psutil.Process(cluster.running["front"].pid)
+        with Subscriber(cluster.endpoint, topics=["event/"], high_water_mark=20_000) as subscriber:
+            subscriber.receive(5.0)
+            before, began, count = process.cpu_times(), time.monotonic(), 0
+            while time.monotonic() - began < 30:
+                message = subscriber.receive(1.0)
+                if isinstance(message, EventMessage):
+                    count += 1
+                    if message.phase == "start":
+                        late.append(time.time() - message.started_at)
+            spent, after = time.monotonic() - began, process.cpu_times()
+        used = (after.user + after.system - before.user - before.system) / spent
+        late.sort()
+        median, worst = late[len(late) // 2], late[int(len(late) * 0.99)]
+        print(f"{count / spent:.0f} events/s, {used:.2f} of a core, median {median * 1000:.1f} ms,"
+              f" 99 % {worst * 1000:.0f} ms, rss {process.memory_info().rss / 1e6:.0f} MB")  # fmt: skip
+    finally:
+        cluster.close()
+    assert count
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_thousand_cameras(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, 1000, rate=20.0, predictions=100.0)
+    try:
+        cluster.front()
+        for n in range(10):
+            cluster.worker(f"w{n}")
+        cluster.wait_until_all_are_watched()
+        process = psutil.Process(cluster.running["front"].pid)
+        memory, snapshots, cpu, began = [], [], process.cpu_times(), time.monotonic()
+        with Subscriber(cluster.endpoint, topics=["heartbeat/"]) as subscriber:
+            beat = subscriber.receive(5.0)
+            assert isinstance(beat, HeartbeatMessage)
+            assert len(beat.cameras) == 1000
+            for _ in range(12):
+                at = time.monotonic()
+                assert len(subscriber.snapshot(10.0).cameras) == 1000
+                snapshots.append(time.monotonic() - at)
+                memory.append(process.memory_info().rss / 1e6)
+                threading.Event().wait(5.0)
+        spent, after = time.monotonic() - began, process.cpu_times()
+        used = (after.user + after.system - cpu.user - cpu.system) / spent
+        print(f"snapshot {max(snapshots):.2f} s at most, {used:.2f} of a core, memory {memory[0]:.0f} to"
+              f" {memory[-1]:.0f} MB")  # fmt: skip
+    finally:
+        cluster.close()
+    assert max(snapshots) < 5.0
