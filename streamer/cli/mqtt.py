@@ -36,8 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--discovery", default="homeassistant", metavar="TOPIC",
                         help="Home Assistant's discovery prefix (homeassistant)")  # fmt: skip
     parser.add_argument("--no-discovery", action="store_true", help="plain MQTT only")
-    parser.add_argument("--label", action="append", default=[], metavar="LABEL",
+    subscriber_options.add_filter(parser, "start,update,end")
+    parser.add_argument("--sensor", action="append", default=[], metavar="LABEL",
                         help="a binary sensor of its own for this label; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--pictures", action="store_true",
+        help="send live pictures and events' snapshots too, where the run has them",
+    )  # fmt: skip
+    parser.add_argument("--picture-every", type=float, default=5.0, metavar="S",
+                        help="between two live pictures of a camera (5)")  # fmt: skip
     parser.add_argument("--fresh", type=float, default=60.0, metavar="S",
                         help="Home Assistant ignores events older than this (60; 0: takes all)")  # fmt: skip
 
@@ -48,10 +55,14 @@ def run(args: argparse.Namespace) -> int:
     address = _address(args)
     if not args.fresh >= 0 or args.fresh > 1e9:
         raise ConfigError(f"--fresh {args.fresh:g}: must be seconds, 0 or more")
+    if not 0.2 <= args.picture_every <= 86400:
+        raise ConfigError(f"--picture-every {args.picture_every:g}: must be seconds, 0.2 to a day")
+    if args.pictures:
+        print_line(f"mqtt: pictures of the cameras are sent to {address}, which keeps the newest events'")
     layout = Layout(
         check_prefix("--prefix", args.prefix),
         None if args.no_discovery else check_prefix("--discovery", args.discovery),
-        tuple(dict.fromkeys(args.label)),
+        tuple(dict.fromkeys(args.sensor)),
         args.fresh,
     )
     if address.certificate is not None:
@@ -68,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
                 subscriber_options.publisher_of(args), address, layout,
                 state or default_file("mqtt", args.endpoint, str(address), args.prefix),
                 subscriber_options.since_or_now(args),
+                subscriber_options.filter_of(args),
+                args.picture_every if args.pictures else None,
             )
         )
     )  # fmt: skip

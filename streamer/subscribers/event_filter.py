@@ -18,9 +18,11 @@ class EventFilter:
     phases: tuple[str, ...] = PHASES
 
     def wants(self, message: EventMessage) -> bool:
-        return (
-            message.phase in self.phases and self.wants_camera(message.camera) and self._wants_label(message)
-        )
+        return message.phase in self.phases and self.wants_subject(message)
+
+    def wants_subject(self, message: EventMessage) -> bool:
+        """Whatever its phase."""
+        return self.wants_camera(message.camera) and self._wants_label(message)
 
     def wants_camera(self, camera: str) -> bool:
         return not self.cameras or camera in self.cameras

@@ -21,8 +21,11 @@ class Bridged(MqttBridge):
     ) -> None:
         self.lines: list[str] = []
         self.state = folder / "state.json"
+        wanted = {key: more.pop(key) for key in ("events", "pictures") if key in more}
         address = Address("127.0.0.1", port, **more)
-        settings = Settings(PublisherAddress(bus.endpoint), address, layout or Layout(), self.state, 0.0)
+        settings = Settings(
+            PublisherAddress(bus.endpoint), address, layout or Layout(), self.state, 0.0, **wanted
+        )
         super().__init__(settings, tell=self.lines.append)
         self._backoff = type(self._backoff)(0.05, 0.2)
 

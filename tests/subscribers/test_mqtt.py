@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from streamer.bus import Publisher
 from streamer.bus.messages import parse
 from streamer.cli.command_line import main
 from streamer.errors import ConfigError
+from streamer.recording.files import MARKER, SNAPSHOT, place
 from streamer.subscribers.bridge import idempotency_key
+from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.mqtt import camera_topics as cameras_module
 from streamer.subscribers.mqtt.camera_topics import Cameras
 from streamer.subscribers.mqtt.discovery import Layout
@@ -110,6 +113,81 @@ def test_events_states_and_availability(
     waving = next(state for state in states if state["action"] == "waving")
     assert (waving["score"], waving["event_id"], waving["actions"]) == (0.8, "e1", ["waving"])
     until(lambda: listener.text("streamer/availability") == "offline", "it says goodbye")
+
+
+@needs_broker
+def test_only_what_was_asked_for_is_carried_on(
+    bus: Publisher, broker: Broker, listener: MqttListener, tmp_path: Path
+) -> None:
+    wanted = EventFilter(("cam0",), ("waving",), ("start",))
+    bus.status(status("elsewhere"))
+    bridged = Bridged(bus, broker.port, tmp_path, events=wanted)
+    with Running(bridged):
+        until(lambda: listener.text("streamer/cam0/availability") == "online", "the camera is there")
+        for phase in (Phase.START, Phase.UPDATE, Phase.END):
+            for name, camera, label in (
+                ("e1", "elsewhere", "waving"), ("e2", "cam0", "running"), ("e3", "cam0", "waving"),
+            ):  # fmt: skip
+                bus.event(event(name, phase, camera=camera, label=label))
+        until(lambda: position(bridged.state) == 9, "the position passes by what is not wanted")
+        assert [told["id"] for told in listener.events] == ["e3"]
+        states = [json.loads(data) for topic, data, _ in listener.got if topic == "streamer/cam0/state"]
+        assert {action for state in states for action in state["actions"]} == {"waving"}
+        assert not any("elsewhere" in topic for topic, _, _ in listener.got)
+
+
+@needs_broker
+def test_pictures_are_sent_where_they_are_on_and_asked_for(
+    broker: Broker, listener: MqttListener, tmp_path: Path
+) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    (folder / MARKER).touch()
+    pictures = {"live": True, "snapshots": True, "clips": False, "folder": str(folder)}
+    jpeg = b"\xff\xd8\xff a live picture"
+    config = "homeassistant/device/streamer__cam0/config"
+
+    def offers(_request: object, _peer: object) -> dict[str, Any]:
+        return {"pictures": pictures, "marks": False, "models": {}}
+
+    with publisher(handlers={"features": offers}) as bus:
+        bus.status(status(fps=25.0))
+        bus.event(event("e1"))
+        snapshot = place(folder, "cam0", "e1", time.time(), SNAPSHOT)
+        snapshot.parent.mkdir(parents=True)
+        snapshot.write_bytes(b"\xff\xd8\xff the snapshot")
+        with Running(Bridged(bus, broker.port, tmp_path)):
+            until(lambda: bool(listener.json(config)), "described")
+            bus.preview("cam0", jpeg, 64, 48)
+            bus.event(event("e0"))
+            until(lambda: 2 in listener.seqs, "an event")
+        assert "picture" not in listener.json(config)["components"], "nobody asked for pictures"
+        assert not any("picture" in topic for topic, _, _ in listener.got)
+
+        with Running(Bridged(bus, broker.port, tmp_path, pictures=0.2)):
+            until(lambda: "event_picture" in listener.json(config)["components"], "described")
+            parts = listener.json(config)["components"]
+            assert (parts["picture"]["platform"], parts["picture"]["topic"]) == (
+                "camera",
+                "streamer/cam0/picture",
+            )
+            assert parts["event_picture"]["platform"] == "image"
+            assert parts["event_picture"]["image_topic"] == "streamer/cam0/event_picture"
+
+            def shown() -> bool:
+                bus.preview("cam0", jpeg, 64, 48)
+                return any(topic == "streamer/cam0/picture" for topic, _, _ in listener.got)
+
+            until(shown, "a live picture")
+            bus.event(event("e1", Phase.END))
+
+            def newest() -> list[bytes]:
+                return [data for topic, data, _ in listener.got if topic == "streamer/cam0/event_picture"]
+
+            until(lambda: newest() == [snapshot.read_bytes()], "the event's picture")
+        kept = retained_by(broker.port)
+        assert kept["streamer/cam0/event_picture"] == snapshot.read_bytes()
+        assert "streamer/cam0/picture" not in kept, "a live picture is for the moment"
 
 
 @needs_broker

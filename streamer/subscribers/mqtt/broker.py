@@ -180,6 +180,11 @@ class Connection:
         return len(self._window) >= WINDOW
 
     @property
+    def waiting(self) -> int:
+        """Messages that were not acknowledged yet."""
+        return len(self._window)
+
+    @property
     def idle(self) -> bool:
         return not self._window
 

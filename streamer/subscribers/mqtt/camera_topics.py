@@ -8,9 +8,11 @@ from typing import Any
 
 from streamer.bus import wire
 from streamer.bus.messages import EventMessage, HeartbeatMessage, Snapshot, StatusMessage
+from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.mqtt.discovery import IDLE, OFFLINE, ONLINE, Layout, config_topics
 from streamer.system.clock import Clock
 
+ALL = EventFilter()
 GONE_AFTER = 60.0  # seconds without a place in the publisher's heartbeats after which a camera was removed
 STATUS_EVERY = 30.0  # seconds between two statuses in which only numbers changed
 STATE_EVERY = 5.0  # seconds between two states in which only the score changed
@@ -36,8 +38,9 @@ class Cameras:
     do not turn the present back. Without a snapshot all events count.
     """
 
-    def __init__(self, layout: Layout, known: Iterable[str], clock: Clock) -> None:
-        self._layout, self._clock = layout, clock
+    def __init__(self, layout: Layout, known: Iterable[str], clock: Clock, events: EventFilter = ALL) -> None:
+        self._layout, self._clock, self._events = layout, clock, events
+        self._pictures = {"live": False, "kept": False}
         self._cameras: dict[str, _Camera] = {name: _Camera() for name in known}
         self._known_to: tuple[str, int] | None = None  # session and number up to which a snapshot told all
         self._heard = False
@@ -64,7 +67,8 @@ class Cameras:
         for name, told in snapshot.cameras.items():
             if (known := self._camera(name)) is None:
                 continue
-            known.open = {event.id: event for event in told.events[-MOST_OPEN:]}
+            wanted = filter(self._events.wants_subject, told.events)
+            known.open = {event.id: event for event in list(wanted)[-MOST_OPEN:]}
             if told.status is not None:
                 self.status(told.status)
         for name in self._cameras:
@@ -80,7 +84,16 @@ class Cameras:
         for camera in self._cameras.values():
             camera.open.clear()
 
+    def pictures(self, *, live: bool, kept: bool) -> None:
+        """Which pictures there are: cameras are described anew where that has changed."""
+        if self._pictures != {"live": live, "kept": kept}:
+            self._pictures = {"live": live, "kept": kept}
+            for name in self._cameras:
+                self._put_config(name)
+
     def event(self, message: EventMessage) -> None:
+        if not self._events.wants_subject(message):
+            return
         if self._known_to is not None and (
             message.session != self._known_to[0] or message.seq <= self._known_to[1]
         ):
@@ -102,10 +115,9 @@ class Cameras:
         if (camera := self._camera(message.camera)) is None:
             return
         before, camera.status, camera.state = camera.status, message, message.state
-        config = self._layout.config(message.camera)
-        if message.following is not None and not camera.follows and config is not None:
+        if message.following is not None and not camera.follows:
             camera.follows = True
-            self._put(config, wire.encode(self._layout.describe(message.camera, follows=True)))
+            self._put_config(message.camera)
         now = self._clock.monotonic()
         if before is None or _gist(before) != _gist(message) or now - camera.status_at >= STATUS_EVERY:
             camera.status_at = now
@@ -142,16 +154,24 @@ class Cameras:
     # ---- to the broker
 
     def _camera(self, name: str) -> _Camera | None:
-        """None where there are too many."""
+        """None where it is not wanted, or there are too many."""
+        if not self._events.wants_camera(name):
+            return None
         if name not in self._cameras and len(self._cameras) >= MOST_CAMERAS:
             return None
         camera = self._cameras.setdefault(name, _Camera())
         config = self._layout.config(name)
         if config is not None and not self.retained.get(config):
-            self._put(config, wire.encode(self._layout.describe(name)))
+            self._put_config(name)
         if not self.retained.get(self._layout.of(name, "state")):
             self._put_state(name)
         return camera
+
+    def _put_config(self, name: str) -> None:
+        config = self._layout.config(name)
+        if config is not None:
+            follows = self._cameras[name].follows
+            self._put(config, wire.encode(self._layout.describe(name, follows=follows, **self._pictures)))
 
     def _put_state(self, name: str) -> None:
         camera = self._cameras[name]

@@ -48,8 +48,12 @@ class Layout:
     def _id(self, *parts: str) -> str:
         return "__".join(map(identifier, (self.prefix, *parts)))
 
-    def describe(self, camera: str, *, follows: bool = False) -> dict[str, Any]:
-        """What is published to `config`. `follows`: how many people are there is told too."""
+    def describe(
+        self, camera: str, *, follows: bool = False, live: bool = False, kept: bool = False
+    ) -> dict[str, Any]:
+        """What is published to `config`. `follows`: how many people are there is told too; `live`: there are
+        live pictures, `kept`: pictures of events.
+        """
         bridge, here = {"topic": self.availability}, {"topic": self.of(camera, "availability")}
         return {
             "device": {
@@ -71,10 +75,21 @@ class Layout:
                     ("connection", self._connection(camera) | {"availability": [bridge]}),
                     ("rate", self._rate(camera)),
                     *((("people", self._people(camera)),) if follows else ()),
+                    *((("picture", self._picture(camera)),) if live else ()),
+                    *((("event_picture", self._event_picture(camera)),) if kept else ()),
                     *((f"label_{identifier(label)}", self._label(camera, label)) for label in self.labels),
                 )
             },
         }
+
+    def _picture(self, camera: str) -> dict[str, Any]:
+        return {"platform": "camera", "name": "Picture", "topic": self.of(camera, "picture")}
+
+    def _event_picture(self, camera: str) -> dict[str, Any]:
+        return {
+            "platform": "image", "name": "Newest event", "content_type": "image/jpeg",
+            "image_topic": self.of(camera, "event_picture"),
+        }  # fmt: skip
 
     def _action(self, camera: str) -> dict[str, Any]:
         return {
@@ -130,6 +145,6 @@ def _literal(text: str) -> str:
 
 def config_topics(layout: Layout, camera: str) -> Sequence[str]:
     """All retained topics of a camera, to be emptied when it is gone."""
-    own = [layout.of(camera, what) for what in ("availability", "status", "state")]
+    own = [layout.of(camera, what) for what in ("availability", "status", "state", "event_picture")]
     config = layout.config(camera)
     return own if config is None else [config, *own]

@@ -14,8 +14,10 @@ from streamer.bus.messages import EventMessage, Gap, HeartbeatMessage, StatusMes
 from streamer.bus.position import Position
 from streamer.errors import BusError, ConfigError
 from streamer.subscribers import bridge
+from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.mqtt.broker import Address, BrokerError, Connection
-from streamer.subscribers.mqtt.camera_topics import Cameras
+from streamer.subscribers.mqtt.camera_pictures import CameraPictures
+from streamer.subscribers.mqtt.camera_topics import ALL, Cameras
 from streamer.subscribers.mqtt.discovery import OFFLINE, ONLINE, Layout
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.state_file import StateFile
@@ -26,6 +28,7 @@ from streamer.system.clock import SYSTEM_CLOCK, Clock
 HEALTHY = 10.0  # seconds a connection must have lived for the next wait to be short again
 SNAPSHOT_EVERY = 10.0  # seconds between two attempts to learn what is open now
 GRACE = 2.0  # seconds, beyond those after which the subscriber doubts, until a publisher counts as silent
+PICTURES_ON_THEIR_WAY = 20  # messages, above which no picture is sent
 GOODBYE = 1.0  # seconds for the last messages
 
 
@@ -38,6 +41,8 @@ class Settings:
     layout: Layout
     state: Path
     since: Position
+    events: EventFilter = ALL
+    pictures: float | None = None  # seconds between two live pictures of a camera; None: no picture is sent
 
 
 def event_payload(message: EventMessage) -> bytes:
@@ -63,6 +68,11 @@ class MqttBridge:
         self._backoff = Backoff(1.0, 30.0)
         self._broker = bridge.ProblemReporter(tell, f"broker {settings.address} is there again")
         self._source = bridge.ProblemReporter(tell, f"{settings.publisher.endpoint} is there again")
+        self._pictures: CameraPictures | None = None
+        if settings.pictures is not None:
+            self._pictures = CameraPictures(
+                settings.publisher, settings.layout, settings.events, settings.pictures, clock
+            )
         self._asked = "", 0.0  # the session whose snapshot was asked for, and when
 
     def stop(self) -> None:
@@ -79,12 +89,14 @@ class MqttBridge:
                 state.extra["client"] = f"streamer-{uuid.uuid4().hex[:12]}"
                 state.touch()
             known = [name for name in state.extra.get("cameras", []) if isinstance(name, str)]
-            cameras = Cameras(ours.layout, known, self._clock)
+            cameras = Cameras(ours.layout, known, self._clock, ours.events)
             self._tell(f"from {ours.publisher.endpoint} to broker {ours.address}, state in {ours.state}")
             welcome = False
             while not self._stop.is_set():
                 welcome = self._connect(state, cameras, welcome)
         finally:
+            if self._pictures is not None:
+                self._pictures.close()
             state.close()
         return 0
 
@@ -132,6 +144,7 @@ class MqttBridge:
                     continue
                 message = subscriber.receive(bridge.POLL)
                 self._handle(message, subscriber, connection, (state, cameras))
+                self._send_pictures(connection)
         if connection.lost.is_set():
             self._settle(connection, state)  # what was acknowledged before, and why it ended if it says
         else:
@@ -178,8 +191,13 @@ class MqttBridge:
         if isinstance(message, EventMessage):
             topic = self._settings.layout.of(message.camera, "event")
             cameras.event(message)
-            position = subscriber.position
-            connection.publish(topic, event_payload(message), retain=False, position=position)
+            if self._pictures is not None:
+                self._pictures.event(message)
+            if self._settings.events.wants(message):
+                position = subscriber.position
+                connection.publish(topic, event_payload(message), retain=False, position=position)
+            else:
+                connection.pass_by(subscriber.position)
         elif isinstance(message, Gap):
             if message.kind == "event":
                 self._tell(bridge.gap_line(message))
@@ -200,12 +218,21 @@ class MqttBridge:
         unknown = message.session != cameras.session and now - at >= SNAPSHOT_EVERY
         if message.session != tried or unknown:
             self._asked = message.session, now
+            if self._pictures is not None:
+                self._pictures.learn(subscriber)
+                kept = self._pictures.folder is not None
+                cameras.pictures(live=self._pictures.live, kept=kept)
             try:
                 cameras.snapshot(subscriber.snapshot())
             except BusError:  # it answers no requests, or not now: what comes is all there is
                 cameras.forget_snapshot()
         for name in cameras.heartbeat(message):
             self._tell(f"camera {name} is gone: removed from the broker")
+
+    def _send_pictures(self, connection: Connection) -> None:
+        """While few messages are on their way: events go first."""
+        if self._pictures is not None and connection.waiting < PICTURES_ON_THEIR_WAY:
+            self._pictures.poll(lambda topic, data, keep: connection.publish(topic, data, retain=keep))
 
     def _goodbye(self, connection: Connection, state: StateFile) -> None:
         """Offline by our own word, once everything before it was acknowledged; bounded."""
