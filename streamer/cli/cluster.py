@@ -34,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bind", metavar="ENDPOINT", help="where subscribers connect (bus.bind)")
     parser.add_argument("--requests", metavar="ENDPOINT", help="where workers join (the port after --bind's)")
     parser.add_argument("--keys", metavar="FOLDER", help="the front's keys (bus.keys); for drain: a client's")
+    parser.add_argument(
+        "--ray", metavar="auto|ADDRESS", help="keep a worker on each node of this Ray cluster"
+    )
+    parser.add_argument("--worker-keys", metavar="FOLDER", help="--ray: a client's keys, on each node")
     parser.add_argument("--metrics", metavar="[HOST:]PORT", help="serve /metrics, /healthz and /readyz there")
     parser.add_argument("--ui", metavar="auto|rich|plain|json|none", help="what standard output shows")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of CONFIG")
@@ -83,6 +87,10 @@ def _serve(file: Path, args: argparse.Namespace) -> int:
         elif ui is Ui.PLAIN:
             sinks.append(stack.enter_context(PlainSink(stop=stopper.stop)))
         front = stack.enter_context(Front(config, sinks=sinks, config_file=file, reload=configuration))
+        if args.ray is not None:
+            from streamer.cluster.ray_staffing import ray_staffing
+
+            stack.enter_context(ray_staffing(front, config, args.ray, args.worker_keys))
         stack.enter_context(Monitoring(config.metrics, front.stats))
         if ui is Ui.RICH:
             from streamer.dashboard.live_screen import Screen

@@ -1,6 +1,7 @@
 """Joining a Ray cluster: what of Ray is not as a program expects it is dealt with here.
 
-- `ray.init` takes SIGTERM for itself, but only on the main thread: it is called on another.
+- `ray.init` takes SIGTERM for itself: in Python, but only on the main thread (it is called on another), and
+  below Python, with a handler that prints a stack. Ours are put back after it.
 - Its ports listen on all interfaces, also where its node has a loopback address (measured with 2.60), and
   whoever reaches them runs what he likes: a cluster that asks nobody for a token is not used.
 - It sets OMP_NUM_THREADS in the processes it starts, to the CPUs that were asked for: its choice, not the
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from typing import Any
 
@@ -42,12 +44,23 @@ def connect(address: str) -> Any:
     import ray
 
     _init(ray, address)
+    _take_signals_back()
     try:
         _refuse_open_cluster(ray, address)
     except BaseException:
         ray.shutdown()
         raise
     return ray
+
+
+def _take_signals_back() -> None:
+    """Python's own handlers stand where they were, with what they were told to do."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # whoever calls from elsewhere has none of ours
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and (handler := signal.getsignal(number)) is not None:
+            signal.signal(number, handler)
 
 
 def one_line(error: BaseException) -> str:

@@ -76,6 +76,11 @@ class RayLauncher:
         self._entry = entry
         self._begun: list[Any] = []  # answers of `begin` that nobody waits for
 
+    @property
+    def here(self) -> str:
+        """This machine's address, as the cluster's other machines reach it."""
+        return str(self._ray.util.get_node_ip_address())
+
     def nodes(self) -> Sequence[str]:
         return list(self._nodes())
 
