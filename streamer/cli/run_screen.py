@@ -36,7 +36,7 @@ def _snapshot(pipeline: Pipeline, names: list[str], camera: str | None) -> str:
     wanted = names if camera is None else [camera]
     kept = [path for name in wanted if (path := pipeline.snapshot(name)) is not None]
     if not kept:
-        return "no picture yet"
+        return "nothing kept: there is no picture yet, or this camera is not recorded"
     if len(kept) == 1:
         return f"kept: {kept[0]}"
     return f"{len(kept)} pictures kept below {Path(*kept[0].parts[:-3])}"

@@ -38,7 +38,7 @@ ROOMY = 52  # from this width on, a camera's second line has room for its size a
 BEHIND = 0.8  # part of the asked windows, below which a camera is behind
 HEAD = 3  # lines of a block above its labels
 PAST = 2  # lines of the last minute below them
-LEAST_PICTURE = 4  # lines
+LEAST_PICTURE = 6  # lines; a smaller one shows nothing
 STARTING = "starting"
 PICTURE = "picture"  # in a style's meta: (camera, row of its picture)
 

@@ -103,9 +103,10 @@ class EventPictures:
 
     def snapshot(self, camera: str, image: Image | None) -> Path | None:
         """Keep a picture that somebody asked for, as it may be shown: its file, which the disk's thread
-        writes; None where nothing is recorded or the disk is too far behind.
+        writes; None where this camera is not recorded or the disk is too far behind.
         """
-        if self._disk is None or image is None:
+        wanted = self._recorder is not None and self._recorder.wants(camera)
+        if self._disk is None or image is None or not wanted:
             return None
         from streamer.recording.pixels import encode_jpeg
 
