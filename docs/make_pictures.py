@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from html import escape
+from itertools import groupby
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -38,6 +39,7 @@ PACE = 0.7  # seconds between two frames
 KEYS = {6: "?", 10: "?", 12: "Enter", 17: "Enter", 18: "e", 21: "e", 22: "l"}
 LENGTH = 28.0  # seconds
 
+_BLOCKS = {" ": (0.0, 0.0), "▀": (0.0, 0.5), "▄": (0.5, 0.5), "█": (0.0, 1.0)}  # top and height in a line
 QUIET = ("--bind", "tcp://127.0.0.1:0", "--set", "journal.path=")
 CAMERAS = """
 cameras:
@@ -46,6 +48,7 @@ cameras:
   - {name: garage, source: "rtsp://127.0.0.1:9/stream1"}
 loop: true
 journal: {path: events.db}
+recording: {folder: recordings}
 """
 
 
@@ -131,8 +134,8 @@ def _line(line: str) -> str:
         wide = cells * CELL
         if back is not None:
             boxes.append(f'<rect x="{at:g}" width="{wide:g}" height="{LINE:g}" fill="{back}"/>')
-        if text == "▀" * cells:  # drawn: fonts leave gaps between them
-            boxes.append(f'<rect x="{at:g}" width="{wide + 0.3:g}" height="{LINE / 2:g}" fill="{front}"/>')
+        if not set(text) - _BLOCKS.keys():  # drawn: fonts leave gaps between them
+            boxes += _blocks(text, at, front)
         elif text.strip():
             start = at + CELL * (len(text) - len(text.lstrip(" ")))
             kept = text.strip(" ")
@@ -144,6 +147,16 @@ def _line(line: str) -> str:
             )
         at += wide
     return "".join(boxes + words)
+
+
+def _blocks(text: str, at: float, colour: str) -> Iterator[str]:
+    for block, run in groupby(text):
+        wide = CELL * sum(1 for _ in run)
+        top, high = _BLOCKS[block]
+        if high:
+            size = f'width="{wide + 0.3:g}" height="{high * LINE:g}"'
+            yield f'<rect x="{at:g}" y="{top * LINE:g}" {size} fill="{colour}"/>'
+        at += wide
 
 
 def _runs(line: str) -> Iterator[tuple[str, Style]]:
@@ -201,7 +214,8 @@ def captions() -> None:
     with ExitStack() as stack:
         folder, endpoint, _ = stack.enter_context(_running("demo", "--loop"))
         shown = stack.enter_context(Terminal(streamer("captions", endpoint), folder))
-        time.sleep(30.0)
+        shown.wait_for("██")
+        time.sleep(12.0)
         _write("captions.svg", svg([shown.lines()], 0.0))
 
 

@@ -7,6 +7,7 @@ or changed it would be stopped. Ctrl+C, Ctrl+Z and Ctrl+S stay what they are.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import select
@@ -14,6 +15,8 @@ import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.1  # how late an end is seen
 AGAIN_S = 0.5  # between two looks whether the keyboard can be had
@@ -119,7 +122,10 @@ class KeyReader:
                 self.give_back()
                 self._stop.wait(AGAIN_S)
             for key in keys or ():
-                self._pressed(key)
+                try:
+                    self._pressed(key)
+                except Exception:  # the thread's top: said, and the next key is tried
+                    log.exception("the key %s failed", key)
 
 
 def _is_terminal() -> bool:

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import streamer
+from streamer.dashboard import keys
 from streamer.dashboard.keys import keys_in
 from streamer.dashboard.view_state import Place, ViewState, press
 from tests.helpers.tmux import Tmux, needs_tmux
@@ -235,3 +238,44 @@ def test_other_outputs_leave_the_keyboard_alone(ui: str, tmp_path: Path) -> None
         child.kill()
         os.close(ours)
         os.close(theirs)
+
+
+def test_a_key_that_fails_is_said_and_the_next_one_works(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pressed, done = [], threading.Event()
+
+    class Typed:
+        def read(self, timeout: float) -> list[str]:
+            return ["s", "q"]
+
+        def restore(self) -> None:
+            pass
+
+    def press_one(key: str) -> None:
+        pressed.append(key)
+        if key == "s":
+            raise KeyError("no such camera")
+        done.set()
+
+    monkeypatch.setattr(keys, "_is_terminal", lambda: True)
+    monkeypatch.setattr(keys, "take_keyboard", Typed)
+    reader = keys.KeyReader(press_one)
+    reader.open()
+    assert done.wait(10)
+    reader.close()
+    assert pressed[:2] == ["s", "q"]
+    assert "the key s failed" in caplog.text
+
+
+def test_a_windows_console_gives_the_same_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = iter(["\xe0", "P", "q", "\r", "\x00", "I", "\xe0", "Z"])
+    left = [5]
+
+    def kbhit() -> bool:
+        left[0] -= 1
+        return left[0] >= 0
+
+    console = SimpleNamespace(kbhit=kbhit, getwch=lambda: next(typed))
+    monkeypatch.setitem(sys.modules, "msvcrt", console)
+    assert keys._WindowsKeyboard().read(0.1) == ["down", "q", "enter", "pageup"]
