@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,20 @@ def test_cameras_events_and_the_timeline_are_shown(bus: Publisher, open_page: Ca
         assert page.locator("#recent-rows tr", has_text="falling").get_attribute("data-open") == "false"
         arabic = page.locator(".camera h3", has_text="الباب")
         assert arabic.evaluate("node => getComputedStyle(node).direction") == "rtl"
+
+
+def test_no_action_is_no_news_unless_it_is_chosen(bus: Publisher, open_page: Callable[..., Any]) -> None:
+    bus.status(status("front-door"))
+    bus.event(replace(event("e1", camera="front-door", label="still"), background=True))
+    bus.event(event("e2", camera="front-door", label="waving"))
+    with served(bus.endpoint) as web:
+        page = open_page(web, DESK)
+        is_live(page)
+        page.wait_for_selector("#recent-rows tr")
+        assert "still" not in page.locator("#recent-rows").inner_text().replace("still going on", "")
+        assert page.locator(".track .event").count() == 1
+        page.locator("#only-action").select_option("still")
+        page.wait_for_selector("#recent-rows tr:has-text('still')")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

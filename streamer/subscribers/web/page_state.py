@@ -40,6 +40,7 @@ def record_of(message: EventMessage) -> Json:
         "started_at": message.started_at,
         "ended_at": message.ended_at,
         "reason": message.reason,
+        "background": message.background,
         "sent_at": message.sent_at,
     }
 

@@ -12,9 +12,9 @@ export const span = () => Number($("span").value)
 export const camera = () => $("only-camera").value
 export const action = () => $("only-action").value
 
-/** Whether an event is among what is wanted. */
+/** Whether an event is among what is wanted; those that mean "no action" are only where they are chosen. */
 export function wants(event) {
-  return (!camera() || event.camera === camera()) && (!action() || event.label === action())
+  return (!camera() || event.camera === camera()) && (action() ? event.label === action() : !event.background)
     && (event.ended_at ?? now()) >= now() - span()
 }
 

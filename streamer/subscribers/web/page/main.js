@@ -92,7 +92,7 @@ function drawLink() {
 function tell({ event, before }) {
   const news = !before || (before.phase !== "end" && event.phase === "end")
   if (!before && alerts.raise(event)) return
-  if (news) say.change(`event ${event.id}`, say.sentence(event))
+  if (news && !event.background) say.change(`event ${event.id}`, say.sentence(event))
 }
 
 function sayStates(before) {
