@@ -224,7 +224,7 @@ def page() -> None:
     from playwright.sync_api import sync_playwright
 
     with (
-        _running("--config", "cameras.yaml", "--web", "127.0.0.1:0") as (_, _, talk),
+        _running("--config", "cameras.yaml", "--web", "127.0.0.1:0", "--pictures", "keep") as (_, _, talk),
         sync_playwright() as play,
     ):
         address = _told(talk, "the page is at ")
