@@ -148,6 +148,10 @@ def _cameras(stats: Stats) -> Iterator[Metric]:
     yield _counter("frames_stored", "Frames kept for windows.", one, each(lambda c: c.status.stored))
     yield _counter("frames_dropped", "Frames not kept; cause rate: more than windows need.",
                    ("camera", "cause"), causes(lambda c: c.status.dropped))  # fmt: skip
+    yield _gauge("people", "People who are followed now, where a camera follows people.", one,
+                 each(lambda c: c.status.following))  # fmt: skip
+    yield _counter("people_left_out", "People who were not followed; cause max: more than that were there.",
+                   ("camera", "cause"), causes(lambda c: c.left_out))  # fmt: skip
     yield _gauge("events_open", "Events that go on now.", one, each(lambda c: len(c.open_events)))
     yield _counter("events", "Events that have started.", ("camera", "label"), stats.started.items())
 

@@ -7,10 +7,12 @@ from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from streamer.people.squares import union
 from streamer.types import Box, LaneResult, Track, Tracks
 
 PICTURES_KEPT = 2048  # of a camera: at 25 a second 82 seconds, longer than windows and pre-rolls reach back
 PEOPLE_KEPT = 256  # of a camera, of whom something was believed
+OF_LATE = 0.5  # seconds
 BELIEFS_KEPT = 256  # changes of what is believed of somebody
 
 
@@ -83,12 +85,25 @@ class Followed:
 
     def everybody(self, camera: str, time: float) -> tuple[Box, ...] | None:
         """Where people are in the picture of `time` of the camera's time line, those who are not followed
-        (yet) too; None where that is not known.
+        (yet) too, and where they were told to be shortly before: a box runs ahead of somebody who stops, or
+        who has just begun to walk. None where that is not known.
         """
         with self._lock:
             found = self._cameras.get(camera)
-            there = None if found is None else found.pictures.get(time)
-        return None if there is None else (*(track.box for track in there.tracks), *there.others)
+            if found is None or time not in found.pictures:
+                return None
+            of_late: list[Tracks] = []
+            for at in reversed(found.pictures):
+                if at < time - OF_LATE:
+                    break
+                if at <= time:
+                    of_late.append(found.pictures[at])
+        boxes: dict[int, list[Box]] = {}
+        for picture in of_late:
+            for track in picture.tracks:
+                boxes.setdefault(track.id, []).append(track.box)
+        others = dict.fromkeys(box for picture in of_late for box in picture.others)
+        return (*map(union, boxes.values()), *others)
 
     def people(self, camera: str, time: float) -> tuple[SeenPerson, ...]:
         """Who is followed in it, and what was believed of them at that time; nobody where it is not known."""

@@ -23,7 +23,7 @@ from streamer.types import Box, Frame, Window
 Areas: TypeAlias = tuple[Corners, ...]
 Reduce: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 
-_RIM = 0.15  # of a box's sides, on each side: hands, and where a box lags behind
+_RIM = 0.25  # of a box's sides, on each side: hands, and where a box lags behind
 _BLEED = 5  # pixels, odd: how far a hidden one may reach when a picture is resized for a model
 
 

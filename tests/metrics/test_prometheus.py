@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from streamer.metrics.counters import BOUNDS, LABELS, OTHER, Counters
 from streamer.metrics.prometheus import buckets, registry
 from streamer.system.extras import command_for
 from streamer.types import (
+    CameraState,
+    CameraStats,
+    CameraStatus,
     Event,
     Frame,
     Moment,
@@ -121,3 +125,13 @@ def test_prometheus_client_missing_is_one_line(
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"streamer: the page of metrics needs prometheus-client (extra metrics): {command_for('metrics')}"
     )
+
+
+def test_people_are_counted_where_they_are_followed() -> None:
+    follows = CameraStatus("hall", CameraState.RUNNING, 0.0, following=3)
+    other = CameraStatus("yard", CameraState.RUNNING, 0.0)
+    cameras = (CameraStats(follows, left_out={"max": 2}), CameraStats(other))
+    text = _encoded(replace(counted(), cameras=cameras))
+    assert 'streamer_people{camera="hall"} 3.0' in text
+    assert 'streamer_people_left_out_total{camera="hall",cause="max"} 2.0' in text
+    assert 'streamer_people{camera="yard"}' not in text

@@ -128,6 +128,23 @@ def test_the_detector_is_asked_as_often_as_said() -> None:
     assert one.detector.asked == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
 
 
+def test_who_is_not_followed_is_told_without_a_number() -> None:
+    """For those who hide people: somebody new, and somebody over the limit."""
+    one = Following(max=1)
+    one.show(FIRST)
+    assert (one.told[-1].tracks, one.told[-1].others) == ((), (pytest.approx(FIRST),)), (
+        "seen for the first time"
+    )
+    one.show(FIRST, seconds=1.0)
+    second = (0.6, 0.2, 0.1, 0.3)
+    one.show(FIRST, second, seconds=1.0)
+    assert ids(one.told[-1].tracks) == [1]
+    assert one.told[-1].others == (pytest.approx(second),)
+    placed = Following(part=(0.5, 0.0, 0.5, 0.5))
+    placed.show(FIRST)
+    assert placed.told[-1].others == (pytest.approx((0.55, 0.1, 0.05, 0.15)),)
+
+
 def test_boxes_are_told_in_parts_of_the_whole_picture() -> None:
     one = Following(part=(0.5, 0.0, 0.5, 0.5))
     seen = one.show(FIRST, seconds=1.0)
