@@ -20,6 +20,8 @@ from streamer.cluster.renewal import Renewal
 from streamer.errors import RequestError
 
 MOST_GRANTS = 100_000  # remembered: whose events with which lease may begin
+SETTLE = 1.5  # seconds without a new worker until a front that was started gives cameras away
+SETTLE_AT_MOST = 10.0
 FORGOTTEN = 3600.0  # seconds after which a worker that is lost is not shown any more
 DEFAULT_HOP = 0.5  # seconds, of models that no worker has loaded yet
 
@@ -70,6 +72,7 @@ class Members:
         self._grants: dict[int, tuple[str, str]] = {}  # number -> worker, camera
         self._first_epoch = self._epoch = first_epoch
         self._grace = clock() + lost_after
+        self._settled = False  # cameras are given away from now on
 
     # ---- what is wanted
 
@@ -208,9 +211,16 @@ class Members:
                     found.silent.append(name)
                 if member.lost and now - max(member.asked_at, member.heard_at) > FORGOTTEN:
                     del self._members[name]
-            if now >= self._grace:
+            if now >= self._grace and not self._more_may_come(now):
                 self._place(now)
             return found
+
+    def _more_may_come(self, now: float) -> bool:
+        """A cluster that starts: workers join one after the other, and the first shall not get everything."""
+        came = [member.since for member in self._members.values()]
+        if came:
+            self._settled |= now - max(came) >= SETTLE or now - min(came) >= SETTLE_AT_MOST
+        return not self._settled
 
     def _place(self, now: float) -> None:
         workers = {
@@ -289,7 +299,7 @@ class Members:
                     found[camera] = "unplaced: no worker is here"
                 elif failed is not None:
                     found[camera] = f"unplaced: {failed}"
-                elif self._clock() < self._grace:
+                elif self._clock() < self._grace or not self._settled:
                     found[camera] = "unplaced: waiting for the workers that may hold it"
                 else:
                     found[camera] = "unplaced: no worker has room for it"

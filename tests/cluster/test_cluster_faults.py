@@ -74,9 +74,9 @@ def fault(cluster: Cluster, listener: Listener, happens: Callable[[str], None]) 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Any:
     made = Cluster(tmp_path, 6, rate=12.0, predictions=60.0)
-    made.front()
     for name in WORKERS:
         made.worker(name)
+    made.front()
     made.wait_until_all_are_watched()
     yield made
     made.close()
@@ -126,9 +126,9 @@ def test_cameras_come_back_on_another_worker(cluster: Cluster) -> None:
 def test_two_thousand_events_a_second(tmp_path: Path) -> None:
     cluster, late = Cluster(tmp_path, 40, rate=500.0), []
     try:
-        cluster.front()
-        for name in ("w1", "w2", "w3", "w4"):
+        for name in ("w1", "w2", "w3", "w4"):  # before the front: all have joined when cameras are given
             cluster.worker(name)
+        cluster.front()
         cluster.wait_until_all_are_watched()
         process = psutil.Process(cluster.running["front"].pid)
         with Subscriber(cluster.endpoint, topics=["event/"], high_water_mark=20_000) as subscriber:
@@ -156,9 +156,9 @@ def test_two_thousand_events_a_second(tmp_path: Path) -> None:
 def test_a_thousand_cameras(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, 1000, rate=20.0, predictions=100.0)
     try:
-        cluster.front()
         for n in range(10):
             cluster.worker(f"w{n}")
+        cluster.front()
         cluster.wait_until_all_are_watched()
         process = psutil.Process(cluster.running["front"].pid)
         memory, snapshots, cpu, began = [], [], process.cpu_times(), time.monotonic()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +27,7 @@ from streamer.errors import BusError, ConfigError, RequestError
 from streamer.testing import FakeCamera, FakeRecognizer
 from streamer.types import Window
 from tests.helpers.bus_parts import FREE, collect, until
+from tests.helpers.web_parts import Served
 
 BOTH = {"w1", "w2"}
 
@@ -124,6 +128,24 @@ def test_subscribers_see_one_publisher(tmp_path: Path) -> None:
                 assert scores["times"]
             assert {one.status.camera for one in front.stats().cameras} == {"a", "b"}
             assert any("w1 working" in note for note in front.stats().notes)
+
+
+@pytest.mark.realtime
+def test_subscribe_and_the_page_work_on_a_front(tmp_path: Path) -> None:
+    with FakeCamera(draw) as camera:
+        config = configured(tmp_path, camera.url, "a")
+        with Front(config) as front, worker(front, tmp_path, "w1"):
+            words = ["subscribe", front.endpoint, "--json", "--topic", "event/", "--since", "1h"]
+            program = [sys.executable, "-m", "streamer", *words, "--count", "1"]
+            done = subprocess.run(program, capture_output=True, text=True, timeout=100)
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout.splitlines()[0])["worker"] == "w1"
+            served = Served(front.endpoint)
+            try:
+                until(lambda: bool(served.json("/history?limit=5")["events"]))
+                assert served.json("/healthz")["status"] == "ok"
+            finally:
+                served.stop()
 
 
 @pytest.mark.realtime

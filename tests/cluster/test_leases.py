@@ -135,7 +135,7 @@ def test_a_camera_that_fits_nowhere_is_said_to_be_unplaced() -> None:
     cluster = Cluster("a", "b")
     assert "no worker is here" in cluster.members.unplaced()["a"]
     cluster.pass_time(LOST + 1)
-    for _ in range(3):
+    for _ in range(6):
         cluster.time.now += 0.5
         cluster.renew("w1", capacity=1)
         cluster.members.look()
