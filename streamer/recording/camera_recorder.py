@@ -31,20 +31,35 @@ WriteFile = Callable[[Path, bytes | EncodedClip], bool]
 
 
 @dataclass(slots=True)
+class Burst:
+    """Events that follow each other closely, and their one clip. Times as in EventRecording."""
+
+    start: float  # of the clip
+    limit: float  # the clip ends here at the latest
+    wall: float  # Unix seconds of its first event's start
+    clips: list[Path]  # each event's name of it
+    labels: list[str]
+    open_events: set[str]
+    end: float = 0.0  # of the clip, as far as known: it may not be over while an event is open
+    patience: float = 0.0  # monotonic: no longer is waited for pictures
+
+    @property
+    def until(self) -> float:
+        """Where the clip ends, by all that is known."""
+        return self.limit if self.open_events else min(self.limit, self.end)
+
+
+@dataclass(slots=True)
 class EventRecording:
     """What is recorded of one event. Times are the camera's time line, deadlines monotonic seconds."""
 
     event: Event
     snapshot: Path
-    clip: Path
-    start: float  # of the clip
-    limit: float  # the clip ends here at the latest
-    end: float = math.inf  # of the clip, once known
-    patience: float = math.inf  # monotonic: no longer is waited for pictures
+    ended: bool = False
     best: KeptPicture | None = None  # at the peak so far
     unwritten: bool = False  # `best` is newer than the file
     written: float = -math.inf  # monotonic: when the snapshot was last handed to the disk
-    clip_open: bool = False  # its clip is not finished
+    burst: Burst | None = None  # while its clip is not finished
 
 
 class CameraRecorder:
@@ -73,6 +88,7 @@ class CameraRecorder:
         self._next = 0  # number of the picture that is encoded next
         self._encoded_until = -math.inf  # time of the last encoded one
         self._recordings: dict[str, EventRecording] = {}
+        self._bursts: list[Burst] = []  # whose clips are not finished, the eldest first
         self._most = int(config.memory_mb * MB)
 
     @property
@@ -87,7 +103,7 @@ class CameraRecorder:
 
     @property
     def _is_encoding(self) -> bool:
-        return any(recording.clip_open for recording in self._recordings.values())
+        return bool(self._bursts)
 
     # ---- what comes in
 
@@ -103,19 +119,27 @@ class CameraRecorder:
     def begin(self, event: Event) -> None:
         """An event has started."""
         at = event.started.wall
+        snapshot = files.place(self._folder, self.camera, event.id, at, files.SNAPSHOT)
+        clip = files.place(self._folder, self.camera, event.id, at, files.CLIP)
+        self._recordings[event.id] = recording = EventRecording(event, snapshot)
+        if not self._config.clips:
+            return
+        burst = self._bursts[-1] if self._bursts else None
+        if burst is None or event.started.time > burst.limit - self._config.post_roll:
+            burst = self._new_burst(event)
+        burst.clips.append(clip)
+        burst.labels.append(event.label)
+        burst.open_events.add(event.id)
+        recording.burst = burst
+
+    def _new_burst(self, event: Event) -> Burst:
         start = event.started.time - self._config.pre_roll
-        recording = EventRecording(
-            event,
-            files.place(self._folder, self.camera, event.id, at, files.SNAPSHOT),
-            files.place(self._folder, self.camera, event.id, at, files.CLIP),
-            start,
-            start + self._config.max_clip,
-            clip_open=self._config.clips,
-        )
-        if recording.clip_open and not self._is_encoding:
+        if not self._is_encoding:
             self._next = self._pictures.first_at(start)
             self._encoded_until = -math.inf
-        self._recordings[event.id] = recording
+        burst = Burst(start, start + self._config.max_clip, event.started.wall, [], [], set())
+        self._bursts.append(burst)
+        return burst
 
     def peak(self, event_id: str, time: float) -> None:
         """An event has never had a higher score than at `time`."""
@@ -132,9 +156,11 @@ class CameraRecorder:
         if (recording := self._recordings.get(event.id)) is None:
             return
         ended = event.ended or event.decided
-        recording.event = event
-        recording.end = min(recording.limit, ended.time + self._config.post_roll)
-        recording.patience = now + self._config.post_roll + PATIENCE
+        recording.event, recording.ended = event, True
+        if (burst := recording.burst) is not None:
+            burst.open_events.discard(event.id)
+            burst.end = max(burst.end, ended.time + self._config.post_roll)
+            burst.patience = max(burst.patience, now + self._config.post_roll + PATIENCE)
 
     # ---- what is done
 
@@ -143,11 +169,11 @@ class CameraRecorder:
         if self._is_encoding:
             for kept in self._pictures.since(self._next, pictures):
                 self._encode(kept)
+        for burst in [burst for burst in self._bursts if self._over(burst, now)]:
+            self._finish(burst)
         for recording in list(self._recordings.values()):
             self._snapshot(recording, now)
-            if recording.clip_open and self._over(recording, now):
-                self._finish(recording)
-            if recording.end < math.inf and not recording.clip_open:
+            if recording.ended and recording.burst is None:
                 del self._recordings[recording.event.id]
         self._forget()
 
@@ -158,13 +184,13 @@ class CameraRecorder:
         for recording in list(self._recordings.values()):
             recording.written = -math.inf
             self._snapshot(recording, 0.0)
-            if recording.clip_open:
-                self._finish(recording)
+        for burst in list(self._bursts):
+            self._finish(burst)
         self._recordings.clear()
         self._encoder = None
 
     def _snapshot(self, recording: EventRecording, now: float) -> None:
-        due = recording.end < math.inf or now - recording.written >= SNAPSHOT_EVERY
+        due = recording.ended or now - recording.written >= SNAPSHOT_EVERY
         if recording.best is None or not recording.unwritten or not due:
             return
         jpeg = recording.best.jpeg
@@ -178,44 +204,39 @@ class CameraRecorder:
         recording.unwritten, recording.written = False, now
         self._write_file(recording.snapshot, jpeg)
 
-    def _over(self, recording: EventRecording, now: float) -> bool:
+    def _over(self, burst: Burst, now: float) -> bool:
         """A clip has all it can have."""
-        if self._encoded_until >= min(recording.end, recording.limit):
+        if self._encoded_until >= burst.until:
             return True
-        if now >= recording.patience:  # the camera gives nothing more
+        if not burst.open_events and now >= burst.patience:  # the camera gives nothing more
             return not self.behind
-        return (
-            self._encoder is not None
-            and self._encoder.bytes > self._most // 2
-            and recording is self._eldest()
-        )
+        full = self._encoder is not None and self._encoder.bytes > self._most // 2
+        return full and burst is self._bursts[0]
 
-    def _eldest(self) -> EventRecording:
-        return min(
-            (recording for recording in self._recordings.values() if recording.clip_open),
-            key=lambda recording: recording.start,
-        )
-
-    def _finish(self, recording: EventRecording) -> None:
-        recording.clip_open = False
-        stop = min(recording.end, recording.limit)
-        packets = self._encoder.between(recording.start, stop) if self._encoder else []
+    def _finish(self, burst: Burst) -> None:
+        self._bursts.remove(burst)
+        for recording in self._recordings.values():
+            if recording.burst is burst:
+                recording.burst = None
+        packets = self._encoder.between(burst.start, burst.until) if self._encoder else []
+        first, *others = burst.clips
         if self._encoder is None or not packets:
             self._counts["empty"] += 1
-            log.info("recording: no picture of camera %s for event %s", self.camera, recording.event.id)
+            log.info("recording: no picture of camera %s for %s", self.camera, first.name)
             return
-        cut = self._encoded_until < recording.end or recording.end == recording.limit
+        wanted = math.inf if burst.open_events else burst.end
+        cut = self._encoded_until < wanted or wanted > burst.limit
         if cut:
             self._counts["cut"] += 1
-            log.info("recording: the clip of event %s of %s is cut", recording.event.id, self.camera)
-        self._write_file(
-            recording.clip,
-            EncodedClip(self._encoder.shape, packets, self._title(recording), "cut short" if cut else ""),
-        )
+            log.info("recording: clip %s of %s is cut", first.name, self.camera)
+        title = self._title(burst)
+        comment = "cut short" if cut else ""
+        self._write_file(first, EncodedClip(self._encoder.shape, packets, title, comment, tuple(others)))
 
-    def _title(self, recording: EventRecording) -> str:
-        at = datetime.fromtimestamp(recording.event.started.wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        title = f"{self._name(recording.event.label)}, {self.camera}, {at}"
+    def _title(self, burst: Burst) -> str:
+        at = datetime.fromtimestamp(burst.wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        names = ", ".join(self._name(label) for label in dict.fromkeys(burst.labels))
+        title = f"{names}, {self.camera}, {at}"
         return "".join(c if c.isprintable() else "?" for c in title)  # what a file's header can hold
 
     def _encode(self, kept: KeptPicture) -> None:
@@ -250,7 +271,7 @@ class CameraRecorder:
         """Drop encoded pictures that no clip needs."""
         if self._encoder is None:
             return
-        starts = [recording.start for recording in self._recordings.values() if recording.clip_open]
+        starts = [burst.start for burst in self._bursts]
         if not starts:
             self._encoder = None
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -168,6 +169,8 @@ class DiskWriter:
             with replacing(path, part):
                 self._writer(part, job)
                 size = part.stat().st_size
+            for other in job.also if isinstance(job, EncodedClip) else ():
+                _same_file(path, other)
         except (OSError, ValueError, ConfigError) as error:
             self.counts["lost"] += 1
             if not self._failing:
@@ -201,3 +204,13 @@ class DiskWriter:
 
 def _size(job: Job) -> int:
     return job.size if isinstance(job, EncodedClip) else len(job)
+
+
+def _same_file(path: Path, other: Path) -> None:
+    """Another name of a finished file; a copy where the file system knows no second names. Raises OSError."""
+    other.parent.mkdir(mode=0o700, exist_ok=True)
+    with replacing(other, other.with_name(f".{other.name}{files.PART}")) as part:
+        try:
+            os.link(path, part)
+        except OSError:
+            shutil.copy2(path, part)

@@ -50,6 +50,7 @@ class EncodedClip:
     packets: Sequence[Packet] = field(repr=False)
     title: str = ""
     comment: str = ""
+    also: tuple[Path, ...] = ()  # further names of the file: of the other events that it shows
 
     @property
     def size(self) -> int:
@@ -160,10 +161,10 @@ def _stream(container: Any, shape: Shape) -> Any:
     stream.codec_context.time_base = Fraction(1, TICKS)
     stream.codec_context.thread_count = 1
     stream.options = {
-        "preset": "superfast",
+        "preset": "veryfast",
         "tune": "zerolatency",
         "profile": "main",
-        "crf": "25",
+        "crf": "27",
         "maxrate": str(shape.bit_rate),
         "bufsize": str(2 * shape.bit_rate),
         "g": str(max(1, round(shape.fps))),  # clips begin at a key frame: one a second

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections import Counter
 from pathlib import Path
 
 from streamer.errors import ConfigError
@@ -76,15 +77,17 @@ def tidy(folder: Path, oldest: float, most: float) -> tuple[int, int]:
     for path in files.recorded(folder):
         with contextlib.suppress(OSError):
             told = path.stat()
-            found.append((told.st_mtime, told.st_size, path))
+            found.append((told.st_mtime, told.st_size, (told.st_dev, told.st_ino or path), path))
     found.sort(key=lambda entry: entry[0])
-    kept, gone = sum(size for _, size, _ in found), 0
-    for written, size, path in found:
+    names = Counter(file for _, _, file, _ in found)  # the events of one clip are names of one file
+    kept, gone = sum({file: size for _, size, file, _ in found}.values()), 0
+    for written, size, file, path in found:
         if written >= oldest and kept <= most:
             break
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
-            kept -= size
+            names[file] -= 1
+            kept -= 0 if names[file] else size
             gone += 1
             _remove_empty(path.parent)
     return gone, kept
