@@ -260,7 +260,7 @@ def speech() -> Iterator[Finding]:
 
 def models() -> Iterator[Finding]:
     from streamer.demo.assets import checkpoint_path
-    from streamer.recognition.checkpoints.registry import cached, known
+    from streamer.recognition.checkpoints.registry import cached, known, known_detectors
 
     if not (checkpoint_path() / "model.safetensors").is_file():
         yield Finding(
@@ -268,7 +268,7 @@ def models() -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "demo model", "bundled")
-    here = [model.id for model in known() if cached(model.id)]
+    here = [model.id for model in (*known(), *known_detectors()) if cached(model.id)]
     if here:
         yield Finding("ok", "models", ", ".join(here))
     else:

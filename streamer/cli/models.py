@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         return _show(_full_name(words[1]), as_json=args.json)
     from streamer.demo.assets import BUNDLED
 
-    models = [*map(_bundled, BUNDLED), *map(_entry, _known())]
+    models = [*map(_bundled, BUNDLED), *map(_entry, _known()), _moving(), *map(_entry, _detectors())]
     if args.cached:
         models = [model for model in models if model["here"]]
     if args.json:
@@ -80,7 +80,8 @@ def _show(name: str, *, as_json: bool) -> int:
         print(printable_json(json.dumps(told, ensure_ascii=False)))
         return 0
     for key, value in told.items():
-        if value is None or value == []:
+        of_windows = told.get("kind") == "detector" and key in ("frames", "interval", "span")
+        if value is None or value == [] or of_windows:
             continue
         if key == "notes":
             for note in value:
@@ -106,6 +107,12 @@ def _known() -> list[KnownModel]:
     return known()
 
 
+def _detectors() -> list[KnownModel]:
+    from streamer.recognition.checkpoints.registry import known_detectors
+
+    return known_detectors()
+
+
 def _full_name(name: str) -> str:
     from streamer.recognition.checkpoints.registry import find
 
@@ -119,14 +126,28 @@ def _entry(model: KnownModel) -> dict[str, Any]:
     return {
         "id": model.id,
         "family": model.family,
-        "frames": model.frames,
-        "interval": round(model.interval, 3),
-        "span": round(model.span, 2),
+        "frames": None if model.kind == "detector" else model.frames,
+        "interval": None if model.kind == "detector" else round(model.interval, 3),
+        "span": None if model.kind == "detector" else round(model.span, 2),
         "size": model.size,
         "GFLOP": model.gflop,
         "licence": model.licence,
         "here": cached(model.id),
         "use": model.use,
+    }
+
+
+def _moving() -> dict[str, Any]:
+    """The detector that is no checkpoint."""
+    told = dict.fromkeys(("frames", "interval", "span", "size"))
+    return {
+        "id": "moving",
+        "family": "background subtraction",
+        **told,
+        "GFLOP": 0.0,
+        "licence": "Apache-2.0",
+        "here": True,
+        "use": "finds whoever moves: --follow",
     }
 
 

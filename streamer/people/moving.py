@@ -32,6 +32,7 @@ ACTIVE = 0.08  # of a detection's pixels, which move
 MOST = 0.6  # of all pixels: more is another light, or the camera turns
 LEAST_PIXELS = 24  # of a detection
 LEAST_FILL = 0.2  # of its box
+SIDE_BY_SIDE = 1.4  # times the widest of several people: then they do not hide each other
 LONGEST_REST = 300.0  # seconds somebody is followed who does not move at all
 STILL = 8.0  # grey levels, mean, by which the place of somebody who rests may change
 NOT_ACTIVE = 0.3  # the score of what does not move, or lies
@@ -150,10 +151,14 @@ def _shared_out(one: Detection, followed: Sequence[Track]) -> list[Detection]:
     if len(inside) < 2:
         return [one]
     left, top, width, height = one.box
+    inside.sort(key=lambda track: track.box[0] + track.box[2] / 2)
+    side_by_side = width > SIDE_BY_SIDE * max(track.box[2] for track in inside)
     parts = []
-    for track in inside:
+    for number, track in enumerate(inside):
         w, h = min(track.box[2], width), min(track.box[3], height)
         x = min(max(track.box[0], left), left + width - w)
+        if side_by_side and number in (0, len(inside) - 1):  # the edges of the whole are theirs
+            x = left if number == 0 else left + width - w
         y = min(max(track.box[1], top), top + height - h)
         parts.append(Detection((x, y, w, h), one.score))
     return parts

@@ -28,6 +28,7 @@ MEASURED = 0.05  # a detection's standard deviation, in parts of the box
 ACCELERATION = 2.0  # of people, boxes / s^2
 SIZE_GAIN = 0.2  # of a detection's size in the track's
 PART = 0.6  # of a track's height: a detection that is less high shows a part of them
+ALIKE, TWINS = 0.8, 1.5  # likeness of two tracks, and seconds of it, after which they are one
 OUTSIDE = 0.3  # a track of which less than this is in the picture has left it
 
 
@@ -45,6 +46,7 @@ class _Person:
         self.began = time
         self.seen = time
         self.hits = 1
+        self.apart = time  # when nobody older was in the same place
 
     @property
     def box(self) -> Box:
@@ -110,6 +112,7 @@ class Tracking:
         missed, _ = _associate(missed, doubtful, LEAST_LIKENESS[1])
         unseen, left = _associate(fresh, left, LEAST_LIKENESS[0])
         gone = {person.id for person in unseen if time - person.seen >= CONFIRM}
+        gone |= self._twins(known, time)
         gone |= {p.id for p in missed if time - p.seen >= self._lost_after or _inside(p.box) < OUTSIDE}
         self._people = [person for person in self._people if person.id not in gone]
         for one in left:
@@ -117,6 +120,16 @@ class Tracking:
             if all(overlap(one.box, p.box) < 0.5 * one.box[2] * one.box[3] for p in known if p not in missed):
                 self._number += 1
                 self._people.append(_Person(self._number, time, one))
+
+    def _twins(self, people: Sequence[_Person], time: float) -> set[int]:
+        """The younger of two tracks that have been in one place for so long that they are one person."""
+        found = set()
+        for number, younger in enumerate(people):
+            if all(likeness(younger.box, older.box) < ALIKE for older in people[:number]):
+                younger.apart = time
+            elif time - younger.apart >= TWINS:
+                found.add(younger.id)
+        return found
 
     def tracks(self, time: float) -> list[Track]:
         """Everybody who is followed, where they are expected at `time`, oldest first."""

@@ -16,7 +16,7 @@ FPS = 30.0  # Kinetics; sampling rates of the papers are counted in its frames
 SSV2_CLIP = 4.0  # seconds, about the mean length of a Something-Something v2 clip
 NON_COMMERCIAL = "CC-BY-NC-4.0"
 
-Kind = Literal["video", "frame", "words"]
+Kind = Literal["video", "frame", "words", "detector"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +123,31 @@ _OTHERS: tuple[tuple[str, str, int, float, int, str | None, float, str, Kind], .
     ("google/siglip-base-patch16-224", "siglip", 8, 0.25, 224, "Apache-2.0", 35, _WORDS, "words"),
 )
 
+_PEOPLE = "finds people: --follow --set follow.detector=ID"
+_DETECTORS = (  # id, family, size, GFLOP of a picture; all of them Apache-2.0
+    ("ustc-community/dfine-nano-coco", "d_fine", 640, 7.0),
+    ("PekingU/rtdetr_v2_r18vd", "rt_detr_v2", 640, 60.0),
+    ("PekingU/rtdetr_r50vd", "rt_detr", 640, 136.0),
+    ("hustvl/yolos-tiny", "yolos", 512, None),
+)
+DETECTORS = tuple(
+    KnownModel(name, family, 1, 0.0, size, "Apache-2.0", gflop, _PEOPLE, "detector")
+    for name, family, size, gflop in _DETECTORS
+)
+
 _KNOWN: tuple[KnownModel, ...] = (*_timesformer(), *_videomae(), *(KnownModel(*row) for row in _OTHERS))
-_BY_ID = {model.id: model for model in _KNOWN}
-_BY_FOLDER = {model.id.rsplit("/", 1)[1]: model for model in _KNOWN}
+_BY_ID = {model.id: model for model in (*_KNOWN, *DETECTORS)}
+_BY_FOLDER = {model.id.rsplit("/", 1)[1]: model for model in (*_KNOWN, *DETECTORS)}
 
 
 def known() -> list[KnownModel]:
     """Every published checkpoint in the table."""
     return list(_KNOWN)
+
+
+def known_detectors() -> list[KnownModel]:
+    """Every published detector in the table, for people who are followed."""
+    return list(DETECTORS)
 
 
 def find(name: str) -> KnownModel | None:
