@@ -135,7 +135,7 @@ def _line(line: str) -> str:
         if back is not None:
             boxes.append(f'<rect x="{at:g}" width="{wide:g}" height="{LINE:g}" fill="{back}"/>')
         if not set(text) - _BLOCKS.keys():  # drawn: fonts leave gaps between them
-            boxes += _blocks(text, at, front)
+            boxes += _blocks(text, at, f'fill="{front}"' + ' opacity=".6"' * bool(style.dim))
         elif text.strip():
             start = at + CELL * (len(text) - len(text.lstrip(" ")))
             kept = text.strip(" ")
@@ -149,13 +149,13 @@ def _line(line: str) -> str:
     return "".join(boxes + words)
 
 
-def _blocks(text: str, at: float, colour: str) -> Iterator[str]:
+def _blocks(text: str, at: float, fill: str) -> Iterator[str]:
     for block, run in groupby(text):
         wide = CELL * sum(1 for _ in run)
         top, high = _BLOCKS[block]
         if high:
             size = f'width="{wide + 0.3:g}" height="{high * LINE:g}"'
-            yield f'<rect x="{at:g}" y="{top * LINE:g}" {size} fill="{colour}"/>'
+            yield f'<rect x="{at:g}" y="{top * LINE:g}" {size} {fill}/>'
         at += wide
 
 

@@ -79,7 +79,7 @@ class Screen:
         self._keys = KeyReader(self.press)
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._paused = False
+        self._paused = self._waits = False
         self._drawing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
         self._state = ViewState()
@@ -119,8 +119,8 @@ class Screen:
                 self._drawing.release()
 
     def go_on(self) -> None:
-        """After `pause`: the terminal is taken again once it is ours."""
-        self._paused = False
+        """After `pause`: the terminal is taken again once it is ours (after `bg` it is not)."""
+        self._waits, self._paused = True, False
         self._wake.set()
 
     def press(self, key: str) -> None:
@@ -160,13 +160,18 @@ class Screen:
                 painted = now
             try:
                 with self._drawing:
-                    if not self._paused and self._terminal.ours:
+                    if self._may_draw():
                         self._draw(repaint)
             except OSError as error:
                 log.warning("screen: the terminal has gone (%s); the cameras go on", error)
                 return
             self._clock.wait(self._wake, self._period)
             self._wake.clear()
+
+    def _may_draw(self) -> bool:
+        # not asked at first: `timeout 60 streamer` runs it in the background of a terminal that is its own
+        self._waits = self._waits and not self._terminal.ours
+        return not (self._paused or self._waits)
 
     def _draw(self, repaint: bool) -> None:
         width, height = self._terminal.size

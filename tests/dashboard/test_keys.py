@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,13 +106,15 @@ print("after the screen", stopper.exit_code)
 """
 
 
-def start(tmux: Tmux, folder: Path, *, fail: bool = False, more: str = "") -> int:
+def start(
+    tmux: Tmux, folder: Path, *, fail: bool = False, before: str = "", more: str = "", shown: str = "? help"
+) -> int:
     script, ready = folder / "keys.py", folder / "ready"
     folders = [str(Path(__file__).parents[2]), str(Path(streamer.__file__).parents[1])]
     script.write_text(textwrap.dedent(PROGRAM).format(folders=folders, ready=str(ready), fail=fail), "utf-8")
     tmux.wait_for("ready>")
-    tmux.press(f"{sys.executable} {shlex.quote(str(script))}{more}", "Enter")
-    tmux.wait_for("front-door", "Ctrl+C ends it")
+    tmux.press(f"{before}{sys.executable} {shlex.quote(str(script))}{more}", "Enter")
+    tmux.wait_for("front-door", "Ctrl+C ends it", shown)
     return int(ready.read_text())
 
 
@@ -211,11 +214,19 @@ def test_paused_and_on_again(tmux: Tmux, tmp_path: Path) -> None:
 
 @needs_tmux
 def test_without_a_keyboard_only_ctrl_c_is_named(tmux: Tmux, tmp_path: Path) -> None:
-    start(tmux, tmp_path, more=" < /dev/null")
+    start(tmux, tmp_path, more=" < /dev/null", shown="")
     assert "? help" not in tmux.screen()
     tmux.press("q", "C-c")
     tmux.wait_for("after the screen 130")
     assert_as_before(tmux)
+
+
+@needs_tmux
+@pytest.mark.skipif(shutil.which("timeout") is None, reason="needs coreutils")
+def test_in_the_background_of_its_own_terminal_it_is_drawn(tmux: Tmux, tmp_path: Path) -> None:
+    pid = start(tmux, tmp_path, before="timeout 60 ", shown="")
+    os.kill(pid, signal.SIGTERM)
+    tmux.wait_for("after the screen", "ready>")
 
 
 @pytest.mark.parametrize("ui", ["plain", "json", "none"])
