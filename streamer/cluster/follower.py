@@ -22,6 +22,7 @@ TOPICS = ["event/", "status/", "prediction/"]
 PREVIEWS = "preview/"
 LOOK = 0.2  # seconds between two looks at whether to end, and whether somebody wants to see pictures
 AGAIN = 1.0  # seconds until it is tried again where a worker refuses us
+HANDED_OVER = ("moved", "lease lost", "camera changed", "camera removed")  # last words: others go on
 HEAD = ("v", "session", "seq", "sent_at")
 QUEUE = 2000  # messages that may wait; events that do not fit are asked for again
 
@@ -90,7 +91,8 @@ class Follower:
             assert position is not None
             self._event(message, position)
         elif isinstance(message, (PredictionMessage, StatusMessage, PreviewMessage)):
-            if self._members.owner(message.camera) == self.told.name:
+            goes = isinstance(message, StatusMessage) and message.detail in HANDED_OVER
+            if self._members.owner(message.camera) == self.told.name and not goes:
                 self._publisher.forward({**_without_head(message.raw), "worker": self.told.name})
         elif not isinstance(message, HeartbeatMessage) and message.type == "gap":
             self._lost(message)

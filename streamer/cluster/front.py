@@ -17,7 +17,7 @@ from streamer.bus.encryption import ClientKeys, KeyPair
 from streamer.cluster.definitions import camera_json, common_json, fingerprint
 from streamer.cluster.follower import Follower
 from streamer.cluster.front_requests import FrontRequests
-from streamer.cluster.front_stats import FrontStats
+from streamer.cluster.front_stats import REMOVED, FrontStats
 from streamer.cluster.lease import LOST, VERSION
 from streamer.cluster.members import Members, Wanted
 from streamer.cluster.renewal import Renewal
@@ -218,10 +218,9 @@ class Front:
         held = self._members.owners()
         for camera in [name for name in self._known - wanted if name not in held]:
             self._known.discard(camera)
-            status = CameraStatus(camera, CameraState.ENDED, self._clock.wall(), "camera removed")
+            status = CameraStatus(camera, CameraState.ENDED, self._clock.wall(), REMOVED)
             self._publisher.forward(wire.status_body(status, now))
             self._publisher.forget(camera)
-            self._stats.forget(camera)
         self._known |= wanted
 
     def _edited(self) -> None:

@@ -20,6 +20,7 @@ from streamer.types import (
 )
 
 NOTES = 5
+REMOVED = "camera removed"  # the last word of a camera
 
 
 class _Model:
@@ -47,7 +48,10 @@ class FrontStats:
         """One message as it was sent."""
         kind = message["type"]
         with self._lock:
-            if kind == "status":
+            if kind == "status" and message["detail"] == REMOVED:
+                self._statuses.pop(message["camera"], None)
+                self._models.pop(message["camera"], None)
+            elif kind == "status":
                 self._statuses[message["camera"]] = self._status(message)
             elif kind == "prediction":
                 self._prediction(message)
@@ -82,11 +86,6 @@ class FrontStats:
         model.windows += 1
         model.newest = now
         model.rate.add(now)
-
-    def forget(self, camera: str) -> None:
-        with self._lock:
-            self._statuses.pop(camera, None)
-            self._models.pop(camera, None)
 
     def note(self, text: str) -> None:
         with self._lock:

@@ -19,6 +19,7 @@ import pytest
 from streamer.bus import EventMessage, HeartbeatMessage, PredictionMessage, StatusMessage, Subscriber, wire
 from streamer.bus.key_store import allow, new_pair
 from streamer.bus.request_client import RequestClient
+from streamer.cli import command_line
 from streamer.cluster.front import Front
 from streamer.cluster.worker import run_worker
 from streamer.cluster.worker_settings import WorkerSettings
@@ -149,7 +150,9 @@ def test_subscribe_and_the_page_work_on_a_front(tmp_path: Path) -> None:
 
 
 @pytest.mark.realtime
-def test_a_worker_that_ends_or_is_drained_hands_its_cameras_over(tmp_path: Path) -> None:
+def test_a_worker_that_ends_or_is_drained_hands_its_cameras_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with FakeCamera(draw) as camera:
         config = configured(tmp_path, camera.url, "a", "b")
         with Front(config) as front, Subscriber(front.endpoint, since=0.0) as subscriber:
@@ -168,6 +171,13 @@ def test_a_worker_that_ends_or_is_drained_hands_its_cameras_over(tmp_path: Path)
                     assert client.ask("workers", 5.0)["workers"]["w2"]["state"] == "drained"
                     with pytest.raises(RequestError, match="no worker 'w9'"):
                         client.ask("drain", 5.0, worker="w9")
+                    where = ["--requests", front.requests_endpoint or ""]
+                    assert command_line.main(["cluster", "workers", *where]) == 0
+                    assert command_line.main(["cluster", "undrain", "w2", *where]) == 0
+                    assert command_line.main(["cluster", "drain", "w9", *where]) == 2
+                    said = capsys.readouterr()
+                    assert "w2  drained  -" in said.out
+                    assert "no worker 'w9'" in said.err
                     found = collect(subscriber, lambda got: any(m.raw.get("worker") == "w3" for m in got))
                     moved = [m for m in found if isinstance(m, EventMessage) and m.reason == "moved"]
                     assert {m.raw["worker"] for m in moved} == {"w2"}
