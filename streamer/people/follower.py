@@ -66,6 +66,7 @@ class Follower:
         self._epoch: int | None = None
         self._size: tuple[int, ...] = ()
         self._lost = False
+        self._looked: float | None = None  # time of the newest picture that the detector has looked at
         self._followed: dict[int, Gone] = {}  # id -> when and where they were seen last
         self._left_out: Counter[str] = Counter()
         self._waiting: dict[int, str] = {}  # id -> why they are not followed
@@ -85,6 +86,7 @@ class Follower:
             self._looks.show(frame.image, frame.time, self._tracking.tracks(frame.time))
         for time, found in self._looks.found():
             self._tracking.update(time, found)
+            self._looked = time
         now = Moment(frame.time, frame.wall, frame.media_time)
         there = {track.id: track for track in self._tracking.tracks(frame.time)}
         gone += [self._followed.pop(number) for number in [*self._followed] if number not in there]
@@ -109,6 +111,7 @@ class Follower:
                 told,
                 dict(self._left_out),
                 tuple(map(self.place, others)),
+                self._looked,
             )
         )
         return Seen(tracks, tuple(visible), tuple(gone))
@@ -119,6 +122,7 @@ class Follower:
         if not self._lost and frame.epoch == self._epoch and size == self._size:
             return []
         self._lost, self._epoch, self._size = False, frame.epoch, size
+        self._looked = None
         gone = list(self._followed.values())
         self._followed.clear()
         self._waiting.clear()

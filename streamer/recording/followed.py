@@ -13,6 +13,7 @@ from streamer.types import Box, LaneResult, Track, Tracks
 PICTURES_KEPT = 2048  # of a camera: at 25 a second 82 seconds, longer than windows and pre-rolls reach back
 PEOPLE_KEPT = 256  # of a camera, of whom something was believed
 OF_LATE = 0.5  # seconds
+LOOKED = 2.0  # seconds without a look after which nobody knows who is there
 BELIEFS_KEPT = 256  # changes of what is believed of somebody
 
 
@@ -90,7 +91,8 @@ class Followed:
         """
         with self._lock:
             found = self._cameras.get(camera)
-            if found is None or time not in found.pictures:
+            there = None if found is None else found.pictures.get(time)
+            if found is None or there is None or there.looked is None or time - there.looked > LOOKED:
                 return None
             of_late: list[Tracks] = []
             for at in reversed(found.pictures):

@@ -32,6 +32,7 @@ class Tracks:
     tracks: tuple[Track, ...]  # oldest first
     left_out: Mapping[str, int] = field(default_factory=dict)  # cause -> people who were not followed so far
     others: tuple[Box, ...] = ()  # of people who are not followed, or not yet
+    looked: float | None = None  # time of the newest frame in which people were looked for; None: none so far
 
 
 def whole_of(box: Box, part: Box) -> Box:

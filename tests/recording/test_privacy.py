@@ -262,8 +262,10 @@ def people(*camera: str) -> Privacy:
     """Somebody is in the pictures of 10.0 and 11.0; of others it is not known who is in them."""
     cameras = tuple(CameraConfig(name=name, source="x.mp4") for name in camera or ("front-door",))
     made = Privacy(Config(cameras=cameras, privacy=PrivacyConfig(blur=("people",)), follow=FOLLOW))
-    made.followed.tracks(Tracks("front-door", 10.0, 0, (Track(1, BODY),)))
-    made.followed.tracks(Tracks("front-door", 11.0, 0, (Track(1, BODY), Track(2, (-0.1, -0.1, 0.2, 0.3)))))
+    made.followed.tracks(Tracks("front-door", 10.0, 0, (Track(1, BODY),), looked=9.8))
+    made.followed.tracks(
+        Tracks("front-door", 11.0, 0, (Track(1, BODY), Track(2, (-0.1, -0.1, 0.2, 0.3))), looked=11.0)
+    )
     return made
 
 
@@ -286,19 +288,19 @@ def test_where_it_is_not_known_who_is_there_all_of_the_picture_is_hidden(time: f
 def test_who_is_not_followed_is_hidden_too() -> None:
     """Too small, too many, seen for the first time: people all the same."""
     hidden = people()
-    hidden.followed.tracks(Tracks("front-door", 12.0, 0, (), {}, (BODY,)))
+    hidden.followed.tracks(Tracks("front-door", 12.0, 0, (), {}, (BODY,), 12.0))
     assert_hidden(hidden.picture("front-door", secret(0), 12.0), AROUND_BODY, rim=-12)
 
 
 def test_where_somebody_was_a_moment_ago_is_hidden_still() -> None:
     """A box may run ahead of who stops; and what blinks is somebody all the same."""
     hidden = people()
-    hidden.followed.tracks(Tracks("front-door", 11.3, 0, (Track(1, (0.8, 0.2, 0.1, 0.6)),)))
+    hidden.followed.tracks(Tracks("front-door", 11.3, 0, (Track(1, (0.8, 0.2, 0.1, 0.6)),), looked=11.3))
     assert not shown(hidden.picture("front-door", secret(0), 11.3))[parts(AROUND_BODY, secret(0))].any()
-    hidden.followed.tracks(Tracks("front-door", 11.8, 0, ()))
+    hidden.followed.tracks(Tracks("front-door", 11.8, 0, (), looked=11.8))
     there = parts(((0.8, 0.2), (0.9, 0.8)), secret(0))
     assert not shown(hidden.picture("front-door", secret(0), 11.8))[there].any()
-    hidden.followed.tracks(Tracks("front-door", 12.4, 0, ()))
+    hidden.followed.tracks(Tracks("front-door", 12.4, 0, (), looked=12.4))
     assert shown(hidden.picture("front-door", secret(0), 12.4)).all()
 
 
@@ -310,12 +312,20 @@ def test_where_nobody_is_looked_for_all_is_hidden(region: Any) -> None:
     """The model and the detector see a camera's region; a recorded picture is whole."""
     camera = CameraConfig(name="front-door", source="x.mp4", region=region, follow=FOLLOW)
     hidden = Privacy(Config(cameras=(camera,), privacy=PrivacyConfig(blur=("people",)), follow=FOLLOW))
-    hidden.followed.tracks(Tracks("front-door", 1.0, 0, ()))
+    hidden.followed.tracks(Tracks("front-door", 1.0, 0, (), looked=1.0))
     out = shown(hidden.picture("front-door", secret(0), 1.0))
     inside = parts(((0.2, 0.1), (0.9, 0.8)), out, 4)
     assert out[inside].mean() > 0.95
     out[parts(((0.2, 0.1), (0.9, 0.8)), out, -4)] = False
     assert not out.any()
+
+
+def test_a_picture_that_nobody_has_looked_at_for_long_is_hidden() -> None:
+    """A detector that takes its time, or has died: boxes are told, but nobody knows who has come since."""
+    hidden = people()
+    for time, looked, seen in ((20.0, None, False), (21.0, 19.5, True), (24.0, 19.5, False)):
+        hidden.followed.tracks(Tracks("front-door", time, 0, (), looked=looked))
+        assert shown(hidden.picture("front-door", secret(0), time)).all() == seen
 
 
 def test_a_camera_that_never_tells_shows_nothing() -> None:
@@ -324,7 +334,7 @@ def test_a_camera_that_never_tells_shows_nothing() -> None:
 
 def test_a_file_that_begins_anew_is_not_taken_for_its_past() -> None:
     hidden = people()
-    hidden.followed.tracks(Tracks("front-door", 3.0, 1, ()))
+    hidden.followed.tracks(Tracks("front-door", 3.0, 1, (), looked=3.0))
     assert not shown(hidden.picture("front-door", secret(0), 10.0)).any()
     assert shown(hidden.picture("front-door", secret(0), 3.0)).all()
 
