@@ -73,6 +73,23 @@ def load(
     return recognizer
 
 
+def load_timesformer(model_id: str) -> LoadedModel:
+    """A TimeSformer of windows as transformers has it, fp32 on the CPU: for looking into it.
+
+    Raises ModelLoadError: it cannot be had, or is another kind of model.
+    """
+    checkpoint = open_checkpoint(model_id)
+    if checkpoint.family != "timesformer" or checkpoint.own.get("streaming"):
+        raise ModelLoadError(f"{checkpoint.name} is no TimeSformer that looks at windows")
+    with quiet_transformers():
+        config_object = model_config(checkpoint)
+        auto_class, frames = _auto_class(checkpoint, config_object)
+        settings = _read_settings(checkpoint, ModelConfig(id=model_id), frames=frames)
+        placement = Placement(torch.device("cpu"), "fp32")
+        model = load_weights(checkpoint, auto_class, config_object, placement)
+    return LoadedModel(settings.spec, settings.preprocessor, placement, _forward(model, settings.spec), model)
+
+
 def _load_words(
     checkpoint: Checkpoint, config: ModelConfig, device: torch.device
 ) -> VideoRecognizer | FrameRecognizer:

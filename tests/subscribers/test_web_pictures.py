@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from streamer.bus import Publisher
+from streamer.demo.assets import clip_path
 from streamer.errors import RequestError
 from streamer.recording.files import CLIP, MARKER, SNAPSHOT, place
-from streamer.types import CameraState, LabelScore
-from tests.helpers.bus_parts import prediction, status, until
+from streamer.types import CameraState, LabelScore, Phase
+from tests.helpers.bus_parts import event, prediction, status, until
 from tests.helpers.page_browser import (
     DESK,
     PHONE,
@@ -303,6 +304,36 @@ def test_why_something_was_or_was_not_an_event(
         said.get_by_text("waving reached 90%").wait_for()
         assert page.locator("#details-title").inner_text() == "Scores of front-door"
         assert page.locator("#details-facts").is_hidden()
+
+
+def test_where_the_model_looked_is_computed_on_demand(
+    tmp_path: Path, folder: Path, open_page: Callable[..., Any]
+) -> None:
+    pytest.importorskip("av")
+    keep(folder, "front-door", "e1", CLIP, clip_path().read_bytes())
+    keep(folder, "front-door", "e2", CLIP, b"no clip at all")
+
+    def offers(request: Mapping[str, Any], peer: object) -> Any:
+        return {**features(folder)(request, peer), "models": {"demo": "demo"}}
+
+    with published(tmp_path / "e.db", handlers={"features": offers, "scores": scores}) as bus:
+        for name in ("e1", "e2"):
+            bus.event(event(name, camera="front-door"))
+            bus.event(event(name, Phase.END, camera="front-door"))
+        with served(bus.endpoint) as web:
+            page = open_page(web)
+            is_live(page)
+            page.wait_for_selector("#recent-rows tr:nth-child(2)")
+            page.locator("#recent-rows tr", has_text="front-door").last.get_by_text("Details").click()
+            page.locator("#look").click()
+            page.locator("#look-text", has_text="A hint, not a proof").wait_for(timeout=100_000)
+            assert page.locator("#look-picture img").evaluate("node => node.naturalWidth") == 960
+            assert violations(page) == []
+            where = "/attention?camera=front-door&label=waving"
+            assert web.ask(f"{where}&event=e1&model=../../x")[0] == 404, "only models that the run has"
+            assert web.ask(f"{where}&event=e9&model=demo")[0] == 404
+            status_, _, body = web.ask(f"{where}&event=e2&model=demo")
+            assert (status_, b"the clip cannot be read" in body) == (502, True)
 
 
 def test_where_no_scores_are_kept_it_is_said(explained: Publisher, open_page: Callable[..., Any]) -> None:

@@ -23,6 +23,7 @@ from streamer.errors import BusError
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.web import recorded_files
 from streamer.subscribers.web.access_control import HEALTH, AccessControl, AccessRules
+from streamer.subscribers.web.attention_pictures import AttentionError, AttentionPictures
 from streamer.subscribers.web.client_queues import ClientQueues, TooManyClientsError
 from streamer.subscribers.web.event_search import Query, Search, SearchError
 from streamer.subscribers.web.event_stream import EventStream
@@ -67,6 +68,7 @@ class Page:
         self.feed = PublisherFeed(settings.publisher, self.queues, self._ask, clock, settings.recordings)
         self._pictures = Pictures(settings.publisher, self.queues, clock)
         self._thumbnails = recorded_files.Thumbnails()
+        self._attention_pictures = AttentionPictures()
         self._files = dict(_files())
         self._on_fault: Callable[[BaseException], None] = lambda _: None
 
@@ -84,6 +86,7 @@ class Page:
             Route("/recordings", self._recordings),
             Route("/recording", self._recording),
             Route("/scores", self._scores),
+            Route("/attention", self._attention),
             Route("/mark", self._mark, methods=["POST"]),
             Route(HEALTH, self._health),
         ]
@@ -92,8 +95,8 @@ class Page:
     @asynccontextmanager
     async def _life(self, _app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for asker in (self._ask, self._search):
-                stack.callback(asker.close)
+            for closed in (self._ask, self._search, self._attention_pictures):
+                stack.callback(closed.close)
             tasks = [asyncio.create_task(self.feed.run()), asyncio.create_task(self._pictures.run())]
             for task in tasks:
                 task.add_done_callback(self._ended)
@@ -187,6 +190,22 @@ class Page:
         return JSONResponse(
             {key: reply.get(key) for key in ("model", "since", "times", "series", "half_life")}
         )
+
+    async def _attention(self, request: Request) -> Response:
+        """Where the model looked in an event's clip. Which models there are is what the run says."""
+        camera, event, model, label = (
+            request.query_params.get(key, "") for key in ("camera", "event", "model", "label")
+        )
+        model_id = self.feed.features.models.get(model)
+        folder = self.feed.recordings
+        clip = await asyncio.to_thread(recorded_files.path_of, folder, camera, event, "clip")
+        if model_id is None or clip is None or len(label) > LONGEST_NAME or "\0" in label:
+            return _wrong(404, "unknown", "no clip of this event is kept here, or its model is not known")
+        try:
+            data = await asyncio.to_thread(self._attention_pictures.of, clip, model_id, label)
+        except AttentionError as error:
+            return _wrong(503 if error.busy else 502, "busy" if error.busy else "failed", str(error))
+        return Response(data, media_type="image/jpeg", headers={"cache-control": "private"})
 
     async def _mark(self, request: Request) -> Response:
         try:

@@ -68,6 +68,7 @@ async function fillMedia(event) {
     const { kinds } = await (await fetch(`/recordings?${query}`)).json()
     if (current !== event) return
     const about = `${event.display}, ${event.camera}, ${clock(event.started_at)}`
+    why.offerLook(kinds.includes("clip") && event.phase === "end")
     if (kinds.includes("clip")) {
       $("details-media").append(
         el("video", { src: `/recording?${query}&kind=clip`, controls: true, preload: "metadata", "aria-label": `Clip: ${about}` }),

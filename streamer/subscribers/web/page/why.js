@@ -1,7 +1,7 @@
 // "Why was this (not) an event?": the smoothed scores around a moment, with the thresholds that they are held to.
 
 import { colour } from "./colours.js"
-import { $, clock, el, fillSelect, lasted, percent, put } from "./dom.js"
+import { $, clock, el, fillSelect, lasted, percent, put, show } from "./dom.js"
 import { labels } from "./store.js"
 
 const WIDTH = 640, HEIGHT = 200, LEFT = 40, BOTTOM = 22, TOP = 8
@@ -12,11 +12,51 @@ let running = 0
 /** Show the scores of `camera` from `since` to `until`; `event`: the one that is asked about, if it is one. */
 export function ask(wanted) {
   asked = wanted
+  clearLook()
   $("why-label").dataset.key = ""
   fillSelect($("why-label"), [...labels].sort((a, b) => a[1].localeCompare(b[1])), "The strongest")
   $("why-label").value = wanted.label ?? ""
   return load()
 }
+
+// ---- where the model looked: computed when somebody asks, from the event's clip
+
+/** Whether that can be asked: a clip of the event is kept. */
+export function offerLook(yes) {
+  show($("look-row"), yes)
+}
+
+async function look() {
+  const { event } = asked
+  $("look").disabled = true
+  put($("look-text"), "Computing; that takes some seconds …")
+  const query = new URLSearchParams({ camera: event.camera, event: event.id, model: event.model ?? "", label: event.label })
+  const image = el("img", { alt: `The frames in which the model was surest of ${event.display}, in order; brighter where it looked more` })
+  image.src = `/attention?${query}`
+  let problem = ""
+  try {
+    await image.decode()
+  } catch {
+    try {
+      problem = (await (await fetch(`/attention?${query}`)).json()).error
+    } catch {
+      problem = "the page's server does not answer"
+    }
+  }
+  $("look").disabled = false
+  if (asked?.event !== event) return
+  $("look-picture").replaceChildren(...(problem ? [] : [image]))
+  put($("look-text"), problem ? `It cannot be shown: ${problem}.`
+    : `Brighter: more of the answer came from there. The frames of the window in which it was surest of ${event.display}, in order. A hint, not a proof.`)
+}
+
+function clearLook() {
+  offerLook(false)
+  $("look-picture").replaceChildren()
+  put($("look-text"), "")
+}
+
+$("look").addEventListener("click", look)
 
 async function load() {
   const mine = running += 1

@@ -1,0 +1,131 @@
+"""Where the model looked in a recorded clip: a picture of the window in which it was surest of a label.
+
+    python -m streamer.recognition.explain_clip CLIP MODEL LABEL > picture.jpg
+
+A process of its own that the page starts on demand: it computes at most MOST_WINDOWS forwards on one thread,
+and the run does not notice. Frames are lit where the model looked, brighter the more.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import ConfigError, ModelError, StreamerError
+
+MOST_WINDOWS = 6  # that are scored, evenly over the clip
+MOST_FRAMES = 900  # of a clip that are read
+COLUMNS = 4
+WIDTH = 240  # pixels of one frame in the picture
+DARKEST = 0.2  # of a place that was not looked at
+REFUSED, FAILED = 2, 1
+
+
+def explain(clip: Path, model_id: str, label: str) -> bytes:
+    """A JPEG of the frames of the clip's best window for `label`, in order, four in a row.
+
+    Raises:
+        ConfigError: the clip cannot be read, or is shorter than a window.
+        ModelError: the model cannot be loaded, has no such label, or attends in another way.
+    """
+    import torch
+
+    from streamer.recognition.attention_rollout import rollout
+    from streamer.recognition.loading import load_timesformer
+
+    torch.set_num_threads(1)
+    loaded = load_timesformer(model_id)
+    spec = loaded.spec
+    if label not in spec.labels:
+        raise ModelError(f"{spec.name} has no label {label!r}")
+    times, frames = _frames(clip, loaded.preprocessor.reduce)
+    windows = _windows(times, spec.frames, spec.interval)
+    place = spec.labels.index(label)
+    best: tuple[float, Any, Sequence[int]] | None = None
+    for indices in windows:
+        values = loaded.preprocessor.normalise(torch.from_numpy(np.stack([frames[i] for i in indices])))
+        with torch.no_grad():
+            score = float(loaded.forward(values[None]).softmax(-1)[0, place])
+        if best is None or score > best[0]:
+            best = score, values[None], indices
+    assert best is not None
+    looked = rollout(loaded.model, best[1])
+    return _drawn([frames[i] for i in best[2]], looked.numpy())
+
+
+def _frames(clip: Path, reduce: Any) -> tuple[list[float], list[NDArray[Any]]]:
+    """The clip's times in seconds, and its frames as the model gets them, uint8 RGB."""
+    import av
+
+    times: list[float] = []
+    frames: list[NDArray[Any]] = []
+    try:
+        with av.open(str(clip)) as container:
+            for frame in container.decode(container.streams.video[0]):
+                times.append(float(frame.time or 0.0))
+                frames.append(reduce(frame.to_ndarray(format="bgr24")))
+                if len(frames) >= MOST_FRAMES:
+                    break
+    except (av.error.FFmpegError, OSError, IndexError) as error:
+        raise ConfigError(f"the clip cannot be read: {type(error).__name__}") from error
+    return times, frames
+
+
+def _windows(times: Sequence[float], count: int, interval: float) -> list[list[int]]:
+    """The frames of some windows, evenly over the clip; nearest in time. Raises ConfigError."""
+    span = (count - 1) * interval
+    if not times or times[-1] - times[0] < span - interval / 2:
+        raise ConfigError(f"the clip is shorter than the model's window of {span:.1f} s")
+    known = np.array(times)
+    ends = np.linspace(min(times[0] + span, times[-1]), times[-1], MOST_WINDOWS)
+    return [
+        [int(np.abs(known - (end - k * interval)).argmin()) for k in reversed(range(count))] for end in ends
+    ]
+
+
+def _drawn(frames: Sequence[NDArray[Any]], looked: NDArray[Any]) -> bytes:
+    """`looked` (T, N) over a square grid of places."""
+    from PIL import Image
+
+    height, width = frames[0].shape[:2]
+    across = round((looked.shape[1] * width / height) ** 0.5)
+    grid = looked.reshape(len(frames), -1, across)
+    grid = (grid - grid.min()) / max(1e-12, float(np.quantile(grid, 0.995) - grid.min()))
+    tall = round(WIDTH * height / width)
+    rows = -(-len(frames) // COLUMNS)
+    whole = Image.new("RGB", (COLUMNS * WIDTH, rows * tall))
+    for number, frame in enumerate(frames):
+        heat = Image.fromarray((np.clip(grid[number], 0, 1) * 255).astype(np.uint8))
+        light = np.asarray(heat.resize((WIDTH, tall), Image.Resampling.BILINEAR), np.float32)[..., None] / 255
+        shown = np.asarray(Image.fromarray(frame).resize((WIDTH, tall)), np.float32)
+        lit = (shown * (DARKEST + (1 - DARKEST) * light)).astype(np.uint8)
+        whole.paste(Image.fromarray(lit), (number % COLUMNS * WIDTH, number // COLUMNS * tall))
+    data = io.BytesIO()
+    whole.save(data, "JPEG", quality=85)
+    return data.getvalue()
+
+
+def main(words: Sequence[str]) -> int:
+    """The picture on standard output; a mistake is one line on standard error."""
+    if hasattr(os, "nice"):
+        os.nice(10)
+    clip, model_id, label = words
+    try:
+        data = explain(Path(clip), model_id, label)
+    except StreamerError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    sys.stdout.buffer.write(data)
+    sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""Where the model looked: the rollout against whole matrices, and a picture from a recorded clip."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from streamer.demo.assets import clip_path
+from streamer.errors import ConfigError, ModelError
+from streamer.recognition import attention_rollout, explain_clip
+from streamer.recognition.loading import load_timesformer
+
+
+@pytest.fixture(scope="module")
+def demo() -> Any:
+    return load_timesformer("demo")
+
+
+def whole_matrices(model: Any, values: torch.Tensor) -> torch.Tensor:
+    """The same by multiplying matrices of all tokens, class token first, then frame by frame."""
+    seen: list[torch.Tensor] = []
+    plain = attention_rollout._weights
+
+    def note(attention: Any, x: torch.Tensor) -> torch.Tensor:
+        seen.append(plain(attention, x))
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention_rollout, "_weights", note)
+        attention_rollout.rollout(model, values)
+    frames, places = values.shape[1], seen[1].shape[-1] - 1
+    size = 1 + frames * places
+    product = torch.eye(size)
+    for time, space in zip(seen[::2], seen[1::2], strict=True):
+        over_time = torch.eye(size)
+        for n in range(places):
+            at = 1 + n + torch.arange(frames) * places
+            over_time[at[:, None], at[None, :]] = 0.5 * torch.eye(frames) + 0.5 * time[n]
+        over_space = torch.zeros(size, size)
+        for t in range(frames):
+            at = torch.cat([torch.zeros(1, dtype=torch.long), 1 + t * places + torch.arange(places)])
+            over_space[0, at] += space[t, 0] / frames
+            over_space[at[1:, None], at[None, :]] = space[t, 1:]
+        product = (0.5 * torch.eye(size) + 0.5 * over_space) @ over_time @ product
+    return product[0]
+
+
+def test_the_row_is_that_of_the_whole_matrices(demo: Any) -> None:
+    torch.manual_seed(1)
+    values = torch.randn(1, demo.spec.frames, 3, *demo.spec.size)
+    looked = attention_rollout.rollout(demo.model, values)
+    row = whole_matrices(demo.model, values)
+    assert row.sum() == pytest.approx(1.0, abs=1e-4)
+    assert torch.allclose(looked.flatten(), row[1:], atol=1e-6)
+    assert float(looked.min()) >= 0.0
+
+
+def test_other_attention_is_refused(demo: Any) -> None:
+    class Other:
+        class config:  # noqa: N801
+            attention_type = "space_only"
+
+    with pytest.raises(ModelError, match="divided attention"):
+        attention_rollout.rollout(Other(), torch.zeros(1, 8, 3, 64, 64))
+
+
+def test_a_clip_gives_a_picture_of_its_frames(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    picture = Image.open(io.BytesIO(explain_clip.explain(clip_path(), "demo", "waving")))
+    assert picture.size[0] == explain_clip.COLUMNS * explain_clip.WIDTH
+    assert np.asarray(picture).std() > 5
+    with pytest.raises(ModelError, match="no label 'dancing'"):
+        explain_clip.explain(clip_path(), "demo", "dancing")
+    broken = tmp_path / "x.mp4"
+    broken.write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        explain_clip.explain(broken, "demo", "waving")
+
+
+@pytest.mark.realtime
+def test_as_a_process_a_mistake_is_one_line(tmp_path: Path) -> None:
+    words = ["-m", "streamer.recognition.explain_clip", str(tmp_path / "no.mp4"), "demo", "waving"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, timeout=100)
+    assert done.returncode == explain_clip.REFUSED
+    assert done.stdout == b""
+    assert done.stderr.decode().strip() == "the clip cannot be read: FileNotFoundError"
