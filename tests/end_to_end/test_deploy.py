@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
 from streamer.cli import run as run_command
+from streamer.cli.command_line import COMMANDS
 from streamer.config import BusConfig, CameraConfig, Config, MetricsConfig, Pace
 from streamer.metrics.monitoring import Monitoring
 from streamer.pipeline.pipeline import Pipeline
@@ -210,17 +212,56 @@ def test_the_service_may_do_little() -> None:
     assert "MemoryDenyWriteExecute" not in service, "torch compiles code"
 
 
+BESIDE = ("web", "mqtt", "speak")
+
+
+def parsed(words: list[str]) -> argparse.Namespace:
+    """A command's words as the program takes them."""
+    command, *rest = [word for word in words if word != "--no-install"]
+    parser = argparse.ArgumentParser()
+    import_module(COMMANDS[command].module).add_arguments(parser)
+    return parser.parse_args(rest)
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_the_services_beside_it_start_commands_that_exist(name: str) -> None:
+    parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",))
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(DEPLOY / f"streamer-{name}.service")
+    program, *words = shlex.split(parser["Service"]["ExecStart"])
+    assert (program, words[0]) == ("/opt/streamer/bin/streamer", name)
+    assert "--no-install" in words, "a service does not change its environment"
+    assert parsed(words)
+    for key in ("User", "NoNewPrivileges", "ProtectSystem", "ProtectHome", "CapabilityBoundingSet"):
+        assert parser["Service"][key] == unit()["Service"][key]
+
+
+def test_compose_starts_commands_that_exist_in_an_image_that_has_what_they_need() -> None:
+    compose = YAML(typ="safe").load(DEPLOY / "compose.yaml")
+    services = compose["services"]
+    assert set(services) == {"run", *BESIDE}
+    for name, service in services.items():
+        words = [re.sub(r"\$\{\w+:-(.*)\}", r"\1", word) for word in service["command"]]
+        assert words[0] == name
+        assert parsed(words)
+    build = services["run"]["build"]
+    assert (DEPLOY / build["context"] / build["dockerfile"]).resolve().is_file()
+    assert {"web", "mqtt", "metrics", "video"} <= set(build["args"]["EXTRAS"].split(","))
+    assert (DEPLOY / "../cameras.yaml").is_file()
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_itself_accepts_the_service(tmp_path: Path) -> None:
-    file = tmp_path / "streamer.service"
-    text = (DEPLOY / "streamer.service").read_text()
+@pytest.mark.parametrize("unit_name", ["streamer", *(f"streamer-{name}" for name in BESIDE)])
+def test_systemd_itself_accepts_the_service(tmp_path: Path, unit_name: str) -> None:
+    file = tmp_path / f"{unit_name}.service"
+    text = (DEPLOY / file.name).read_text()
     file.write_text(
         text.replace("/opt/streamer/bin/streamer", sys.executable)
     )  # it looks whether that is there
     done = subprocess.run(
         ["systemd-analyze", "verify", str(file)], capture_output=True, text=True, timeout=60
     )
-    complaints = [line for line in done.stderr.splitlines() if "streamer.service" in line]
+    complaints = [line for line in done.stderr.splitlines() if file.name in line]
     assert (done.returncode, complaints) == (0, [])
 
 
