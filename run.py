@@ -34,7 +34,7 @@ CONSTRAINTS = ROOT / "configs" / "constraints.txt"
 LOG = VENV / "streamer-setup.log"  # what pip said
 # what each distribution of pyproject.toml is imported as
 MODULES = ["numpy", "cv2", "torch", "transformers", "safetensors", "PIL", "rich", "zmq", "pydantic"]
-MODULES += ["msgspec", "httpx2", "ruamel.yaml", "packaging", "platformdirs", "ifaddr"]
+MODULES += ["msgspec", "scipy", "httpx2", "ruamel.yaml", "packaging", "platformdirs", "ifaddr"]
 TEST_MODULES = [
     "av",
     "skimage",

@@ -140,14 +140,15 @@ class DetectionThread(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="detection", daemon=True)
-        self._asked: deque[LooksLater] = deque()
+        self._lock = threading.Lock()
+        self._asked: dict[LooksLater, None] = {}  # in the order of asking
         self._wake = threading.Event()
         self._stop_asked = threading.Event()
 
     def ask(self, looks: LooksLater) -> None:
         """There is a picture to look at; any thread."""
-        if looks not in self._asked:
-            self._asked.append(looks)
+        with self._lock:
+            self._asked.setdefault(looks)
         self._wake.set()
 
     def stop(self) -> None:
@@ -159,8 +160,15 @@ class DetectionThread(threading.Thread):
         while not self._stop_asked.is_set():
             self._wake.wait(IDLE_WAIT)
             self._wake.clear()
-            while self._asked and not self._stop_asked.is_set():
-                self._asked.popleft().look()
+            while not self._stop_asked.is_set() and (looks := self._next()) is not None:
+                looks.look()
+
+    def _next(self) -> LooksLater | None:
+        with self._lock:
+            looks = next(iter(self._asked), None)
+            if looks is not None:
+                del self._asked[looks]
+            return looks
 
 
 class _Failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,7 +19,8 @@ class SharedWindows:
 
     def __init__(self, whole: WindowSource) -> None:
         self._whole = whole
-        self._parts: tuple[WindowSource, ...] = (whole,)  # replaced, never changed
+        self._changing = threading.Lock()  # guards what is below against joining and leaving at once
+        self._parts: tuple[WindowSource, ...] = (whole,)  # replaced, never changed: read without the lock
         self._due = 0  # of those who left
         self._skipped: Counter[str] = Counter()
 
@@ -32,14 +34,16 @@ class SharedWindows:
         self._whole.on_ready = call
 
     def join(self, part: WindowSource) -> None:
-        """One more; on the camera's thread alone."""
-        self._parts = (*self._parts, part)
+        """One more."""
+        with self._changing:
+            self._parts = (*self._parts, part)
 
     def leave(self, part: WindowSource) -> None:
         """Take no more of its windows."""
-        self._due += part.due
-        self._skipped.update(part.skipped)
-        self._parts = tuple(one for one in self._parts if one is not part)
+        with self._changing:
+            self._due += part.due
+            self._skipped.update(part.skipped)
+            self._parts = tuple(one for one in self._parts if one is not part)
 
     def add(self, frame: Frame) -> bool:
         """A frame of the whole picture."""
@@ -77,12 +81,14 @@ class SharedWindows:
     @property
     def due(self) -> int:
         """Of all, those who left included."""
-        return self._due + sum(one.due for one in self._parts)
+        with self._changing:
+            return self._due + sum(one.due for one in self._parts)
 
     @property
     def skipped(self) -> Mapping[str, int]:
         """Of all, those who left included."""
-        found = Counter(self._skipped)
-        for one in self._parts:
-            found.update(one.skipped)
+        with self._changing:
+            found = Counter(self._skipped)
+            for one in self._parts:
+                found.update(one.skipped)
         return dict(found)
