@@ -36,7 +36,8 @@ tags: [timesformer, streaming, motion, demo]
 
 `streamer run --model demo-streaming`. Distilled from the demo's window checkpoint (`../checkpoint`; its card
 says what it knows and what not): it computes each frame once and asks the {frames} newest from a cache
-(docs/streaming.md). Its labels speak of {lag:g} s before its newest frame. Weights in half precision.
+(docs/streaming.md). It was taught what happens {moment:g} s before its newest frame; its events are dated
+back by {lag:g} s, which fits the validation's scenes. Weights in half precision.
 
 {steps:,} steps of {batch} stretches, {minutes:.0f} minutes on two busy CPU cores. To repeat it:
 
@@ -46,8 +47,8 @@ says what it knows and what not): it computes each frame once and asks the {fram
     python -m streamer.training.synthetic.distil_demo runs/stretches runs/validation --out runs/streaming
     python -m streamer.training.synthetic.package_streaming runs/streaming runs/validation
 
-On drawn scenes of pictures that training has not seen ("right" by what happens {lag:g} s before a frame, the
-teacher's as much later as it needs):
+On drawn scenes of pictures that training has not seen ("right" by what happens {moment:g} s before a frame,
+the teacher's as much later as it needs):
 
 ```
 {measured}
@@ -81,9 +82,14 @@ def package(run: Path, validation: Path, folder: Path, ahead: int, own: dict[str
     student.adopt({name: tensor.float() for name, tensor in half.items() if name.startswith(PREFIX)})
     lines = "\n".join(agreement_lines(measure_agreement(student, scenes.all(), to_pixels)))
     text = CARD.format(
-        frames=motions.FRAMES, lag=own["lag"], steps=distiller.step, batch=Settings(steps=1).batch,
-        minutes=distiller.seconds / 60, measured=lines,
-    )  # fmt: skip
+        frames=motions.FRAMES,
+        lag=own["lag"],
+        moment=round(stream_windows.MOMENT - ahead * motions.INTERVAL, 6),
+        steps=distiller.step,
+        batch=Settings(steps=1).batch,
+        minutes=distiller.seconds / 60,
+        measured=lines,
+    )
     (folder / "README.md").write_text(text, encoding="utf-8")
     return lines
 
@@ -95,12 +101,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("validation", type=Path)
     parser.add_argument("folder", type=Path, nargs="?", default=assets.checkpoint_path(assets.STREAMING))
     parser.add_argument("--ahead", type=int, default=1, help="as it was distilled with (%(default)s)")
-    parser.add_argument("--half-life", type=float, default=0.1, help="of its events (%(default)s s)")
+    parser.add_argument(
+        "--lag", type=float, default=0.3, help="its events are dated back by it (%(default)s s)"
+    )
+    parser.add_argument("--half-life", type=float, default=0.05, help="of its events (%(default)s s)")
     parser.add_argument("--min-on", type=float, default=0.4, help="of its events (%(default)s s)")
     args = parser.parse_args(arguments)
     own = {
         "interval": motions.INTERVAL,
-        "lag": round(stream_windows.MOMENT - args.ahead * motions.INTERVAL, 6),
+        "lag": args.lag,
         "licence": "Apache-2.0",
         "events": {"half_life": args.half_life, "min_on": args.min_on},
     }
