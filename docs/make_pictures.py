@@ -241,6 +241,12 @@ def page() -> None:
             tab.wait_for_timeout(4000)
             tab.screenshot(path=DOCS / f"web-{name}.png")
             print(f"docs/web-{name}.png")
+            if name == "desktop":
+                tab.locator("#recent-rows tr[data-open=false]").nth(8).get_by_text("Details").click()
+                tab.locator("#look").click()
+                tab.locator("#look-text", has_text="hint").wait_for(timeout=120_000)
+                tab.locator("#why").screenshot(path=DOCS / "web-why.png")
+                print("docs/web-why.png")
         browser.close()
 
 

@@ -41,10 +41,10 @@ def read_web(args: argparse.Namespace) -> str | None:
     try:
         _, port = split_host_port(given)
     except ValueError:
-        args.sources = [given, *args.sources]
+        args.sources, args.web = [given, *args.sources], DEFAULT  # once: the configuration is read again
         return DEFAULT
     if given.isdigit() and port < FEWEST_PORT and not args.sources and args.config is None:
-        args.sources = [given]
+        args.sources, args.web = [given], DEFAULT
         return DEFAULT
     return given
 
@@ -60,6 +60,7 @@ def page_beside(config: Config, endpoint: str, note: Callable[[str], None]) -> A
         return nullcontext()
     if not endpoint:
         raise ConfigError("--web shows what the bus publishes; give it an endpoint again (bus.bind)")
+    need("web", "the page")
     need("web", "the page")
     from streamer.subscribers.web.page_process import PageProcess
 

@@ -104,9 +104,13 @@ def pages_of(pid: int) -> list[int]:
     ],
 )
 def test_a_source_may_follow_the_option(words: list[str], source: object, listen: str) -> None:
-    config = options(*words)
-    assert [camera.source for camera in config.cameras] == [source]
-    assert config.web.listen == listen
+    parser = argparse.ArgumentParser()
+    run_command.add_arguments(parser)
+    args = parser.parse_intermixed_args(words)
+    for _ in range(2):  # a file that is edited while it runs has everything read again
+        config = run_command.configuration(args)
+        assert [camera.source for camera in config.cameras] == [source]
+        assert config.web.listen == listen
 
 
 def test_one_choice_about_pictures_goes_before_the_sections(tmp_path: Path) -> None:
