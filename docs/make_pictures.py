@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from html import escape
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -52,6 +52,9 @@ recording: {folder: recordings}
 """
 
 
+_NUMBERS = count()
+
+
 # --- a terminal ---
 
 
@@ -59,7 +62,8 @@ class Terminal:
     """A real terminal, with a command in it."""
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
-        self._server = f"streamer-pictures-{os.getpid()}-{folder.name}"
+        # each has a server of its own: one that ends could take the next one with it
+        self._server = f"streamer-pictures-{os.getpid()}-{next(_NUMBERS)}"
         words = " ".join(["env", "-u", "CI", "COLORTERM=truecolor", "TERM=xterm-256color", *command])
         self.tmux("new-session", "-d", "-x", str(WIDTH), "-y", str(HEIGHT), "-c", str(folder), words)
 
