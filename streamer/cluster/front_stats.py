@@ -13,13 +13,16 @@ from streamer.types import (
     CameraState,
     CameraStats,
     CameraStatus,
+    Event,
     LabelScore,
     ModelStats,
+    Moment,
+    Phase,
     PublisherState,
     Stats,
 )
 
-NOTES = 5
+NOTES, RECENT = 5, 100
 REMOVED = "camera removed"  # the last word of a camera
 
 
@@ -43,6 +46,8 @@ class FrontStats:
         self._statuses: dict[str, CameraStatus] = {}
         self._models: dict[str, dict[str, _Model]] = {}
         self._notes: dict[str, None] = {}
+        self._open: dict[str, Event] = {}  # by id
+        self._recent: dict[str, Event] = {}  # in the order of their starts
 
     def send(self, topic: str, message: Mapping[str, Any]) -> None:
         """One message as it was sent."""
@@ -55,6 +60,8 @@ class FrontStats:
                 self._statuses[message["camera"]] = self._status(message)
             elif kind == "prediction":
                 self._prediction(message)
+            elif kind == "event":
+                self._event(message)
 
     def _status(self, message: Mapping[str, Any]) -> CameraStatus:
         known = message["state"] in list(CameraState)
@@ -87,6 +94,29 @@ class FrontStats:
         model.newest = now
         model.rate.add(now)
 
+    def _event(self, message: Mapping[str, Any]) -> None:
+        event = self._event_of(message)
+        if event.phase is Phase.END:
+            self._open.pop(event.id, None)
+        else:
+            self._open[event.id] = event
+        if event.phase is not Phase.UPDATE or event.id in self._recent:
+            self._recent[event.id] = event
+        while len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
+
+    def _event_of(self, message: Mapping[str, Any]) -> Event:
+        told, offset = message["event"], self._clock.monotonic() - self._clock.wall()
+
+        def moment(key: str) -> Moment:
+            return Moment(told[key] + offset, told[key], told.get(f"media_{key}"))
+
+        return Event(
+            told["id"], message["camera"], message.get("model", ""), told["label"], Phase(told["phase"]),
+            told["score"], told["peak"], moment("started_at"), moment("decided_at"),
+            None if told["ended_at"] is None else moment("ended_at"), told.get("reason"),
+        )  # fmt: skip
+
     def note(self, text: str) -> None:
         with self._lock:
             self._notes.pop(text, None)
@@ -104,6 +134,9 @@ class FrontStats:
         away = [f"{name} {told['state']}" for name, told in workers.items() if told["state"] == "lost"]
         with self._lock:
             now = self._clock.monotonic()
+            opened: dict[str, list[Event]] = {}
+            for event in self._open.values():
+                opened.setdefault(event.camera, []).append(event)
             cameras = tuple(
                 CameraStats(
                     status,
@@ -114,10 +147,11 @@ class FrontStats:
                         )
                         for name, one in self._models.get(camera, {}).items()
                     ),
+                    tuple(opened.get(camera, ())),
                 )
                 for camera, status in sorted(self._statuses.items())
             )  # fmt: skip
-            notes = list(self._notes)
+            notes, recent = list(self._notes), tuple(self._recent.values())
         here = ", ".join(f"{name} {told['state']}" for name, told in workers.items()) or "none"
         return Stats(
             time=now,
@@ -125,6 +159,7 @@ class FrontStats:
             uptime=now - self._started,
             cameras=cameras,
             windows_per_s=sum(one.windows_per_s for camera in cameras for one in camera.models),
+            recent=recent,
             publisher=publisher,
             ready_since=self._started,
             last_loop=self._last_loop,

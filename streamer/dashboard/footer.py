@@ -150,7 +150,8 @@ def _causes(causes: Mapping[str, int]) -> str:
 def _model(stats: Stats, width: int) -> list[Part]:
     spec = stats.model
     if spec is None:
-        return [("loading", "dim")]
+        known = [one.model for camera in stats.cameras for one in camera.models]  # of a front: its workers'
+        return [(isolated(cut(", ".join(dict.fromkeys(known)) or "loading", width - NAME)), "dim")]
     licence = cut(spec.licence or "licence unknown", 24)
     window = f"  {spec.frames} × {spec.interval:.3g} s  "
     hardware = cut(" ".join((spec.device, spec.precision, spec.engine)), 32)

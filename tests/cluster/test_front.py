@@ -127,7 +127,10 @@ def test_subscribers_see_one_publisher(tmp_path: Path) -> None:
                 now = time.time()
                 scores = subscriber.request("scores", camera="b", since=now - 60, until=now, timeout=10.0)
                 assert scores["times"]
-            assert {one.status.camera for one in front.stats().cameras} == {"a", "b"}
+            stats = front.stats()
+            assert {one.status.camera for one in stats.cameras} == {"a", "b"}
+            assert {event.camera for event in stats.recent} == {"a", "b"}
+            assert all(one.open_events and one.models[0].top for one in stats.cameras)
             assert any("w1 working" in note for note in front.stats().notes)
 
 
