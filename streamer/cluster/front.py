@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 from streamer.bus import Publisher, Sink, wire
 from streamer.bus.encryption import ClientKeys, KeyPair
 from streamer.cluster.definitions import camera_json, common_json, fingerprint
-from streamer.cluster.follower import Follower
 from streamer.cluster.front_requests import FrontRequests
 from streamer.cluster.front_stats import REMOVED, FrontStats
 from streamer.cluster.lease import LOST, VERSION
 from streamer.cluster.members import Members, Wanted
 from streamer.cluster.renewal import Renewal
+from streamer.cluster.worker_follower import Follower
 from streamer.config import Config
 from streamer.errors import StreamerError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
