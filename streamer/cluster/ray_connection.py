@@ -6,6 +6,7 @@
   whoever reaches them runs what he likes: a cluster that asks nobody for a token is not used.
 - It sets OMP_NUM_THREADS in the processes it starts, to the CPUs that were asked for: its choice, not the
   user's.
+- It prints on standard output what it thinks of processes that died: kept for our log.
 - What it prints is for its own developers: errors become one line.
 """
 
@@ -15,10 +16,13 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from streamer.errors import ConfigError
 from streamer.system import extras
+
+log = logging.getLogger(__name__)
 
 CONNECT = 20.0  # seconds; a head that is there answers in a few
 ASK = 60.0  # seconds for the first process that it starts
@@ -53,6 +57,19 @@ def connect(address: str) -> Any:
     return ray
 
 
+def _keep_stdout() -> None:
+    """What Ray has to say of dead processes goes to our log: it prints them on standard output, whatever
+    `log_to_driver` says, where JSON lines may be.
+    """
+    from ray._private import worker
+
+    def note(data: Mapping[str, Any], **_: Any) -> None:
+        log.info("Ray: %s", " ".join(map(str, data.get("lines", ())))[:300])
+
+    if hasattr(worker, "print_to_stdstream"):  # there is no public way; measured with 2.60
+        worker.print_to_stdstream = note
+
+
 def _take_signals_back() -> None:
     """Python's own handlers stand where they were, with what they were told to do."""
     if threading.current_thread() is not threading.main_thread():
@@ -78,6 +95,7 @@ def _init(ray: Any, address: str) -> None:
 
     def join() -> None:
         try:
+            _keep_stdout()
             ray.init(
                 address=address,
                 namespace=NAMESPACE,

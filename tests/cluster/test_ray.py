@@ -101,7 +101,7 @@ def test_a_controller_that_comes_back_finds_the_workers(cluster: Any, tmp_path: 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_dead_or_frozen_worker_is_made_anew_by_us_alone(
-    launcher: RayLauncher, tmp_path: Path, number: signal.Signals
+    launcher: RayLauncher, tmp_path: Path, number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pids = begin(launcher, tmp_path)
     name = next(iter(pids))
@@ -115,6 +115,7 @@ def test_a_dead_or_frozen_worker_is_made_anew_by_us_alone(
     launcher.start(name, WorkerSettings("tcp://127.0.0.1:1", state=str(tmp_path)))
     _wait(lambda: name in told(tmp_path))
     assert sorted(launcher.workers()) == sorted(pids)
+    assert "died" not in capfd.readouterr().out, "standard output may be somebody's JSON lines"
 
 
 def test_a_worker_that_fails_ends_its_process(launcher: RayLauncher, tmp_path: Path) -> None:
