@@ -25,7 +25,6 @@ from streamer.dashboard.camera_view import STATES
 from streamer.dashboard.live_screen import Screen
 from streamer.dashboard.look import look_at
 from streamer.dashboard.safe_text import isolated, steady
-from streamer.dashboard.svg_picture import export_svg
 from streamer.dashboard.text_layout import duration, left, right
 from streamer.dashboard.view import Page, in_ascii
 from streamer.dashboard.view import render as render_look
@@ -359,16 +358,6 @@ def test_a_terminal_without_unicode_gets_ascii_of_the_same_width() -> None:
     Console(file=stream, width=80, height=24).print(page)
     assert {len(line) for line in raw.getvalue().decode("ascii").splitlines()} == {80}
     assert in_ascii("● a ━╸") == "* a =-"
-
-
-def test_the_picture_for_documents(tmp_path: Path) -> None:
-    export_svg(stats(camera("a & b")), tmp_path / "screen.svg", 80, 24)
-    svg = (tmp_path / "screen.svg").read_text("utf-8")
-    assert "a&#160;&amp;&#160;b" in svg
-    assert 'textLength="0' not in svg
-    import xml.etree.ElementTree as ElementTree
-
-    ElementTree.fromstring(svg.encode())
 
 
 # --- the thread ---
