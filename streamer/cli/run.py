@@ -131,8 +131,14 @@ def configuration(args: argparse.Namespace) -> Config:
     from streamer.errors import ConfigError
 
     options = _options(args)
-    config = load_config(args.config, options)
-    if args.follow and not config.follow.detector:
+    try:
+        config = load_config(args.config, options)
+        follows = config.follow.follows
+    except ConfigError:
+        if not args.follow:
+            raise
+        follows = False  # what is wrong may be that nobody is followed
+    if args.follow and not follows:
         options.insert(0, Option("follow.detector", "moving", "--follow"))
         config = load_config(args.config, options)
     demo: list[Any] = []

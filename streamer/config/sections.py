@@ -291,7 +291,7 @@ class PreviewConfig(Section):
 
     fps: Annotated[float, Field(gt=0.0, le=10.0)] = 2.0  # pictures a second of each camera
     height: Annotated[int, Field(ge=32, le=1080)] = 360  # pixels
-    boxes: bool = True  # of people who are followed, with number and label, are drawn into them
+    boxes: bool = False  # of people who are followed are drawn into them; the page draws its own
     quality: Annotated[int, Field(ge=10, le=95)] = 70  # of JPEG
 
 
