@@ -177,16 +177,10 @@ def set_up(testing: bool) -> None:
         if failure is not None:
             fail(f"{VENV} could not be made", failure)
     extras = "[test,openvino]" if testing else ""
-    # --no-compile: what is imported is compiled then; all of torch now would take as long as the rest
-    options = [
-        "install",
-        "--disable-pip-version-check",
-        "--no-compile",
-        "-c",
-        str(CONSTRAINTS),
-        "-e",
-        f"{ROOT}{extras}",
-    ]
+    # what is imported is compiled then, and kept; all of torch now would take as long as the rest
+    later = [] if sys.dont_write_bytecode else ["--no-compile"]
+    options = ["install", "--disable-pip-version-check", *later, "-c", str(CONSTRAINTS)]
+    options += ["-e", f"{ROOT}{extras}"]
     failure = install([*pip, *options])
     if failure is not None:
         fail("the packages could not be installed", failure, f"; all that pip said is in {LOG}")

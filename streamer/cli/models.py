@@ -165,7 +165,7 @@ def _bundled(name: str) -> dict[str, Any]:
         "interval": interval,
         "span": round((frames - 1) * interval, 2),
         "size": config["image_size"],
-        "GFLOP": describe("demo")["gflop"],
+        "GFLOP": describe(name)["gflop"],
         "licence": config["streamer"]["licence"],
         "here": True,
         "use": (

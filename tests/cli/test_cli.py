@@ -333,6 +333,7 @@ def test_models_lists_the_demo_as_here_and_the_published_ones(capsys: Captured) 
     assert command_line.main(["models", "--json"]) == 0
     models = {model["id"]: model for model in map(json.loads, capsys.readouterr().out.splitlines())}
     assert models["demo"]["here"] is True
+    assert 0 < models["demo-streaming"]["GFLOP"] < models["demo"]["GFLOP"] < 1, "each its own cost"
     base = models["facebook/timesformer-base-finetuned-k400"]
     assert (base["frames"], base["interval"], base["span"], base["licence"]) == (
         8,

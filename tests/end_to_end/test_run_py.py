@@ -65,7 +65,7 @@ class Checkout:
     def start(self, *words: str, bare: bool = True) -> subprocess.CompletedProcess[str]:
         # -S: without site-packages no dependency is found, whatever this Python has
         command = [sys.executable, *["-S"] * bare, str(self.folder / "run.py"), *words]
-        env = {**os.environ, "PYTHONPATH": str(self.stubs)}
+        env = {**os.environ, "PYTHONPATH": str(self.stubs), "PYTHONDONTWRITEBYTECODE": ""}
         return subprocess.run(
             command, env=env, capture_output=True, text=True, timeout=60, cwd=self.folder.parent
         )
