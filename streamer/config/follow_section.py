@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from streamer.config.section_parts import CheckpointText, Score, Section, Spacing
+from streamer.config.section_parts import CheckpointText, Score, Section, Spacing, wrong
+
+MOVING = "moving"  # the detector that needs no weights
 
 
 class FollowConfig(Section):
@@ -25,6 +28,13 @@ class FollowConfig(Section):
     # megabytes of whole pictures kept for the windows of a camera's people
     memory_mb: Annotated[float, Field(ge=8.0, le=65_536.0)] = 256.0
     whole: bool = True  # the whole picture too
+
+    @field_validator("detector")
+    @classmethod
+    def _is_no_slip(cls, detector: str) -> str:
+        if detector != MOVING and get_close_matches(detector.lower(), [MOVING], cutoff=0.7):
+            raise wrong((), f'did you mean {MOVING}? Or give a folder, a Hub id, or "" to follow nobody')
+        return detector
 
     @property
     def follows(self) -> bool:

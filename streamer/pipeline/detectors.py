@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from streamer.config import CameraConfig, FollowConfig
+from streamer.config.follow_section import MOVING
 from streamer.errors import ModelError
 from streamer.types import Box
 
 if TYPE_CHECKING:
     from streamer.people.detection import Detector
     from streamer.people.looking import DetectionThread, Looks
-
-MOVING = "moving"  # the detector that needs no weights
 
 
 class Detectors:

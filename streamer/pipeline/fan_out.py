@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from streamer.capture.frame_rate import RateChoice
-from streamer.people.follower import Follower, Seen
+from streamer.people.person_follower import Follower, Seen
 from streamer.pipeline.lane import Lane
 from streamer.types import Frame
 

@@ -32,7 +32,7 @@ from streamer.types import Event, Frame, LaneResult, Moment, Prediction
 from streamer.windows.window_source import WindowSource
 
 if TYPE_CHECKING:
-    from streamer.people.follower import Follower, Seen
+    from streamer.people.person_follower import Follower, Seen
     from streamer.recognition.words.camera_words import CameraWords
     from streamer.recognition.words.prompts import WordSet
     from streamer.recognition.words.text_embeddings import TextEmbeddings

@@ -1,7 +1,7 @@
 """The people of a lane's cameras: each who is followed has windows and events of their own.
 
-Whom to follow and where they are is known on a camera's thread (`people/follower.py`), which gives their
-windows frames with boxes; their events are the lane's thread's, as those of whole pictures are.
+Whom to follow and where they are is known on a camera's thread (`people/person_follower.py`), which gives
+their windows frames with boxes; their events are the lane's thread's, as those of whole pictures are.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from streamer.config import EventsConfig, FollowConfig
 from streamer.events.presence import Presence
 from streamer.events.tracker import TRACK_LOST, EventTracker
-from streamer.people.follower import Follower, Gone, Seen
 from streamer.people.kept_frames import KeptFrames
+from streamer.people.person_follower import Follower, Gone, Seen
 from streamer.people.person_windows import PersonWindows
 from streamer.people.shared_windows import SharedWindows
 from streamer.pipeline.subjects import result_of, windows_for

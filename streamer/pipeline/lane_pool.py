@@ -14,7 +14,7 @@ from streamer.system.clock import SYSTEM_CLOCK, Clock
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from streamer.people.follower import Follower
+    from streamer.people.person_follower import Follower
     from streamer.pipeline.fan_out import Deliver, FanOut
     from streamer.pipeline.lane import Lane
     from streamer.recognition.recognizer import Recognizer
@@ -158,7 +158,7 @@ class Lanes:
         self, camera: CameraConfig, follow: FollowConfig, watching: Sequence[tuple[Lane, Deliver]]
     ) -> FanOut:
         """What a camera needs whose people are followed."""
-        from streamer.people.follower import Follower
+        from streamer.people.person_follower import Follower
         from streamer.pipeline.fan_out import FanOut
 
         looks = self._detectors.of(follow, watching[0][0].fail)

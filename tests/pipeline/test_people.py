@@ -13,8 +13,8 @@ import pytest
 
 from streamer.config import CameraConfig, EventsConfig, FollowConfig, LabelRule, ModelConfig
 from streamer.people.detection import Detection
-from streamer.people.follower import Follower
 from streamer.people.looking import LooksAtOnce
+from streamer.people.person_follower import Follower
 from streamer.pipeline.fan_out import FanOut
 from streamer.pipeline.lane import Lane
 from streamer.testing import FakeClock, FakeRecognizer

@@ -11,8 +11,8 @@ import pytest
 
 from streamer.config import FollowConfig
 from streamer.people.detection import Detection
-from streamer.people.follower import Follower, Seen
 from streamer.people.looking import LooksAtOnce
+from streamer.people.person_follower import Follower, Seen
 from streamer.types import Box, Frame, Track, Tracks
 
 IMAGE = np.zeros((24, 32, 3), np.uint8)
