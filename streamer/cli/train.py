@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         _work(recipe, out, resume=args.resume)
     except KeyboardInterrupt:
-        say(f"interrupted; the same command with --resume goes on from {out / 'run'}")
+        say(f"interrupted; the same command with --resume continues from {out / 'run'}")
         raise
     except (*FAILURES, DatasetError) as error:
         raise _as_our_error(error, out) from error
@@ -194,13 +194,13 @@ def _bf16(args: argparse.Namespace) -> bool:
 def _check_out(out: Path, resume: bool) -> None:
     begun = (out / "run" / "recipe.json").exists()
     if (out / "metrics.json").exists() and resume:
-        raise DatasetError(f"{out} is finished; there is nothing to go on with")
+        raise DatasetError(f"{out} is finished; there is nothing to continue")
     if resume and not begun:
-        raise DatasetError(f"{out} holds no run to go on with; leave --resume out")
+        raise DatasetError(f"{out} holds no run to continue; leave --resume out")
     others = out.is_dir() and any(path.name != "run" for path in out.iterdir())
     if not resume and (begun or others):  # a run that ended before it began may be tried again
         raise DatasetError(
-            f"{out} is not empty: " + ("--resume goes on with its run" if begun else "name a new folder")
+            f"{out} is not empty: " + ("--resume continues its run" if begun else "name a new folder")
         )
     make_folder(out / "run")
 
@@ -220,10 +220,10 @@ def _as_our_error(error: Exception, out: Path) -> Exception:
     if full or "PytorchStreamWriter" in text or "os error 28" in text or "os error 27" in text:
         return DatasetError(
             f"the disk of {out} is full ({shutil.disk_usage(out).free / 1e6:.0f} MB free) or limits files: "
-            "free some space and go on with the same command and --resume"
+            "free some space and continue with the same command and --resume"
         )
     if isinstance(error, OSError):
-        return DatasetError(f"training stopped: {text}; go on with the same command and --resume")
+        return DatasetError(f"training stopped: {text}; continue with the same command and --resume")
     if "out of memory" in text.lower():
         return ModelLoadError(
             "the GPU's memory is too small for this batch: a smaller --batch (without --streaming also with "

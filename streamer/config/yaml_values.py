@@ -180,6 +180,9 @@ class _Reader:
                 problem += " (text that begins with * & or ! needs quotes)"
             context = f" ({_own_words(error.context)})" if error.context else ""
             message = f"{self._at(mark)}: not YAML: {problem}{context}"
+            lines = text.splitlines()
+            if mark is not None and mark.line < len(lines) and re.match(r" *\t", lines[mark.line]):
+                message = f"{self._at(mark)}: a tab before the text; YAML wants spaces there"
         except ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
             message = f"{self._name}:{line}: not YAML: a control character"

@@ -103,7 +103,7 @@ def check_same(recipe: AnyRecipe, split: str, path: Path) -> None:
         )
     if differ:
         shown = ", ".join(f"{key} {before.get(key)!r} then, {now[key]!r} now" for key in differ)
-        raise DatasetError(f"--resume goes on with the options that it began with; they differ: {shown}")
+        raise DatasetError(f"--resume continues with the options that it began with; they differ: {shown}")
 
 
 def own_background(model_id: str) -> tuple[str, ...]:

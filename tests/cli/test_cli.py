@@ -324,6 +324,14 @@ def test_check_opens_every_camera_once(tmp_path: Path, capsys: Captured) -> None
     assert command_line.main(["check", str(file), "--connect"]) == 0
 
 
+def test_a_tab_is_called_a_tab(tmp_path: Path, capsys: Captured) -> None:
+    file = tmp_path / "office.yaml"
+    file.write_text("cameras:\n\t- name: a\n", "utf-8")
+    assert command_line.main(["check", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert said == f"streamer: {file}:2: a tab before the text; YAML wants spaces there\n"
+
+
 def test_check_prints_the_schema(capsys: Captured) -> None:
     assert command_line.main(["check", "--schema"]) == 0
     assert "cameras" in json.loads(capsys.readouterr().out)["properties"]

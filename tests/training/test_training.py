@@ -181,12 +181,12 @@ def test_a_folder_is_never_overwritten_and_a_run_not_mixed(
         return capsys.readouterr().err.strip().splitlines()[-1]
 
     assert "is not empty: name a new folder" in said("-o", str(data))
-    assert "nothing to go on with" in said("-o", str(trained), "--resume")
+    assert "nothing to continue" in said("-o", str(trained), "--resume")
     assert "holds no run" in said("-o", str(tmp_path / "none"), "--resume")
     begun = tmp_path / "begun"
     (begun / "run").mkdir(parents=True)
     save_recipe(Recipe(str(data), str(base), seed=5), "x", begun / "run" / "recipe.json")
-    assert "--resume goes on with its run" in said("-o", str(begun))
+    assert "--resume continues its run" in said("-o", str(begun))
     assert "has changed since" in said("-o", str(begun), "--resume")
     text = json.loads((begun / "run" / "recipe.json").read_text())
     text["split"] = json.loads((trained / "metrics.json").read_text())["split"]
