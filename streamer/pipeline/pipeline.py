@@ -284,8 +284,8 @@ class Pipeline:
         )
         for started in made:
             started.start()
-        self._last_loop = self._ready_since = self._clock.monotonic()
         self._read.set()
+        self._last_loop = self._ready_since = self._clock.monotonic()
 
     def _start_lanes(self) -> None:
         for lane in self._lanes.start():

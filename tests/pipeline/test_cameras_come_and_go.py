@@ -88,7 +88,7 @@ def test_a_pipeline_that_is_endless_waits_for_its_first_camera() -> None:
             sink,
         ),
     ):
-        sink.wait(knows())
+        sink.wait(lambda _: pipeline.stats().ready_since is not None)
         pipeline.add(CameraConfig(name="one", source=camera.url))
         sink.wait(predicted("one"))
         pipeline.remove("one")
