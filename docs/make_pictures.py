@@ -246,7 +246,10 @@ def page() -> None:
             tab.screenshot(path=DOCS / f"web-{name}.png")
             print(f"docs/web-{name}.png")
             if name == "desktop":
-                tab.locator("#recent-rows tr[data-open=false]").nth(8).get_by_text("Details").click()
+                tab.wait_for_timeout(45_000)  # a clip of the demo, in which something always happens
+                tab.select_option("#only-action", "waving")
+                tab.wait_for_timeout(2000)
+                tab.locator("#recent-rows tr", has_text="waving").last.get_by_text("Details").click()
                 tab.locator("#look").click()
                 tab.locator("#look-text", has_text="hint").wait_for(timeout=120_000)
                 tab.locator("#why").screenshot(path=DOCS / "web-why.png")

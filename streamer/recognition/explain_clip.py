@@ -2,8 +2,8 @@
 
     python -m streamer.recognition.explain_clip CLIP MODEL LABEL > picture.jpg
 
-A process of its own that the page starts on demand: it computes at most MOST_WINDOWS forwards on one thread,
-and the run does not notice. Frames are lit where the model looked, brighter the more.
+A process of its own that the page starts on demand: it computes for some BUDGET seconds on one thread, and
+the run does not notice. Frames are lit where the model looked, brighter the more.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from streamer.errors import ConfigError, ModelError, StreamerError
 
-MOST_WINDOWS = 6  # that are scored, evenly over the clip
+MOST_WINDOWS = 240  # that are scored, evenly over the clip ...
+BUDGET = 20.0  # ... as far as so many seconds allow: first far apart, then in between
 MOST_FRAMES = 900  # of a clip that are read
 COLUMNS = 4
 WIDTH = 240  # pixels of one frame in the picture
@@ -49,7 +51,10 @@ def explain(clip: Path, model_id: str, label: str) -> bytes:
     windows = _windows(times, spec.frames, spec.interval)
     place = spec.labels.index(label)
     best: tuple[float, Any, Sequence[int]] | None = None
+    until = time.monotonic() + BUDGET
     for indices in windows:
+        if best is not None and time.monotonic() >= until:
+            break
         values = loaded.preprocessor.normalise(torch.from_numpy(np.stack([frames[i] for i in indices])))
         with torch.no_grad():
             score = float(loaded.forward(values[None]).softmax(-1)[0, place])
@@ -84,10 +89,16 @@ def _windows(times: Sequence[float], count: int, interval: float) -> list[list[i
     if not times or times[-1] - times[0] < span - interval / 2:
         raise ConfigError(f"the clip is shorter than the model's window of {span:.1f} s")
     known = np.array(times)
-    ends = np.linspace(min(times[0] + span, times[-1]), times[-1], MOST_WINDOWS)
+    first, last = min(times[0] + span, times[-1]), times[-1]
+    ends = [first + part * (last - first) for part in _spread(MOST_WINDOWS)]
     return [
         [int(np.abs(known - (end - k * interval)).argmin()) for k in reversed(range(count))] for end in ends
     ]
+
+
+def _spread(count: int) -> list[float]:
+    """Parts of one, each as far from those before as can be: 0, 1/2, 1/4, 3/4, 1/8, ... (van der Corput)."""
+    return [int(f"{n:010b}"[::-1], 2) / 1024 for n in range(count)]
 
 
 def _drawn(frames: Sequence[NDArray[Any]], looked: NDArray[Any]) -> bytes:

@@ -80,7 +80,7 @@ async function fillMedia(event) {
         ...(kinds.includes("clip") ? [] : [el("img", { src: address, alt: `Picture: ${about}` })]),
         el("p", {}, el("a", { href: address, target: "_blank", rel: "noopener" }, "The picture at its peak")))
     }
-    if (!kinds.length) $("details-media").append(el("p", { class: "note" }, "No pictures are kept of this event (a clip is ready some seconds after the end)."))
+    if (!kinds.length) $("details-media").append(el("p", { class: "note" }, "No pictures are kept of this event (a clip is ready when the camera has been quiet for some seconds, or after a minute)."))
   } catch {
     if (current === event) $("details-media").append(el("p", { class: "note" }, "Whether there are pictures could not be asked."))
   }
