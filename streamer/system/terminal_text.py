@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-JOINERS = "\u200c\u200d"  # parts of Persian and Indic words and of emoji; they steer nothing
+JOINERS = "\u200c\u200d"  # within Persian and Indic words and emoji they steer nothing
 _UNPRINTABLE_JSON = re.compile(r"[^\x20-\x7e]")
 
 
@@ -24,9 +24,17 @@ def printable(text: str, most: int | None = None) -> str:
     if text.isprintable():
         return text
     return "".join(
-        c if c.isprintable() or c in JOINERS else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}"
-        for c in text
+        c if c.isprintable() or _joins(text, i) else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}"
+        for i, c in enumerate(text)
     )
+
+
+def _joins(text: str, i: int) -> bool:
+    """A joiner with something to join: elsewhere it only makes two texts look like one, or none at all."""
+    if text[i] not in JOINERS or not 0 < i < len(text) - 1:
+        return False
+    around = text[i - 1] + text[i + 1]
+    return around.isprintable() and " " not in around and not around.isascii()
 
 
 def printable_json(line: str) -> str:

@@ -23,6 +23,20 @@ def test_nothing_steers_a_terminal_or_makes_a_line() -> None:
     assert len(printable("\x1b" * 48_000, 200)) == 200
 
 
+@pytest.mark.parametrize(
+    "text", ["\u200c", "a\u200cb", "\u200d\u200d", "é\u200c", "é\u200c \u200cé", "é\u200c\x1b"]
+)
+def test_a_joiner_that_joins_nothing_is_seen(text: str) -> None:
+    assert printable(text).isprintable()
+    assert "\ufffd" in printable(text)
+    assert printable(printable(text)) == printable(text)
+
+
+@pytest.mark.parametrize("text", ["می\u200cخواهم", "PDF\u200cها", "👩\u200d🍳", "❤\ufe0f\u200d🔥"])
+def test_a_joiner_within_a_word_stays(text: str) -> None:
+    assert printable(text) == text
+
+
 def test_json_says_the_same_without_steering() -> None:
     line = json.dumps({"label": FORGED, "two": "\U000e0001\U0001f600"}, ensure_ascii=False)
     shown = printable_json(line)
