@@ -145,6 +145,7 @@ def _run(name: str, words: list[str], usage_only: bool) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
+    words = getattr(module, "plain_words", list)(words)
     try:
         args = parser.parse_intermixed_args(words) if name == "run" else parser.parse_args(words)
     except SystemExit as leaving:  # argparse has said why

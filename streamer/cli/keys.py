@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from streamer.bus.key_store import allow, allowed, default_folder, new_pair
+
+_LIKE_AN_OPTION = re.compile(r"(?!--(?:dir|name)=)-[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{39}")
+
+
+def plain_words(words: Sequence[str]) -> list[str]:
+    """One key in 85 begins with '-': a space before it tells it from an option. Before parsing."""
+    return [f" {word}" if _LIKE_AN_OPTION.fullmatch(word) else word for word in words]
+
+
+def _key(text: str) -> str:
+    return text[1:] if text.startswith(" ") and _LIKE_AN_OPTION.fullmatch(text[1:]) else text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name", nargs="?", default="server", help="server (default) or client, or any other name"
     )
     allow_ = verbs.add_parser("allow", help="let a client connect")
-    allow_.add_argument("key", help="the client's public key: its file, or the 40 characters")
+    allow_.add_argument("key", type=_key, help="the client's public key: its file, or the 40 characters")
     allow_.add_argument("--name", help="what to call this client (default: the file's name)")
     verbs.add_parser("list", help="who may connect")
     for verb in verbs.choices.values():

@@ -39,8 +39,9 @@ class SharedRecognizer:
             self._recognizer.warm_up()
 
     def forget(self, camera: str, track: int | None = None) -> None:
-        self._cameras.discard(camera)
-        self._recognizer.forget(camera)
+        if track is None:
+            self._cameras.discard(camera)
+        self._recognizer.forget(camera, track)
 
     def close(self) -> None:
         """Only the owner closes it."""

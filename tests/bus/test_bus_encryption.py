@@ -273,7 +273,7 @@ def test_a_publisher_without_its_keys_does_not_start_open(tmp_path: Path) -> Non
 def command(*words: str) -> int:
     parser = argparse.ArgumentParser()
     keys_command.add_arguments(parser)
-    return keys_command.run(parser.parse_args(words))
+    return keys_command.run(parser.parse_args(keys_command.plain_words(words)))
 
 
 def test_new_allow_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,15 @@ def test_every_command_has_help(name: str, capsys: Captured) -> None:
     assert capsys.readouterr().out.startswith(f"usage: streamer {name}")
 
 
+@pytest.mark.parametrize("begins", ["-", "-h", "--", "--name", "-=x"])
+def test_a_key_that_begins_like_an_option_is_a_key(tmp_path: Path, capsys: Captured, begins: str) -> None:
+    key = begins.ljust(40, "a")
+    assert command_line.main(["keys", "allow", key, "--name", "kitchen", f"--dir={tmp_path}"]) == 0
+    capsys.readouterr()
+    assert command_line.main(["keys", "list", f"--dir={tmp_path}"]) == 0
+    assert capsys.readouterr().out == f"kitchen  {key}\n"
+
+
 def test_version(capsys: Captured) -> None:
     assert command_line.main(["--version"]) == 0
     assert re.fullmatch(r"streamer \d+\.\d+\.\d+( \([0-9a-f]{7,}\))?\n", capsys.readouterr().out)
