@@ -12,10 +12,12 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from streamer.errors import ConfigError, StreamerError
+from streamer.errors import BusError, ConfigError, StreamerError
+from streamer.system.file_lock import FileLock
 from streamer.system.packages import CHECKOUT, constraints_file, one_line, pinned, requirements
 from streamer.system.redaction import redact
 
@@ -37,6 +39,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "metrics": ("prometheus_client",),
 }
 _LOG = "streamer-extras.log"  # what pip said, in .venv
+_LOCK = "streamer-extras.lock"  # held by who installs there
 
 _allowed = False  # a library installs nothing by itself; the command line does
 
@@ -64,8 +67,19 @@ def need(extra: str, what: str, *, raising: type[StreamerError] = ConfigError, i
     if folder is None:
         without = f"; or do without: {instead}" if instead else ""
         raise raising(f"{told}: {command_for(extra)}{without}")
-    _say(f"{told}: installing the tested versions in {folder}")
-    _install(extra, told, folder, raising)
+    try:
+        lock = _turn(folder)
+    except OSError as error:
+        raise raising(
+            f"{told}, which cannot be installed here ({one_line(error)}): {command_for(extra)}"
+        ) from error
+    try:
+        importlib.invalidate_caches()
+        if missing(extra):  # another command may have installed it meanwhile
+            _say(f"{told}: installing the tested versions in {folder}")
+            _install(extra, told, folder, raising)
+    finally:
+        lock.release()
     if gone := missing(extra):
         raise raising(f"{told}: installed, but {_listed(gone)} cannot be imported; see {folder / _LOG}")
 
@@ -86,6 +100,19 @@ def own_environment() -> Path | None:
     folder = CHECKOUT / ".venv"
     ours = (CHECKOUT / "pyproject.toml").is_file() and not folder.is_symlink()
     return folder if ours and Path(sys.prefix).resolve() == folder.resolve() else None
+
+
+def _turn(folder: Path) -> FileLock:
+    """Two pips at once would spoil the environment: the later one waits. Raises OSError."""
+    said = False
+    while True:
+        try:
+            return FileLock(folder / _LOCK)
+        except BusError:
+            if not said:
+                _say("another command is installing; waiting for it")
+            said = True
+            time.sleep(0.2)
 
 
 def _install(extra: str, told: str, folder: Path, raising: type[StreamerError]) -> None:

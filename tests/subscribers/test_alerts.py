@@ -23,7 +23,13 @@ from streamer.cli import alert
 from streamer.errors import ConfigError
 from streamer.recording.files import MARKER, SNAPSHOT, place
 from streamer.subscribers.alerts.alert_bridge import AlertBridge, Settings
-from streamer.subscribers.alerts.alert_policy import AlertPolicy, AlertRules, Happening, QuietHours
+from streamer.subscribers.alerts.alert_policy import (
+    MOST_SUMS,
+    AlertPolicy,
+    AlertRules,
+    Happening,
+    QuietHours,
+)
 from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.types import Phase
@@ -99,6 +105,24 @@ def test_an_hour_has_room_for_so_many_and_old_news_are_summed_up() -> None:
         assert behind.take(happening(NOON - 7200 + n), NOON + n / 100) == []
     (old,) = behind.due(NOON + 10)
     assert old.title == "waving 100 times, door"
+
+
+def test_a_clock_that_is_set_back_silences_nothing() -> None:
+    policy = AlertPolicy(AlertRules(every=300.0, most=2))
+    tomorrow = NOON + 86_400.0
+    for label in ("waving", "falling", "sitting"):
+        policy.take(happening(tomorrow, label), tomorrow)
+    assert policy.take(happening(NOON), NOON), "it was told in what is the future now"
+    assert policy.due(NOON + 10), "and what was counted then is told"
+
+
+def test_sums_alone_do_not_make_it_grow() -> None:
+    policy = AlertPolicy(AlertRules(fresh=0.0, most=10**6))
+    for n in range(3 * MOST_SUMS):
+        at = NOON + 10.0 * n
+        policy.take(happening(NOON - 1.0, f"label {n}"), at)
+        assert policy.due(at + 6.0)
+    assert len(policy.kept["told"]) <= 2 * MOST_SUMS
 
 
 def test_it_is_bounded_and_survives_a_restart() -> None:

@@ -221,3 +221,25 @@ def test_a_folder_that_is_named_is_believed_only_where_it_holds_recordings(tmp_p
     for wrong in (None, 5, "", "relative", "a\0b", str(tmp_path / "not-there"), "/" + "x" * 5000):
         assert folder(wrong) is None
     assert not Features.of({"pictures": 5}).known
+
+
+@posix
+@pytest.mark.realtime
+def test_a_page_that_cannot_be_started_again_at_once_is_tried_until_it_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    with PageProcess(["tcp://127.0.0.1:9", "--bind", "127.0.0.1:0"], said.append) as page:
+        real, refused = page._start, [OSError("no memory"), OSError("no memory")]
+
+        def start() -> None:
+            if refused:
+                raise refused.pop()
+            real()
+
+        monkeypatch.setattr(page, "_start", start)
+        pid = page.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: sum(line.startswith("the page is at ") for line in said) == 2, "served again")
+        assert sum("cannot be started (no memory)" in line for line in said) == 2

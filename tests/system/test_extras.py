@@ -13,11 +13,13 @@ import tomllib
 import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamer.errors import ConfigError, ModelError
 from streamer.system import extras, packages
+from streamer.system.file_lock import FileLock
 from tests.helpers.extras_parts import without
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,9 +102,18 @@ class Checkout:
             wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             wheel.writestr(f"{info}/RECORD", "")
 
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | self.pip
+        command = [self.venv / "bin" / "python", "-m", "streamer", *words]
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=self.folder, env=env, **pipes)
+
+    @property
+    def pip(self) -> dict[str, str]:
+        return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels), "PIP_CONFIG_FILE": os.devnull}
+
     def streamer(self, *words: str, python: str | None = None) -> subprocess.CompletedProcess[str]:
-        pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels), "PIP_CONFIG_FILE": os.devnull}
-        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | pip
+        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | self.pip
         command = [python or str(self.venv / "bin" / "python"), "-m", "streamer", *words]
         return subprocess.run(
             command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=100
@@ -133,3 +144,21 @@ def test_a_command_installs_what_it_needs_and_continues(tmp_path: Path) -> None:
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == before, "no build/, nothing else"
     assert checkout.streamer(*words).stderr == "", "once"
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links")
+def test_who_comes_second_waits_and_installs_nothing_twice(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    first = FileLock(checkout.venv / "streamer-extras.lock")  # a command that installs
+    second = checkout.start("--print-completion", "bash")
+    try:
+        assert second.stderr is not None
+        assert second.stderr.readline() == "streamer: another command is installing; waiting for it\n"
+        (site,) = checkout.venv.glob("lib/python*/site-packages")
+        (site / "shtab.py").write_text("def complete(parser, shell): return f'a script for {shell}'\n")
+    finally:
+        first.release()
+        out, err = second.communicate(timeout=100)
+    assert (second.returncode, out, err) == (0, "a script for bash\n", "")
+    assert not (checkout.venv / "streamer-extras.log").exists(), "pip was not run"

@@ -104,11 +104,12 @@ class AlertPolicy:
         held = (
             self._is_quiet(now)
             or now - happening.at > self.rules.fresh
-            or now - self._told.get(key, -HOUR * 1e6) < self.rules.every
+            or self._is_told(key, now)
             or not self._has_room(now)
         )
         if always or not held:
-            self._note(key, now)
+            self._tell(key, now)
+            self._recent.append(now)
             return [_of_one(happening, urgent=always)]
         counted = self._sums.get(key)
         if counted is None:
@@ -131,30 +132,31 @@ class AlertPolicy:
             return []
         sums = [(key[0], self._sums.pop(key)) for key in ready]
         for key in ready:
-            self._told[key] = now
+            self._tell(key, now)
         self._recent.append(now)
         return [_of_many(sums)]
 
     def _is_due(self, key: tuple[str, str], counted: _Sum, now: float) -> bool:
+        return not self._is_told(key, now) and abs(now - counted.counted_at) >= SETTLE
+
+    def _is_told(self, key: tuple[str, str], now: float) -> bool:
+        """Lately. What the clock calls the future is not: it was wrong then, and has been set back."""
         told = self._told.get(key)
-        if told is not None and now - told < self.rules.every:
-            return False
-        return now - counted.counted_at >= SETTLE
+        return told is not None and abs(now - told) < self.rules.every
 
     def _is_quiet(self, now: float) -> bool:
         return self.rules.quiet is not None and self.rules.quiet.holds(now)
 
     def _has_room(self, now: float) -> bool:
-        while self._recent and now - self._recent[0] >= HOUR:
+        while self._recent and abs(now - self._recent[0]) >= HOUR:
             self._recent.popleft()
         return len(self._recent) < self.rules.most
 
-    def _note(self, key: tuple[str, str], now: float) -> None:
+    def _tell(self, key: tuple[str, str], now: float) -> None:
         self._told.pop(key, None)
         self._told[key] = now
         if len(self._told) > 2 * MOST_SUMS:
             del self._told[next(iter(self._told))]
-        self._recent.append(now)
 
     # ---- over a restart
 

@@ -107,12 +107,13 @@ class PageProcess:
             wait = backoff.next()
             why = f" ({last})" if last else ""
             self._note(f"the page has ended{why}; it is started again in {wait:.0f} s, recognition goes on")
-            if self._clock.wait(self._stop, wait):
-                return
-            try:
-                self._start()
-            except OSError as error:
-                self._note(f"the page cannot be started: {error}")
+            while not self._clock.wait(self._stop, wait):
+                try:
+                    self._start()
+                    break
+                except OSError as error:  # no memory, too many processes: that may pass
+                    wait = backoff.next()
+                    self._note(f"the page cannot be started ({error}); tried again in {wait:.0f} s")
 
     def _listen(self) -> str:
         """Until the process ends; its last line."""
