@@ -43,7 +43,7 @@ def bus(tmp_path: Path) -> Iterator[Publisher]:
 def heard(bus: Publisher, count: int) -> list[Message]:
     """What a subscriber who comes late gets of the history."""
     with Subscriber(bus.endpoint, topics=["event/"], since=0.0, timeout=20) as subscriber:
-        return [message for message, _ in zip(subscriber, range(count), strict=False)]
+        return [message for _, message in zip(range(count), subscriber, strict=False)]
 
 
 def listed(journal: Path, *words: str) -> str:
