@@ -68,20 +68,26 @@ class RunAnswers:
         camera, label, model = (request.get(key) for key in ("camera", "label", "model"))
         if not isinstance(camera, str) or not all(isinstance(one, str | None) for one in (label, model)):
             raise RequestError("bad_request", "op 'scores' needs 'camera'; 'label' and 'model' are text")
+        track = request.get("track")
+        if isinstance(track, bool) or not isinstance(track, int | None):
+            raise RequestError("bad_request", "op 'scores': 'track' is a person's number, or null")
         since, until = (_time(request, key) for key in ("since", "until"))
         if not 0 <= until - since <= LONGEST:
             raise RequestError("bad_request", f"'until' is at most {LONGEST:g} s after 'since'")
         models = self.history.models(camera)
         if model is None:
             model = models[0] if models else ""
-        curves = self.history.curves(camera, model, label, since, until)
+        curves = self.history.curves(camera, model, track, label, since, until)
         if curves is None:
-            what = "of this label" if model in models else "of this camera and model"
+            what = "of this camera and model"
+            if model in models:
+                what = "of this label" if track is None else "of this person, or not of this label,"
             raise RequestError("unknown", f"no scores {what} are kept")
         rules = self._rules(camera, model)
         return {
             "camera": camera,
             "model": model,
+            "track": track,
             "since": curves.since,
             "times": curves.times,
             "series": [

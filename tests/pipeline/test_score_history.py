@@ -17,32 +17,34 @@ from streamer.pipeline import score_history
 from streamer.pipeline.pipeline import Pipeline
 from streamer.pipeline.score_history import MOST_POINTS, ScoreHistory
 from streamer.testing import FakeCamera, FakeRecognizer
-from streamer.types import Frame, LaneResult, Prediction, Window
+from streamer.types import Frame, LaneResult, Prediction, Track, Window
 
 
-def result(at: float, camera: str = "door", **scores: float) -> LaneResult:
+def result(at: float, camera: str = "door", person: int | None = None, **scores: float) -> LaneResult:
     frame = Frame(camera, 1, 0, at, at, at, None, np.zeros((2, 2, 3), np.uint8))
-    window = Window(camera, 1, (frame,), 0.1)
+    track = None if person is None else Track(person, (0.1, 0.1, 0.2, 0.5))
+    window = Window(camera, 1, (frame,), 0.1, track=track)
     found = np.array(list(scores.values()), np.float32)
-    return LaneResult(camera, "m", Prediction(camera, "m", window, tuple(scores), found), smoothed=scores)
+    prediction = Prediction(camera, "m", window, tuple(scores), found)
+    return LaneResult(camera, "m", prediction, smoothed=scores, track=track)
 
 
 def test_the_label_that_is_asked_for_comes_with_the_strongest_others() -> None:
     history = ScoreHistory()
     for n in range(10):
         history.result(result(100.0 + n, a=0.1, b=0.2 + n / 100, c=0.6, d=0.05))
-    curves = history.curves("door", "m", "d", 103.0, 105.0)
+    curves = history.curves("door", "m", None, "d", 103.0, 105.0)
     assert curves is not None
     assert curves.times == (103.0, 104.0, 105.0)
     assert list(curves.scores) == ["d", "c", "b"]
     assert curves.scores["b"] == pytest.approx((0.23, 0.24, 0.25), abs=1e-3)
     assert curves.since == 100.0
-    best = history.curves("door", "m", None, 103.0, 105.0)
+    best = history.curves("door", "m", None, None, 103.0, 105.0)
     assert best is not None
     assert next(iter(best.scores)) == "c"
-    assert history.curves("door", "m", "nobody", 0.0, 1e9) is None
-    assert history.curves("yard", "m", None, 0.0, 1e9) is None
-    empty = history.curves("door", "m", "a", 5.0, 6.0)
+    assert history.curves("door", "m", None, "nobody", 0.0, 1e9) is None
+    assert history.curves("yard", "m", None, None, 0.0, 1e9) is None
+    empty = history.curves("door", "m", None, "a", 5.0, 6.0)
     assert empty is not None
     assert empty.times == ()
 
@@ -52,7 +54,7 @@ def test_it_is_bounded_and_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> 
     history = ScoreHistory()
     for n in range(50):
         history.result(result(float(n), a=n / 100))
-    curves = history.curves("door", "m", "a", 0.0, 1e9)
+    curves = history.curves("door", "m", None, "a", 0.0, 1e9)
     assert curves is not None
     assert curves.times == tuple(float(n) for n in range(30, 50))
     for n in range(300):
@@ -64,19 +66,53 @@ def test_a_long_answer_keeps_its_peaks() -> None:
     history = ScoreHistory()
     for n in range(3000):
         history.result(result(float(n), a=0.9 if n == 1234 else 0.1))
-    curves = history.curves("door", "m", "a", 0.0, 1e9)
+    curves = history.curves("door", "m", None, "a", 0.0, 1e9)
     assert curves is not None
     assert len(curves.times) <= MOST_POINTS
     assert max(curves.scores["a"]) == pytest.approx(0.9, abs=1e-3)
     assert list(curves.times) == sorted(curves.times)
 
 
+def test_each_person_has_scores_of_their_own() -> None:
+    history = ScoreHistory()
+    for n in range(10):
+        history.result(result(float(n), a=0.1))
+        history.result(result(float(n), person=7, a=0.9))
+        history.result(result(float(n), person=8, a=0.5))
+    for person, score in ((None, 0.1), (7, 0.9), (8, 0.5)):
+        curves = history.curves("door", "m", person, "a", 0.0, 1e9)
+        assert curves is not None
+        assert curves.scores["a"] == pytest.approx((score,) * 10, abs=1e-3)
+    assert history.curves("door", "m", 9, None, 0.0, 1e9) is None
+    assert history.models("door") == ["m"]
+
+
+def test_people_who_come_and_go_are_forgotten_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_history, "MOST_PEOPLE", 20)
+    history = ScoreHistory()
+    history.result(result(0.0, a=0.5))
+    history.result(result(0.0, person=0, a=0.5))
+    for n in range(1, 300):
+        history.result(result(float(n), person=n, a=0.5))
+        history.result(result(float(n), person=0, a=0.5))  # stays all the time
+    assert [key[2] for key in history._people] == [*range(281, 300), 0]
+    assert history.curves("door", "m", None, "a", 0.0, 1e9) is not None, "people push out no camera"
+    stays = history.curves("door", "m", 0, "a", 0.0, 1e9)
+    assert stays is not None
+    assert stays.times == tuple(map(float, range(300)))
+    monkeypatch.setattr(score_history, "MOST_BYTES_OF_PEOPLE", 20_000)
+    for n in range(300, 2000):
+        history.result(result(float(n), person=n // 100, a=0.5))
+        held = sum(ring.nbytes for ring in history._people.values())
+        assert held == history._bytes_of_people <= 20_000
+
+
 def test_other_words_begin_anew() -> None:
     history = ScoreHistory()
     history.result(result(1.0, a=0.5))
     history.result(result(2.0, b=0.5))
-    assert history.curves("door", "m", "a", 0.0, 9.0) is None
-    assert history.curves("door", "m", "b", 0.0, 9.0) is not None
+    assert history.curves("door", "m", None, "a", 0.0, 9.0) is None
+    assert history.curves("door", "m", None, "b", 0.0, 9.0) is not None
 
 
 @pytest.mark.realtime
@@ -121,8 +157,18 @@ def check(subscriber: Subscriber) -> None:
     assert len(told["times"]) == len(first["scores"]) >= 1
     assert first["scores"] == pytest.approx([0.3] * len(first["scores"]), abs=1e-3)
     assert ask()["series"][0]["label"] == "calm"
-    for wrong in ({"label": 5}, {"since": "x"}, {"until": now + 1e6}, {"label": "nobody"}, {"camera": 7}):
+    for wrong in (
+        {"label": 5},
+        {"since": "x"},
+        {"until": now + 1e6},
+        {"label": "nobody"},
+        {"camera": 7},
+        {"track": 9},
+    ):
         with pytest.raises(BusError):
+            ask(**wrong)
+    for wrong in ({"track": "7"}, {"track": True}, {"track": 7.0}):
+        with pytest.raises(BusError, match="person's number"):
             ask(**wrong)
     features = subscriber.request("features")
     assert features["pictures"] == {"live": False, "snapshots": False, "clips": False, "folder": None}

@@ -180,15 +180,17 @@ class Page:
         asked: Json = {key: given[key][:LONGEST_NAME] for key in ("camera", "label", "model") if key in given}
         try:
             asked |= {key: float(given[key]) for key in ("since", "until")}
+            if "track" in given:
+                asked["track"] = int(given["track"][:LONGEST_NAME])
         except (KeyError, ValueError):
-            return _wrong(400, "bad_request", "since and until are Unix seconds")
+            return _wrong(400, "bad_request", "since and until are Unix seconds, track is a person's number")
         try:
             reply = await self._ask("scores", **asked)
         except (BusError, ValueError) as error:
             code, message = refusal(BusError(str(error)))
             return _wrong(501 if code == "unknown_op" else 502, code, message)
         return JSONResponse(
-            {key: reply.get(key) for key in ("model", "since", "times", "series", "half_life")}
+            {key: reply.get(key) for key in ("model", "track", "since", "times", "series", "half_life")}
         )
 
     async def _attention(self, request: Request) -> Response:

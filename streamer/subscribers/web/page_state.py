@@ -41,6 +41,7 @@ def record_of(message: EventMessage) -> Json:
         "ended_at": message.ended_at,
         "reason": message.reason,
         "background": message.background,
+        "track": message.raw.get("track"),
         "sent_at": message.sent_at,
     }
 

@@ -3,7 +3,7 @@
 import { colour } from "./colours.js"
 import { $, clock, el, lasted, percent, put, show } from "./dom.js"
 import { LivePicture } from "./live_picture.js"
-import { cameras, isLost, link, now, whose } from "./store.js"
+import { cameras, isLost, link, now, person, whose } from "./store.js"
 
 const WORDS = {
   connecting: "Connecting", running: "Running", stalled: "No pictures come",
@@ -105,7 +105,7 @@ function fillActions(card, known, running) {
     row.root.dataset.known = Boolean(stable)
     put(row.score, stable ? percent(stable.score) : "")
     row.fill.style.inlineSize = `${100 * (stable?.score ?? 0)}%`
-    const who = prediction?.track ? `person ${prediction.track.id}` : ""
+    const who = prediction?.track ? person(prediction.track) : ""
     put(row.model, [who, models > 1 ? prediction?.model : ""].filter(Boolean).join(", "))
   }
 }

@@ -1,7 +1,7 @@
 // One event, whole: its facts, its pictures where there are any, and "this is wrong".
 
 import { $, clock, el, lasted, name, percent, put, show } from "./dom.js"
-import { features, labels, now } from "./store.js"
+import { cameras, features, labels, now, person } from "./store.js"
 import * as why from "./why.js"
 
 const NOTHING = "nothing", OTHER = "other", LABEL = "label:"
@@ -14,7 +14,14 @@ export function openCamera(camera) {
   current = null
   put($("details-title"), `Scores of ${camera}`)
   begin(false)
-  why.ask({ camera, since: now() - RECENT, until: now(), label: null })
+  const people = peopleOf(camera)
+  why.ask({ camera, since: now() - RECENT, until: now(), label: null, people, track: people[0]?.[0] ?? null })
+}
+
+/** Of whom a camera's models speak now: [track, text], the whole picture first. */
+function peopleOf(camera) {
+  const ids = new Set([...(cameras.get(camera)?.predictions.values() ?? [])].map(({ track }) => track?.id ?? null))
+  return [...ids].sort((a, b) => (a ?? 0) - (b ?? 0)).map((id) => [id, id === null ? "The whole picture" : person({ id })])
 }
 
 function begin(event) {
@@ -36,7 +43,7 @@ export function open(event, wrong) {
   begin(true)
   if (features.recordings) fillMedia(event)
   const { camera, model, label } = event
-  why.ask({ camera, model, label, event, since: event.started_at - AROUND, until: (event.ended_at ?? now()) + AROUND })
+  why.ask({ camera, model, label, event, track: event.track?.id ?? null, since: event.started_at - AROUND, until: (event.ended_at ?? now()) + AROUND })
   if (wrong) $("mark-label").focus()
 }
 
@@ -47,6 +54,7 @@ function facts(event) {
     ["Ended", event.phase === "end" ? `${clock(event.ended_at)}, after ${lasted(event.ended_at - event.started_at)}` : "still going on"],
     ["Peak score", percent(event.peak)],
   ]
+  if (event.track) found.push(["Person", String(event.track.id)])
   if (event.display !== event.label) found.push(["Label", name(event.label)])
   if (event.reason) found.push(["Ended because", name(event.reason)])
   found.push(["Number", `${event.id} (message ${event.seq})`])

@@ -3,7 +3,7 @@
 import { colour } from "./colours.js"
 import { open } from "./details.js"
 import { el, lasted, name, percent, put, show, timeOf } from "./dom.js"
-import { features, now } from "./store.js"
+import { features, now, person } from "./store.js"
 
 function cell(label, ...content) {
   return el("td", { role: "cell", "data-label": label }, ...content)
@@ -34,14 +34,15 @@ class Thumbnail {
 /** A row; `update(event)` fills in what changes. */
 export function row(event) {
   let told = event
-  const about = `${event.display}, ${event.camera}`
+  const who = event.track ? person(event.track) : ""
+  const about = [event.display, event.camera, who].filter(Boolean).join(", ")
   const time = cell("Lasted")
   const peak = cell("Peak score")
   const thumbnail = new Thumbnail(() => open(told, false))
   const wrong = el("button", { type: "button", "aria-label": `Mark as wrong: ${about}`, onclick: () => open(told, true) }, "Mark as wrong")
   const root = el("tr", { role: "row" },
     el("td", { role: "cell", class: "thumbnail" }, thumbnail.image),
-    cell("Started", timeOf(event.started_at)), cell("Camera", name(event.camera)),
+    cell("Started", timeOf(event.started_at)), cell("Camera", el("span", {}, name(event.camera), ...(who ? [", ", el("span", { class: "note" }, who)] : []))),
     el("th", { role: "rowheader", scope: "row", "data-label": "Action" },
       el("span", { class: "swatch", "aria-hidden": "true", "data-colour": colour(event.label) }), " ", name(event.display)), time, peak,
     el("td", { role: "cell", class: "buttons" },

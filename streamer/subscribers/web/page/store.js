@@ -21,11 +21,20 @@ export function camera(name) {
 /** Of which model a prediction is, and of whom: one that follows people says something of each. */
 export const whose = ({ model, track }) => JSON.stringify([model, track?.id ?? null])
 
+/** Somebody who is followed, in words; a number is of one camera and one run. */
+export const person = (track) => `person ${track.id}`
+
 export function takePrediction(told) {
   const known = camera(told.camera).predictions
   known.set(whose(told), told)
   for (const [key, { track, sent_at }] of known) if (track && told.sent_at - sent_at > 15) known.delete(key) // gone
   for (const { label, display } of told.top) labels.set(label, display)
+}
+
+/** Somebody has left: nothing that was said of them is the present any more. */
+function forgetPerson({ camera: name, track, sent_at }) {
+  const known = cameras.get(name)?.predictions ?? new Map()
+  for (const [key, told] of known) if (told.track?.id === track.id && told.sent_at <= sent_at) known.delete(key)
 }
 
 /** Take in an event; {event, before} where it is news. */
@@ -35,6 +44,7 @@ export function takeEvent(event) {
   eventLabels.add(event.label)
   if (before && before.sent_at > event.sent_at) return null
   events.set(event.id, event)
+  if (event.track && event.reason === "track lost") forgetPerson(event)
   return { event, before }
 }
 

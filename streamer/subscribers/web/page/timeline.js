@@ -3,7 +3,7 @@
 import { colour } from "./colours.js"
 import { $, el, lasted, percent, put, shortTime } from "./dom.js"
 import * as filters from "./filters.js"
-import { cameras, events, now } from "./store.js"
+import { cameras, events, now, person } from "./store.js"
 
 const rows = new Map() // camera -> {root, track, bars: Map(id -> bar), gaps: [bar]}
 const axis = el("div", { class: "axis", "aria-hidden": "true" })
@@ -58,7 +58,7 @@ function fill(row, camera, found, start, end, isAlert) {
     const right = place(bar, event.started_at, event.ended_at, start, end)
     bar.dataset.open = event.phase !== "end"
     bar.dataset.alert = isAlert(event.label)
-    bar.title = `${event.display}, ${lasted(right - event.started_at)}, ${percent(event.peak)}`
+    bar.title = [event.display, lasted(right - event.started_at), percent(event.peak), ...(event.track ? [person(event.track)] : [])].join(", ")
   }
   const outages = (cameras.get(camera)?.status?.outages ?? []).filter(([, until]) => (until ?? end) > start)
   while (row.gaps.length > outages.length) row.gaps.pop().remove()

@@ -6,12 +6,16 @@ import { labels } from "./store.js"
 
 const WIDTH = 640, HEIGHT = 200, LEFT = 40, BOTTOM = 22, TOP = 8
 const NS = "http://www.w3.org/2000/svg"
-let asked = null // {camera, model, label, since, until, event}
+let asked = null // {camera, model, track, label, since, until, event}
 let running = 0
 
-/** Show the scores of `camera` from `since` to `until`; `event`: the one that is asked about, if it is one. */
-export function ask(wanted) {
+/** Show the scores of `camera` from `since` to `until`; `event`: the one that is asked about, if it is one.
+ * `track`: the person, null for the whole picture; `people`: [track, text] of those to choose from. */
+export function ask({ people = [], ...wanted }) {
   asked = wanted
+  show($("why-person-row"), people.length > 1)
+  $("why-person").replaceChildren(...people.map(([track, text]) => el("option", { value: track ?? "" }, text)))
+  $("why-person").value = wanted.track ?? ""
   clearLook()
   $("why-label").dataset.key = ""
   fillSelect($("why-label"), [...labels].sort((a, b) => a[1].localeCompare(b[1])), "The strongest")
@@ -60,8 +64,8 @@ $("look").addEventListener("click", look)
 
 async function load() {
   const mine = running += 1
-  const { camera, model, label, since, until } = asked
-  const query = new URLSearchParams({ camera, since, until, ...(label ? { label } : {}), ...(model ? { model } : {}) })
+  const { camera, model, track, label, since, until } = asked
+  const query = new URLSearchParams({ camera, since, until, ...(label ? { label } : {}), ...(model ? { model } : {}), ...(track ? { track } : {}) })
   let told
   try {
     const answer = await fetch(`/scores?${query}`)
@@ -175,6 +179,11 @@ export function close() {
   asked = null
 }
 
+$("why-person").addEventListener("change", () => {
+  if (!asked) return
+  asked = { ...asked, track: Number($("why-person").value) || null }
+  load()
+})
 $("why-label").addEventListener("change", () => {
   if (!asked) return
   asked = { ...asked, label: $("why-label").value || null }
