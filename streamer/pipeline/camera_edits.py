@@ -76,12 +76,13 @@ class CameraEdits:
                 self._thread = threading.Thread(target=self._run, name="camera-edits", daemon=True)
                 self._thread.start()
 
-    def stop(self, deadline: float) -> None:
-        """What waits is dropped; at most `deadline` seconds."""
+    def stop(self, deadline: float) -> bool:
+        """What waits is dropped; False where a model is still being loaded after `deadline` seconds."""
         with self._lock:
             self._stop, self._wanted, thread = True, None, self._thread
         if thread is not None:
             thread.join(deadline)
+        return thread is None or not thread.is_alive()
 
     def _run(self) -> None:
         while True:
@@ -112,6 +113,8 @@ class CameraEdits:
         try:
             change()
         except StreamerError as error:
+            if self._stop:
+                return  # the program ended meanwhile
             self._pipeline.warn(f"camera {name} is not changed as the configuration now says: {error}")
         except Exception as error:  # a thread's top: an edit ends no run
             log.exception("an edited camera could not be taken over")

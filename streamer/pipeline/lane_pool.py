@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from streamer.config import CameraConfig, Config, FollowConfig, ModelConfig, Pace
+from streamer.errors import ConfigError
 from streamer.labels.label_set import LabelSet
 from streamer.pipeline.detectors import Detectors, shown_part
 from streamer.system.clock import SYSTEM_CLOCK, Clock
@@ -58,6 +59,8 @@ class Lanes:
         self._detectors = Detectors(complete=config.pace is Pace.FAST)
         self._followers: dict[str, Follower] = {}
         self._lanes: dict[ModelConfig, Lane] = {}
+        self._ending = threading.Lock()  # guards `_ended` against a model that is there only now
+        self._ended = False
         self.of: dict[str, tuple[Lane, ...]] = {}  # camera -> its lanes, the main one first
 
     def all(self) -> list[Lane]:
@@ -73,6 +76,8 @@ class Lanes:
         """End every thread and every open event, and let go of the models; False where a forward still runs
         at `until`, monotonic seconds.
         """
+        with self._ending:
+            self._ended = True
         self.ask_to_stop()
         ended = [lane.stop(until, reason) for lane in self.all()]
         ended.append(self._detectors.stop(until - self._clock.monotonic()))
@@ -146,11 +151,18 @@ class Lanes:
         outcomes = [lane.outcomes(camera.name).labels for lane in lanes]
         everywhere = {label for labels in outcomes for label in labels}
         follow = config.follow_of(camera)
-        watching = [
-            (lane, lane.add(camera, events, self._names, everywhere.difference(own), follows=follow.follows))
-            for lane, own in zip(lanes, outcomes, strict=True)
-        ]
-        fan = self._follow(camera, follow, watching) if follow.follows else FanOut(watching)
+        watching = []
+        try:
+            for lane, own in zip(lanes, outcomes, strict=True):
+                elsewhere = everywhere.difference(own)
+                deliver = lane.add(camera, events, self._names, elsewhere, follows=follow.follows)
+                watching.append((lane, deliver))
+            fan = self._follow(camera, follow, watching) if follow.follows else FanOut(watching)
+        except Exception:
+            for lane, _ in watching:  # those before the one that refuses
+                lane.remove(camera.name, "camera removed")
+            self._followers.pop(camera.name, None)
+            raise
         self.of[camera.name] = lanes
         return fan
 
@@ -195,9 +207,14 @@ class Lanes:
         if key not in self._lanes:
             recognizer = (self._load_model or load_recognizer)(model, self.config.model_names[model.id])
             recognizer.warm_up()
-            self._loaded(recognizer)
             complete = self.config.pace is Pace.FAST
-            self._lanes[key] = Lane(recognizer, model, self._publish, complete=complete, clock=self._clock)
+            lane = Lane(recognizer, model, self._publish, complete=complete, clock=self._clock)
+            with self._ending:
+                if self._ended:
+                    recognizer.close()
+                    raise ConfigError(f"camera {camera} is not watched: the program has ended")
+                self._lanes[key] = lane
+            self._loaded(recognizer)
         lane = self._lanes[key]
         if model.labels:
             lane.prepare(camera, model.labels)

@@ -95,9 +95,11 @@ class Pipeline:
         self._last_loop = clock.monotonic()
         self._counters = Counters(clock=clock)
         self._cameras = RunningCameras(
-            self._lanes, self._statuses, self._counters, self._show, self._gone, clock
-        )
+            self._lanes, self._statuses, self._counters, self._show,
+            lambda name: self._publisher.forget(name), clock,
+        )  # fmt: skip
         self._camera_edits = CameraEdits(self)
+        self._editing = threading.Lock()  # one camera comes or goes at a time
         self._edits = LabelEdits(config, config_file, reload, self._camera_edits.edited)
         self._read = threading.Event()  # the first cameras are being read: others may come
         self._changes = LabelChanges(self._lanes.of, self._words_changed, self.warn, clock.wall)
@@ -202,28 +204,25 @@ class Pipeline:
         if not self._read.is_set():
             raise ConfigError(f"cannot add camera {camera.name}: the program does not watch yet")
         common = self._config if config is None else config
-        keys = ("model", "models", "events", "privacy", "follow")
-        inherited = {key: getattr(common, key) for key in keys}
-        others = tuple(one for one in self._config.cameras if one.name != camera.name)
-        wanted = self._config.model_copy(update={"cameras": (*others, camera), **inherited})
-        self._privacy.learn(wanted)  # before its first picture
-        made = self._cameras.make(wanted, camera, self._pictures)
-        self._config = self._answers.config = wanted
-        self._start_lanes()
-        made.start()
+        inherited = {key: getattr(common, key) for key in ("model", "models", "events", "privacy", "follow")}
+        with self._editing:
+            others = tuple(one for one in self._config.cameras if one.name != camera.name)
+            wanted = self._config.model_copy(update={"cameras": (*others, camera), **inherited})
+            self._privacy.learn(wanted)  # before its first picture
+            made = self._cameras.make(wanted, camera, self._pictures)
+            self._config = self._answers.config = wanted
+            self._start_lanes()
+            self._cameras.start(made)
 
     def remove(self, name: str, reason: str = "camera removed") -> bool:
         """Watch a camera no longer; any thread. Its open events end for `reason`, its model stays loaded.
         False where there is no such camera.
         """
-        left = tuple(camera for camera in self._config.cameras if camera.name != name)
-        removed = self._cameras.remove(name, reason)
-        if removed:
-            self._config = self._config.model_copy(update={"cameras": left})
-        return removed
-
-    def _gone(self, camera: str) -> None:
-        self._publisher.forget(camera)
+        with self._editing:
+            left = tuple(camera for camera in self._config.cameras if camera.name != name)
+            if removed := self._cameras.remove(name, reason):
+                self._config = self._config.model_copy(update={"cameras": left})
+            return removed
 
     def picture(self, camera: str) -> Any:
         """A camera's newest full-size picture as it may be shown, uint8 BGR (H, W, 3), or None."""
@@ -283,7 +282,7 @@ class Pipeline:
             lambda: tuple(self._cameras.by_name), self._cameras.newest_picture, self._publisher.preview
         )
         for started in made:
-            started.start()
+            self._cameras.start(started)
         self._read.set()
         self._last_loop = self._ready_since = self._clock.monotonic()
 
@@ -338,7 +337,7 @@ class Pipeline:
     def _stop_stages(self, reason: str) -> None:
         self._publisher.stop_waiting()  # a lane that waits for a slow reader could not end
         self._abandoned |= not self._pictures.stop_previews()
-        self._camera_edits.stop(JOIN / 4)
+        self._abandoned |= not self._camera_edits.stop(JOIN / 4)
         self._changes.stop(JOIN / 4)  # texts that are being computed are of no use to anybody now
         self._cameras.stop()
         self._lanes.ask_to_stop()

@@ -47,6 +47,7 @@ class RunningCameras:
         self._changing = threading.RLock()  # held while one comes or goes; never by a camera's own threads
         self._cameras: dict[str, Camera] = {}
         self._closed = False
+        self._starting = threading.Lock()  # guards `_closed` against a camera that starts
         self.abandoned = False  # a native call that hangs was left behind
 
     @property
@@ -96,7 +97,7 @@ class RunningCameras:
             if self._closed or camera.name in self._cameras:
                 why = "the program ends" if self._closed else f"there is a camera {camera.name} already"
                 raise ConfigError(f"cannot add camera {camera.name}: {why}")
-            fan = self._lanes.watch(camera, config)
+            fan = self._lanes.watch(camera, config)  # a model may take long: the program may end meanwhile
             lanes = self._lanes.of[camera.name]
             fast = config.pace is Pace.FAST
             asked = {lane.recognizer.spec.name: 0.0 if fast else 1.0 / lane.hop for lane in lanes}
@@ -117,6 +118,12 @@ class RunningCameras:
             )
             return made
 
+    def start(self, camera: Camera) -> None:
+        """Read one that was made; unless all end."""
+        with self._starting:
+            if not self._closed:
+                camera.start()
+
     def waiting(self, camera: str, detail: str = "waiting for the model") -> None:
         """Say that a camera is to come."""
         self._statuses.changed(CameraStatus(camera, CameraState.CONNECTING, self._clock.wall(), detail))
@@ -131,7 +138,7 @@ class RunningCameras:
             for windows in self._lanes.windows_of(name):
                 windows.close()  # a camera thread that waits for room is let go
             self.abandoned |= not camera.join(LEAVE)
-            del self._cameras[name]
+            self._cameras.pop(name, None)  # it may be the end
             self._lanes.remove(name, reason)
             ended = CameraStatus(name, CameraState.ENDED, self._clock.wall(), reason)
             self._statuses.changed(ended)
@@ -156,7 +163,8 @@ class RunningCameras:
 
     def stop(self) -> None:
         """Ask all for their end; none comes any more. Returns at once."""
-        self._closed = True
+        with self._starting:
+            self._closed = True
         for camera in self.all():
             camera.stop()
 

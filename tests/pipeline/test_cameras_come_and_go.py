@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamer.config import BusConfig, CameraConfig, Config, JournalConfig, load_config
+from streamer.config import BusConfig, CameraConfig, Config, JournalConfig, ModelConfig, load_config
 from streamer.errors import ConfigError
 from streamer.pipeline.pipeline import Pipeline
 from streamer.testing import FakeCamera, FakeRecognizer
 from streamer.types import Window
-from tests.helpers.pipelines import Waiting, running
+from tests.helpers.bus_parts import until
+from tests.helpers.pipelines import LONGEST, Waiting, running
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -127,3 +128,90 @@ def test_nothing_is_added_before_it_runs() -> None:
         stop.set()
         with pytest.raises(ConfigError, match="no camera is enabled"):
             pipeline.run(stop)
+
+
+class Loading:
+    """Makes a model when it is let; `asked` is set when somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.asked, self.let = threading.Event(), threading.Event()
+        self.made: list[FakeRecognizer] = []
+
+    def __call__(self, model: Any, name: str) -> FakeRecognizer:
+        self.asked.set()
+        assert self.let.wait(LONGEST)
+        self.made.append(recognizer())
+        return self.made[-1]
+
+
+def test_a_camera_whose_model_is_there_only_after_the_end_is_not_watched() -> None:
+    load, refused = Loading(), []
+    with FakeCamera(grey()) as camera:
+        with running(Config(**LOCAL), load=load, endless=True) as (pipeline, sink):
+            sink.wait(lambda _: pipeline.stats().ready_since is not None)
+
+            def add() -> None:
+                try:
+                    pipeline.add(CameraConfig(name="late", source=camera.url))
+                except ConfigError as error:
+                    refused.append(str(error))
+
+            adding = threading.Thread(target=add, name="adding")
+            adding.start()
+            assert load.asked.wait(LONGEST)
+        load.let.set()
+        adding.join(LONGEST)
+        assert refused == ["camera late is not watched: the program has ended"]
+        assert [made.closed for made in load.made] == [True]
+        assert camera.sent == 0, "it was never opened"
+        assert pipeline.config.cameras == ()
+
+
+def test_two_cameras_added_at_once_are_both_in_the_configuration() -> None:
+    load = Loading()
+    with (
+        FakeCamera(grey()) as camera,
+        running(Config(**LOCAL), load=load, endless=True) as (pipeline, sink),
+    ):
+        sink.wait(lambda _: pipeline.stats().ready_since is not None)
+        adding = [
+            threading.Thread(target=pipeline.add, args=(CameraConfig(name=name, source=camera.url),))
+            for name in ("one", "two")
+        ]
+        adding[0].start()
+        assert load.asked.wait(LONGEST)
+        adding[1].start()
+        adding[1].join(0.2)  # it waits for the first; without waiting it would have read what is known now
+        load.let.set()
+        for thread in adding:
+            thread.join(LONGEST)
+        sink.wait(predicted("one"))
+        sink.wait(predicted("two"))
+        assert sorted(one.name for one in pipeline.config.cameras) == ["one", "two"]
+
+
+def test_a_camera_that_one_of_its_models_refuses_leaves_nothing_with_the_others() -> None:
+    models = (ModelConfig(id="first"), ModelConfig(id="second"))
+    made: dict[str, FakeRecognizer] = {}
+
+    def load(model: Any, name: str) -> FakeRecognizer:
+        labels = ("calm", "busy") if model.id == "first" else ("calm", "other")
+        made[model.id] = FakeRecognizer(busy, interval=0.05, labels=labels, name=name)
+        return made[model.id]
+
+    with (
+        FakeCamera(grey()) as camera,
+        running(Config(models=models, **LOCAL), load=load, endless=True) as (pipeline, sink),
+    ):
+        sink.wait(lambda _: pipeline.stats().ready_since is not None)
+        lanes = pipeline._lanes
+        refuse = lanes.load(CameraConfig(name="x", source=camera.url))[1]
+
+        def refused(*_: Any, **__: Any) -> Any:
+            raise ConfigError("not here")
+
+        refuse.add = refused  # type: ignore[method-assign]
+        lanes.start()
+        with pytest.raises(ConfigError, match="not here"):
+            pipeline.add(CameraConfig(name="x", source=camera.url))
+        until(lambda: not any(lane.windows for lane in lanes.all()))
