@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "cameras.yaml"
 _TRIES = 3  # at a login that is typed
+_LONGEST_SEARCH = 60.0  # seconds
 
 
 class _Login(NamedTuple):
@@ -54,13 +55,17 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: wrong options, or a config file that cannot take it.
         SourceOpenError: the camera gives no picture.
     """
+    if not 0 <= args.seconds <= _LONGEST_SEARCH:
+        raise ConfigError(f"--seconds {args.seconds:g}: must be 0 to {_LONGEST_SEARCH:g}")
+    config = Path(args.config).expanduser()
+    if args.name is not None and args.name in _taken(config):
+        raise ConfigError(f"{config} has a camera {args.name!r} already; give another --name")
     source = args.camera
     if source is None:
         source = _choose(args.seconds)
         if source is None:
             return 0
     login = _given_login(args)
-    config = Path(args.config).expanduser()
     camera, login, maker = _working(source, login)
     from streamer.capture.first_picture import as_jpeg, first_picture
     from streamer.config import CaptureConfig
@@ -97,7 +102,7 @@ def _choose(seconds: float) -> str | None:
         print(printable(f"{f'{number}  ' if asking else ''}{text.rstrip()}    streamer add {source}"))
     if not asking:
         return None
-    word = input(f"Which one (1 to {len(found)}, Enter for none)? ").strip()
+    word = _answer(f"Which one (1 to {len(found)}, Enter for none)? ")
     if not word:
         return None
     if not word.isdigit() or not 1 <= int(word) <= len(found):
@@ -126,10 +131,21 @@ def _given_login(args: argparse.Namespace) -> _Login:
     return _Login(args.user, password)
 
 
+def _answer(question: str) -> str:
+    try:
+        return input(question).strip()
+    except EOFError:  # Ctrl+D
+        print(file=sys.stderr)
+        return ""
+
+
 def _ask_password(user: str) -> str:
     if not sys.stdin.isatty():
         raise ConfigError("the camera's password is needed: --password-file FILE or --password-env NAME")
-    password = getpass.getpass(f"Password of {printable(user)} (not shown): ")
+    try:
+        password = getpass.getpass(f"Password of {printable(user)} (not shown): ")
+    except EOFError:
+        raise ConfigError("no password was given") from None
     remember(password)
     return password
 
@@ -159,7 +175,7 @@ def _working(source: str, login: _Login) -> tuple[CameraConfig, _Login, str]:
                 options = "--user USER with --password-file FILE or --password-env NAME"
                 raise SourceOpenError(f"{error}; give {options}", error.code) from error
             _say(redact(str(error)))
-            user = input("User (Enter: give up): ").strip()
+            user = _answer("User (Enter: give up): ")
             if not user:
                 raise
             login = _Login(user, _ask_password(user))
@@ -198,11 +214,15 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w-]+", "-", name.lower()).strip("-")[:40] or "camera"
 
 
-def _free_name(config: Path, told: str) -> str:
-    """A name that no camera of the file has."""
+def _taken(config: Path) -> set[str]:
     from streamer.config import load_config
 
-    taken = {camera.name for camera in load_config(config).cameras} if config.exists() else set()
+    return {camera.name for camera in load_config(config).cameras} if config.exists() else set()
+
+
+def _free_name(config: Path, told: str) -> str:
+    """A name that no camera of the file has."""
+    taken = _taken(config)
     name = _plain(told.partition("://")[2] or told)
     return next(one for one in (name, *(f"{name}-{n}" for n in range(2, 10_000))) if one not in taken)
 

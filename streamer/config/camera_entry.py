@@ -29,7 +29,7 @@ def add_camera(path: Path, camera: Mapping[str, str | int]) -> None:
             untouched then.
     """
     try:
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        old = path.read_bytes().decode("utf-8") if path.exists() else ""  # with the line ends it has
         text = with_camera(old, camera, str(path))
         with replacing(path, durable=True) as part:
             part.touch(mode=0o600 if not path.exists() else path.stat().st_mode & 0o777)
@@ -44,7 +44,15 @@ def add_camera(path: Path, camera: Mapping[str, str | int]) -> None:
 
 
 def with_camera(text: str, camera: Mapping[str, str | int], name: str) -> str:
-    """The text of a config file with one more camera. Raises ConfigError where it is no mapping."""
+    """The text of a config file with one more camera, its lines ended as the others are. Raises ConfigError
+    where it is no mapping.
+    """
+    if "\r\n" not in text:
+        return _with_camera(text, camera, name)
+    return _with_camera(text.replace("\r\n", "\n"), camera, name).replace("\n", "\r\n")
+
+
+def _with_camera(text: str, camera: Mapping[str, str | int], name: str) -> str:
     if not text.strip():
         return text + _NEW + _entry(camera, 2)
     try:

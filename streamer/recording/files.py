@@ -28,6 +28,7 @@ _OURS = re.compile(r"event-[^/]+\.(jpg|mp4)")
 _PLAIN = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # names that Windows keeps for itself
 _LONGEST = 40  # characters of a name that stay readable
+_LONGEST_PATH = 4096  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,16 @@ def find(folder: Path, camera: str, event_id: str, started_at: float | None = No
         if found.snapshot is not None or found.clip is not None:
             return found
     return Recording()
+
+
+def told_folder(path: object) -> Path | None:
+    """A folder that a run says it records into, where it is one on this machine: nothing else will do,
+    whoever says it.
+    """
+    if not isinstance(path, str) or not 0 < len(path) <= _LONGEST_PATH or "\0" in path:
+        return None
+    folder = Path(path)
+    return folder if folder.is_absolute() and _is_file(folder / MARKER) else None
 
 
 def recorded(folder: Path) -> Iterator[Path]:

@@ -149,6 +149,8 @@ def test_what_is_found_is_listed_with_the_command(monkeypatch: pytest.MonkeyPatc
         (["cam", "--password-env", "X"], 2, "--password-env X: there is no such variable"),
         (["cam", "--user", "x"], 2, "the camera's password is needed"),
         (["cam", "--password-env", "HOME"], 2, "a password needs its --user"),
+        (["--seconds", "inf"], 2, "--seconds inf: must be 0 to 60"),
+        (["--seconds", "nan"], 2, "--seconds nan: must be 0 to 60"),
     ],
 )
 def test_what_does_not_work_is_one_line(
@@ -160,4 +162,45 @@ def test_what_does_not_work_is_one_line(
     err = capsys.readouterr().err
     assert said in err.splitlines()[-1]
     assert "hunter2" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_taken_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cameras.yaml").write_text("cameras:\n  - name: porch\n    source: 0\n")
+    Path("porch.jpg").write_bytes(b"the first porch")
+    assert add("127.0.0.1:1", "--name", "porch") == 2
+    assert capsys.readouterr().err == (
+        "streamer: cameras.yaml has a camera 'porch' already; give another --name\n"
+    )
+    assert Path("porch.jpg").read_bytes() == b"the first porch"
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="a pseudo terminal")
+def test_ctrl_d_gives_up(clip: Path, tmp_path: Path) -> None:
+    with MiniRtsp(clip, user="viewer", password=SECRET, auth="digest") as server:
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamer", "add", server.url, "--name", "porch"],
+            stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, start_new_session=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        os.close(theirs)
+        killer = threading.Timer(60, process.kill)
+        killer.start()
+        shown, ended = bytearray(), False
+        while True:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # the terminal's end
+                break
+            if b"give up): " in shown and not ended:
+                ended = os.write(ours, b"\x04") == 1
+        killer.cancel()
+        os.close(ours)
+        assert process.wait(10) == 3, shown.decode()
+    assert "Traceback" not in shown.decode()
     assert list(tmp_path.iterdir()) == []

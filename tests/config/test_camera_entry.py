@@ -106,3 +106,12 @@ def test_the_files_rights_stay(tmp_path: Path) -> None:
     file.chmod(0o640)
     add_camera(file, {"name": "b", "source": 1})
     assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_line_ends_stay(tmp_path: Path) -> None:
+    file = tmp_path / "cameras.yaml"
+    before = b"# mine\r\ncameras:\r\n  - name: a\r\n    source: 0\r\nui: plain\r\n"
+    file.write_bytes(before)
+    add_camera(file, {"name": "b", "source": 1})
+    new = b"  - name: b\r\n    source: 1\r\n"
+    assert file.read_bytes() == before.replace(b"ui: plain", new + b"ui: plain")

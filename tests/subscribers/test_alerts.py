@@ -293,6 +293,32 @@ def test_the_snapshot_is_attached_where_that_is_wanted(
         plain.stop()
 
 
+@pytest.mark.parametrize("marked", [True, False])
+def test_pictures_are_taken_from_folders_of_recordings_alone(
+    receiver: Receiver, tmp_path: Path, marked: bool
+) -> None:
+    """Whoever publishes names the folder: it cannot send any other picture of this machine away."""
+    pytest.importorskip("apprise")
+    picture = place(tmp_path / "told", "cam0", "e1", time.time(), SNAPSHOT)
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"\xff\xd8\xff a picture")
+    if marked:
+        (tmp_path / "told" / MARKER).touch()
+
+    def offers(_request: object, _peer: object) -> dict[str, Any]:
+        return {"pictures": {"folder": str(tmp_path / "told"), "snapshots": True}, "models": {}}
+
+    with publisher(tmp_path / "events.db", handlers={"features": offers}) as bus:
+        url = f"json://127.0.0.1:{receiver.port}/x"
+        running = Running(bus, tmp_path / "a.json", [url], pictures=True)
+        try:
+            bus.event(now_event("e1"))
+            until(lambda: len(receiver.got) == 1, "told")
+            assert len(json.loads(receiver.got[0][2])["attachments"]) == marked
+        finally:
+            running.stop()
+
+
 def test_ntfy_gets_title_and_text(bus: Publisher, receiver: Receiver, tmp_path: Path) -> None:
     pytest.importorskip("apprise")
     running = Running(bus, tmp_path / "s.json", [f"ntfy://127.0.0.1:{receiver.port}/my-topic"])

@@ -8,10 +8,18 @@ import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamer.bus import Publisher
+from streamer.bus.messages import PreviewMessage
+from streamer.subscribers.event_filter import EventFilter
+from streamer.subscribers.mqtt.camera_pictures import CameraPictures
+from streamer.subscribers.mqtt.camera_topics import MOST_CAMERAS
+from streamer.subscribers.mqtt.discovery import Layout
+from streamer.subscribers.publisher_address import PublisherAddress
+from streamer.system.clock import SYSTEM_CLOCK
 from tests.helpers.bridge_parts import Running, publish_events
 from tests.helpers.bus_parts import publisher, until
 from tests.helpers.mqtt_parts import Bridged
@@ -99,3 +107,31 @@ def test_a_broker_that_sends_anything_is_told_and_left(
     finally:
         broker.close()
     assert len(bridged.lines) <= 6, bridged.lines
+
+
+class ManyNames:
+    """A publisher that sends each preview under another name, and names a folder without recordings."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.sent = folder, 0
+
+    def request(self, _: str) -> dict[str, Any]:
+        return {"pictures": {"live": True, "snapshots": True, "folder": str(self.folder)}}
+
+    def receive(self, _: float) -> PreviewMessage:
+        self.sent += 1
+        return PreviewMessage("s", self.sent, 0.0, f"c{self.sent}", 1, 1, b"\xff\xd8\xff", {})
+
+
+def test_pictures_under_many_names_are_bounded_and_no_folder_is_believed(tmp_path: Path) -> None:
+    pictures = CameraPictures(PublisherAddress(), Layout(), EventFilter(), 0.0, SYSTEM_CLOCK)
+    hostile: Any = ManyNames(tmp_path)
+    pictures.learn(hostile)
+    assert pictures.folder is None
+    pictures._subscriber = hostile
+    topics: set[str] = set()
+    for _ in range(20):
+        pictures.poll(lambda topic, data, keep: topics.add(topic))
+    assert hostile.sent >= 2 * MOST_CAMERAS - 50
+    assert len(pictures._sent_at) <= MOST_CAMERAS
+    assert len(topics) <= MOST_CAMERAS

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from streamer.bus.messages import EventMessage, Gap
 from streamer.errors import BusError
-from streamer.recording.files import find
+from streamer.recording.files import find, told_folder
 from streamer.subscribers import bridge
 from streamer.subscribers.alerts.alert_policy import AlertPolicy, AlertRules, Happening, Notice
 from streamer.subscribers.event_filter import EventFilter, display_of
@@ -169,8 +169,7 @@ class AlertBridge:
             pictures = subscriber.request("features").get("pictures", {})
         except BusError:
             return None
-        folder = pictures.get("folder") if isinstance(pictures, dict) else None
-        return Path(folder) if isinstance(folder, str) and Path(folder).is_absolute() else None
+        return told_folder(pictures.get("folder")) if isinstance(pictures, dict) else None
 
 
 def _happening(message: EventMessage) -> Happening:

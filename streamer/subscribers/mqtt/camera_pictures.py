@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.bus.messages import EventMessage, PreviewMessage
 from streamer.errors import BusError
-from streamer.recording.files import find
+from streamer.recording.files import find, told_folder
 from streamer.subscribers.event_filter import EventFilter
+from streamer.subscribers.mqtt.camera_topics import MOST_CAMERAS
 from streamer.subscribers.mqtt.discovery import Layout
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.system.clock import Clock
@@ -54,9 +55,8 @@ class CameraPictures:
             pictures = subscriber.request("features").get("pictures")
             if isinstance(pictures, dict):
                 self.live = pictures.get("live") is True
-                folder = pictures.get("folder")
-                if pictures.get("snapshots") is True and isinstance(folder, str):
-                    self.folder = Path(folder)
+                if pictures.get("snapshots") is True:
+                    self.folder = told_folder(pictures.get("folder"))
 
     def event(self, message: EventMessage) -> None:
         """An event whose picture is wanted: at its start, and again at its end, when its peak is known."""
@@ -88,10 +88,16 @@ class CameraPictures:
             message = self._subscriber.receive(0.0)
             if message is None:
                 return
-            if isinstance(message, PreviewMessage) and self._events.wants_camera(message.camera):
+            if isinstance(message, PreviewMessage) and self._wants(message.camera):
                 data = message.jpeg
                 if len(data) <= LARGEST and data.startswith(b"\xff\xd8\xff"):
                     self._newest[message.camera] = data
+
+    def _wants(self, camera: str) -> bool:
+        known = camera in self._newest or camera in self._sent_at
+        if not known and len(self._newest.keys() | self._sent_at.keys()) >= MOST_CAMERAS:
+            return False
+        return self._events.wants_camera(camera)
 
     def _look(self, now: float, publish: Publish) -> None:
         """Snapshots that are there by now, or anew."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from streamer.recording.files import MARKER
+from streamer.recording.files import told_folder
 from streamer.subscribers.web.page_state import Json
 
-LONGEST_PATH = 4096  # characters
 MOST_MODELS = 100
 
 
@@ -39,7 +38,7 @@ class Features:
             snapshots=pictures.get("snapshots") is True,
             clips=pictures.get("clips") is True,
             marks=reply.get("marks") is True,
-            folder=_folder(pictures.get("folder")),
+            folder=told_folder(pictures.get("folder")),
             models={str(name): one for name, one in list(told)[:MOST_MODELS] if isinstance(one, str)},
         )
 
@@ -47,14 +46,3 @@ class Features:
         """What browsers hear."""
         shown = {key: getattr(self, key) for key in ("known", "live", "snapshots", "clips", "marks")}
         return {**shown, "recordings": recordings}
-
-
-def _folder(path: object) -> Path | None:
-    """A folder of pictures on this machine; nothing else will do, whoever names it."""
-    if not isinstance(path, str) or not 0 < len(path) <= LONGEST_PATH or "\0" in path:
-        return None
-    folder = Path(path)
-    try:
-        return folder if folder.is_absolute() and (folder / MARKER).is_file() else None
-    except OSError:
-        return None
