@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,13 +70,24 @@ def _show(name: str, *, as_json: bool) -> int:
     from streamer.recognition.checkpoints.describe import describe
     from streamer.recognition.checkpoints.registry import cached, find
 
+    if name == "moving":
+        notes = [
+            "background subtraction on a picture of 320 x 240, ten times a second; no weights, no network",
+            "finds whatever moves and stands upright, a dog or a car too; who sat there from the beginning "
+            "is not found until they move",
+        ]
+        told = {**_moving(), "kind": "detector", "notes": notes, "here": None, "GFLOP": None}
+        return _print(told, as_json=as_json)
     here = name in BUNDLED or Path(name).expanduser().exists() or cached(name)
     if not here and find(name) is None:
         raise ConfigError(
             f"{name!r} is neither in the table nor on this machine (a checkpoint need not be in the table: "
             f"streamer models get {name} fetches it); known: streamer models"
         )
-    told = describe(name)
+    return _print(describe(name), as_json=as_json)
+
+
+def _print(told: Mapping[str, Any], *, as_json: bool) -> int:
     if as_json:
         print(printable_json(json.dumps(told, ensure_ascii=False)))
         return 0

@@ -65,10 +65,10 @@ class _Model:
     rate: Rate = field(default_factory=Rate)
     past: RecentBeliefs = field(default_factory=RecentBeliefs)
 
-    def stats(self, name: str, now: float, *, running: bool) -> ModelStats:
-        rate = self.rate.value(now)
+    def stats(self, name: str, now: float, subjects: int, *, running: bool) -> ModelStats:
+        rate, asked = self.rate.value(now), self.asked_per_s * subjects
         if self.asked_per_s:  # a rate over few windows overshoots, and is of the past where nothing comes
-            rate = min(rate, self.asked_per_s) if running else 0.0
+            rate = min(rate, asked) if running else 0.0
         return ModelStats(
             model=name,
             top=self.top,
@@ -76,7 +76,7 @@ class _Model:
             stable=self.stable,
             windows=self.windows,
             held=self.held,
-            asked_per_s=self.asked_per_s if running else 0.0,
+            asked_per_s=asked if running else 0.0,
             windows_per_s=rate,
             newest=self.newest,
             past=self.past.since(now - PAST_S),
@@ -90,19 +90,21 @@ class _Camera:
     status: CameraStatus | None = None
     open_events: dict[str, Event] = field(default_factory=dict)
     models: dict[str, _Model] = field(default_factory=dict)  # the main one first
+    whole: bool = True  # the whole picture is looked at too
     tracks: Tracks | None = None  # who is followed
     people: dict[int, PersonStats] = field(default_factory=dict)  # what the main model says of them
 
     def stats(self, status: CameraStatus, now: float) -> CameraStats:
         running = status.state is CameraState.RUNNING
-        models = tuple(one.stats(name, now, running=running) for name, one in self.models.items())
         people: tuple[PersonStats, ...] = ()
         left_out: Mapping[str, int] = {}
         if self.tracks is not None:
             left_out = self.tracks.left_out
             if running:
-                known = ((track, self.people.get(track.id)) for track in self.tracks.tracks)
+                known = ((t, self.people.get(t.id)) for t in self.tracks.tracks)
                 people = tuple(replace(one, track=t) if one else PersonStats(t) for t, one in known)
+        subjects = self.whole + sum(one.track.id in self.people for one in people)  # who has windows by now
+        models = tuple(one.stats(name, now, subjects, running=running) for name, one in self.models.items())
         events = tuple(self.open_events.values())
         return CameraStats(status, models, events, people=people, left_out=left_out)
 
@@ -146,12 +148,12 @@ class Counters:
             self._camera(status.camera).status = status
             self._outages.status(status, Moment(self._clock.monotonic(), self._clock.wall()))
 
-    def camera_models(self, camera: str, models: Mapping[str, float]) -> None:
-        """A camera's models, the main one first -> windows per second that their hop asks for; 0: as many
-        as can be.
-        """
+    def camera_models(self, camera: str, models: Mapping[str, float], *, whole: bool = True) -> None:
+        """A camera's models, the main one first -> windows/s asked of each subject, 0: as many as can be.
+        `whole`: the picture is one."""
         with self._lock:
-            self._camera(camera).models = {name: _Model(asked) for name, asked in models.items()}
+            one = self._camera(camera)
+            one.models, one.whole = {name: _Model(asked) for name, asked in models.items()}, whole
 
     def forget(self, camera: str) -> None:
         """A camera has been removed; what it counted so far stays in the sums."""

@@ -34,6 +34,7 @@ LEAST_PIXELS = 24  # of a detection
 LEAST_FILL = 0.2  # of its box
 SIDE_BY_SIDE = 1.4  # times the widest of several people: then they do not hide each other
 LONGEST_REST = 300.0  # seconds somebody is followed who does not move at all
+PARTLY, SEEN = 0.3, 0.6  # of a track's box, covered by a detection: it is found; the place shows them
 STILL = 8.0  # grey levels, mean, by which the place of somebody who rests may change
 NOT_ACTIVE = 0.3  # the score of what does not move, or lies
 FLATTEST = 1.5  # width by height of what may begin a track; who lies down stays followed
@@ -106,9 +107,11 @@ class MovingDetector:
         resting = []
         for track in followed:
             area = track.box[2] * track.box[3]
-            if any(overlap(track.box, one.box) > 0.3 * area for one in found):
+            covered = max((overlap(track.box, one.box) / area for one in found), default=0.0)
+            if covered > PARTLY:
+                # half covered, they are walking off, and the place shows what is behind them
                 patch = _patch(grey, track.box)
-                if patch.size:
+                if covered > SEEN and patch.size:
                     self._resting[track.id] = (time, track.box, patch.copy())
             elif (rest := self._resting.get(track.id)) is not None and time - rest[0] <= LONGEST_REST:
                 there = _patch(grey, rest[1])

@@ -101,7 +101,8 @@ class RunningCameras:
             lanes = self._lanes.of[camera.name]
             fast = config.pace is Pace.FAST
             asked = {lane.recognizer.spec.name: 0.0 if fast else 1.0 / lane.hop for lane in lanes}
-            self._counters.camera_models(camera.name, asked)
+            follow = config.follow_of(camera)
+            self._counters.camera_models(camera.name, asked, whole=follow.whole or not follow.follows)
             for lane in lanes:
                 self._show(lane.outcomes(camera.name).labels)
             made = self._cameras[camera.name] = Camera(

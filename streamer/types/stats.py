@@ -43,7 +43,7 @@ class ModelStats:
     windows: int = 0  # windows recognised
     held: int = 0  # of these, answered by the motion gate
     skipped: Mapping[str, int] = field(default_factory=dict)  # cause -> windows not computed
-    asked_per_s: float = 0.0  # 1 / hop while frames come; 0 for files played as fast as they can be
+    asked_per_s: float = 0.0  # 1 / hop for each subject while frames come; 0 for files played fast
     windows_per_s: float = 0.0  # never more than was asked, where that is known
     lacking: float | None = None  # seconds of video still needed before the next window; None = none
     waiting_since: float | None = None  # monotonic seconds; None: no window waits for the model

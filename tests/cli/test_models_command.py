@@ -136,6 +136,15 @@ def test_show_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
     assert "pixels" in text
 
 
+def test_show_the_detector_that_is_no_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["models", "show", "moving"]) == 0
+    text = capsys.readouterr().out
+    for words in ("background subtraction", "--follow", "Apache-2.0", "note:"):
+        assert words in text
+    assert "None" not in text
+    assert "moves" in str(show(capsys, "moving")["use"])
+
+
 def test_show_one_that_is_not_here(capsys: pytest.CaptureFixture[str]) -> None:
     told = show(capsys, "openai/clip-vit-base-patch32")
     assert (told["family"], told["licence"], told["folder"]) == ("clip", "MIT", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from streamer.types import (
     Phase,
     Prediction,
     PublisherState,
+    Track,
+    Tracks,
     Window,
 )
 from streamer.windows.windows import Windows
@@ -182,6 +185,21 @@ def test_a_camera_that_does_not_run_asks_for_nothing() -> None:
     assert counters.stats().cameras[0].main.asked_per_s == 4.0
     counters.camera_status(status(state=CameraState.RECONNECTING))
     assert counters.stats().cameras[0].main.asked_per_s == 0.0
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_people_ask_for_windows_too(whole: bool) -> None:
+    counters = Counters(clock=FakeClock())
+    counters.camera_models("cam0", {"m": 4.0}, whole=whole)
+    counters.camera_status(status())
+    one = prediction()
+    known, new = Track(7, (0.1, 0.1, 0.2, 0.4)), Track(8, (0.5, 0.1, 0.2, 0.4))
+    counters.tracks(Tracks("cam0", 1.0, 0, (known, new)))
+    assert counters.stats().cameras[0].main.asked_per_s == 4.0 * whole, "nobody has a window yet"
+    counters.prediction(replace(one, window=replace(one.window, track=known)), None, {}, 1, {})
+    assert counters.stats().cameras[0].main.asked_per_s == 4.0 * (whole + 1)
+    counters.tracks(Tracks("cam0", 2.0, 0, (new,)))
+    assert counters.stats().cameras[0].main.asked_per_s == 4.0 * whole, "they have left"
 
 
 def test_uptime_and_bus_and_order_of_cameras() -> None:

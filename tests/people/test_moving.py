@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from streamer.people.detection import SURE, likeness
 from streamer.people.moving import MovingDetector
 from streamer.people.tracking import Tracking
-from streamer.types import Box
+from streamer.types import Box, Track
 from tests.helpers.people_parts import HEIGHT, WIDTH, Walker, scene, walking
 
 
@@ -54,6 +55,20 @@ def test_who_stops_stays_followed_and_who_leaves_does_not() -> None:
     told = watch([walker], 75.0)
     assert all(list(one) == [1] for one in told[25:700]), "through a minute of standing still"
     assert told[-1] == {}
+
+
+def test_nobody_rests_where_somebody_faint_walked_past() -> None:
+    """As a track of a part of them would, which stays behind: what is there at last is hardly them."""
+    walker, detector = Walker(walking(20.0, 40.0, 1.0)), MovingDetector()
+    place = walker.box(3.0)
+    assert place is not None
+    for number in range(60):
+        time = number / 10
+        picture = (0.65 * scene([], time) + 0.35 * scene([walker], time)).astype(np.uint8)
+        found = detector.detect(picture, time, [Track(1, place)])
+        if number == 30:
+            assert any(likeness(one.box, place) > 0.5 for one in found), "they are seen there"
+    assert all(likeness(one.box, place) < 0.1 for one in found)
 
 
 def test_two_who_cross_keep_their_numbers() -> None:
