@@ -116,7 +116,8 @@ def _turn(folder: Path) -> FileLock:
 
 
 def _install(extra: str, told: str, folder: Path, raising: type[StreamerError]) -> None:
-    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    # -P: a file in this folder that is called like a module is none of pip's
+    pip = [sys.executable, "-P", "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     if (constraints := constraints_file()) is not None:
         pip += ["-c", str(constraints)]
     try:

@@ -243,3 +243,15 @@ def test_a_page_that_cannot_be_started_again_at_once_is_tried_until_it_can(
         os.kill(pid, signal.SIGKILL)
         until(lambda: sum(line.startswith("the page is at ") for line in said) == 2, "served again")
         assert sum("cannot be started (no memory)" in line for line in said) == 2
+
+
+@pytest.mark.realtime
+def test_modules_of_the_current_folder_are_none_of_the_page_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uvicorn.py").write_text("raise SystemExit('mine')\n")
+    (tmp_path / "select.py").write_text("raise SystemExit('mine')\n")
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    with PageProcess(["tcp://127.0.0.1:9", "--bind", "127.0.0.1:0"], said.append):
+        assert said[0].startswith("the page is at ")

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import zmq
 from streamer.bus import wire
 from streamer.bus.messages import EventMessage, HeartbeatMessage, Message, StatusMessage, parse
 from streamer.labels.label_files import load_labels
+from streamer.subscribers.alerts.alert_bridge import happening_of
+from streamer.subscribers.alerts.alert_policy import AlertPolicy, AlertRules
 from streamer.subscribers.captions.lines import LineWriter
 from streamer.subscribers.mqtt import camera_topics
 from streamer.subscribers.mqtt.camera_topics import Cameras
@@ -91,6 +94,7 @@ def test_what_is_taken_for_a_message_can_be_shown_sent_and_said() -> None:
     clock = FakeClock(wall=time.time())
     state, cameras = PageState(), Cameras(Layout(), [], clock)
     policy = Policy(Settings(fresh=0, settle=0), load_labels("en", None), clock)
+    one_by_one, summed = AlertPolicy(AlertRules(every=0.0, most=10**6)), AlertPolicy(AlertRules(fresh=0.0))
     out = io.StringIO()
     lines = LineWriter(out, 40, times=True)
     taken = 0
@@ -101,6 +105,12 @@ def test_what_is_taken_for_a_message_can_be_shown_sent_and_said() -> None:
             cameras.event(message)
             assert wire.decode(event_payload(message))["camera"] == message.camera
             wire.encode({**message.raw, "idempotency_key": "k"})
+            happening, now = happening_of(message), clock.wall()
+            notices = one_by_one.take(replace(happening, phase="start"), now)
+            notices += one_by_one.take(replace(happening, phase="end"), now)
+            notices += [*summed.take(happening, now), *summed.due(now + 6.0)]
+            assert all(notice.title.isprintable() and len(notice.title) < 2000 for notice in notices)
+            wire.encode(summed.kept)
         elif isinstance(message, StatusMessage):
             state.status(message)
             cameras.status(message)

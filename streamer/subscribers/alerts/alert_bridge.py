@@ -94,7 +94,7 @@ class AlertBridge:
         try:
             if kept is not None:
                 self._policy.restore(kept)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             self._tell(f"what {state.path} says of earlier notifications cannot be read; begun anew")
 
     def _follow(self, subscriber: Any, state: StateFile) -> None:
@@ -111,7 +111,7 @@ class AlertBridge:
                 self._tell(bridge.gap_line(message))
             notices = []
             if isinstance(message, EventMessage) and self._settings.events.wants(message):
-                notices = self._policy.take(_happening(message), self._clock.wall())
+                notices = self._policy.take(happening_of(message), self._clock.wall())
             notices += self._policy.due(self._clock.wall())
             for notice in notices:
                 if not self._send(notice, subscriber):
@@ -172,7 +172,7 @@ class AlertBridge:
         return told_folder(pictures.get("folder")) if isinstance(pictures, dict) else None
 
 
-def _happening(message: EventMessage) -> Happening:
+def happening_of(message: EventMessage) -> Happening:
     lasted = None if message.ended_at is None else message.ended_at - message.started_at
     return Happening(
         message.camera, message.label, display_of(message), message.started_at, message.id, message.peak,

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from typing import Any
+
+from streamer.system.terminal_text import printable
 
 HOUR = 3600.0
 SETTLE = 5.0  # seconds in which old events come together, before they are told
@@ -173,7 +175,7 @@ class AlertPolicy:
         }
 
     def restore(self, kept: Mapping[str, Any]) -> None:
-        """Raises TypeError, ValueError, KeyError where it is not what `kept` gave."""
+        """Raises TypeError, ValueError, KeyError, OverflowError where it is not what `kept` gave."""
         told = {(str(camera), str(label)): float(at) for camera, label, at in kept["told"]}
         sums = {
             (str(camera), str(label)): _Sum(str(display), int(count), *map(float, times))
@@ -184,28 +186,38 @@ class AlertPolicy:
 
 
 def _of_one(happening: Happening, *, urgent: bool) -> Notice:
-    at = datetime.fromtimestamp(happening.at).strftime("%H:%M:%S")
-    what = f"{happening.display}, {happening.camera}"
+    at, name = _time_of_day(happening.at, "%H:%M:%S"), printable(happening.display)
+    what = f"{name}, {printable(happening.camera)}"
     if happening.phase == "end":
         lasted = "" if happening.lasted is None else f" after {in_words(happening.lasted)}"
-        return Notice(what, f"{happening.display} ended{lasted}, begun at {at}", happening, urgent)
-    return Notice(what, f"{happening.display} since {at}, score {happening.peak:.0%}", happening, urgent)
+        return Notice(what, f"{name} ended{lasted}, begun at {at}", happening, urgent)
+    return Notice(what, f"{name} since {at}, score {happening.peak:.0%}", happening, urgent)
 
 
 def _of_many(sums: list[tuple[str, _Sum]]) -> Notice:
     total = sum(one.count for _, one in sums)
     begin = min(one.since for _, one in sums)
     span = in_words(max(one.until for _, one in sums) - begin)
-    at = datetime.fromtimestamp(begin).strftime("%H:%M")
+    at = _time_of_day(begin, "%H:%M")
     if len(sums) == 1:
         camera, one = sums[0]
-        title = f"{one.display} {_times(one.count)}, {camera}"
-        return Notice(title, f"{one.display} {_times(one.count)} in {span}, since {at}")
+        told = f"{printable(one.display)} {_times(one.count)}"
+        return Notice(f"{told}, {printable(camera)}", f"{told} in {span}, since {at}")
     sums.sort(key=lambda entry: -entry[1].count)
-    lines = [f"{one.display} {_times(one.count)}, {camera}" for camera, one in sums[:20]]
+    lines = [
+        f"{printable(one.display)} {_times(one.count)}, {printable(camera)}" for camera, one in sums[:20]
+    ]
     if len(sums) > 20:
         lines.append(f"and {len(sums) - 20} more")
     return Notice(f"{total} more events", "\n".join([f"In {span}, since {at}:", *lines]))
+
+
+def _time_of_day(unix: float, form: str) -> str:
+    """By the local clock; a publisher may say any number."""
+    try:
+        return datetime.fromtimestamp(unix).strftime(form)
+    except (OverflowError, OSError, ValueError):
+        return "an unknown time"
 
 
 def _times(count: int) -> str:
@@ -214,7 +226,7 @@ def _times(count: int) -> str:
 
 def in_words(seconds: float) -> str:
     """12 seconds, 5 minutes, 3 hours."""
-    span = timedelta(seconds=max(0.0, seconds)).total_seconds()
+    span = max(0.0, seconds)
     for name, size in (("hour", HOUR), ("minute", 60.0), ("second", 1.0)):
         if span >= size or name == "second":
             count = round(span / size)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from streamer.errors import ConfigError
 from streamer.system.redaction import redact, remember
@@ -31,7 +32,8 @@ class Target:
     def __init__(self, number: int, url: str) -> None:
         import apprise
 
-        remember(url, *(part for part in re.split(r"[/:@?&=]+", url) if len(part) >= SHORTEST_SECRET))
+        parts = [part for part in re.split(r"[/:@?&=]+", url) if len(part) >= SHORTEST_SECRET]
+        remember(url, *parts, *map(unquote, parts))  # as they stand, and as a service may repeat them
         scheme = url.partition("://")[0]
         self.shown = f"{scheme}:// (address {number})"
         self._words = _LastWords()

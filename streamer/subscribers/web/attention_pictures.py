@@ -58,7 +58,7 @@ class AttentionPictures:
         if self._closed:
             raise AttentionError("the page ends")
         self._process = process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, str(clip), model_id, label],
+            [sys.executable, "-P", "-m", MODULE, str(clip), model_id, label],  # -P: no module of this folder
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env,
         )  # fmt: skip
         try:

@@ -79,7 +79,7 @@ class PageProcess:
         paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
         apart = {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "streamer", "web", *self._words],
+            [sys.executable, "-P", "-m", "streamer", "web", *self._words],  # -P: no module of this folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
