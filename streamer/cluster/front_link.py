@@ -86,7 +86,7 @@ class FrontLink:
             journal={"id": bus.journal, "session": bus.session, "last": bus.last_event_seq},
             have=self._watched.holding(), defined=self._watched.defined(), failed=self._watched.failed(),
             key=self._key or "", capacity=settings.capacity, loaded=self._watched.loaded(),
-            draining=self._draining,
+            draining=self._draining, failed_as=self._watched.failed_as(),
         )  # fmt: skip
         if answer.get("common_print") != self._common:
             return False

@@ -230,7 +230,7 @@ class Members:
                 {model: one.speed for model, one in member.told.loaded.items()},
                 member.since,
                 member.draining,
-                frozenset(member.told.failed),
+                frozenset(self._refused(member)),
             )
             for name, member in self._members.items()
             if not member.lost and now - member.heard_at <= self._lost_after
@@ -252,7 +252,17 @@ class Members:
 
     def _refused_everywhere(self, camera: str, workers: Mapping[str, Place]) -> bool:
         """No worker can run it: its model does not load, its settings do not fit."""
-        return bool(workers) and all(camera in self._members[name].told.failed for name in workers)
+        return bool(workers) and all(camera in self._refused(self._members[name]) for name in workers)
+
+    def _refused(self, member: Member) -> dict[str, str]:
+        """Camera -> why a worker cannot watch it as it is defined now."""
+        told = member.told
+        return {
+            camera: why
+            for camera, why in told.failed.items()
+            if (wanted := self._wanted.get(camera)) is not None
+            and told.failed_as.get(camera, wanted.fingerprint) == wanted.fingerprint
+        }
 
     def _release_all(self, name: str) -> list[str]:
         gone = [camera for camera, (owner, _) in self._owners.items() if owner == name]
@@ -290,9 +300,8 @@ class Members:
                 if camera in self._owners:
                     continue
                 target = self._targets.get(camera)
-                failed = next(
-                    (m.told.failed[camera] for m in self._members.values() if camera in m.told.failed), None
-                )
+                refused = map(self._refused, self._members.values())
+                failed = next((one[camera] for one in refused if camera in one), None)
                 if target is not None:
                     found[camera] = f"worker {target} is about to watch it"
                 elif not alive:

@@ -49,6 +49,7 @@ class Renewal(Struct, frozen=True):
     loaded: dict[str, Loaded] = {}  # model id -> what was measured
     draining: bool = False
     failed: dict[str, Word] = {}  # camera -> why it cannot be watched there
+    failed_as: dict[str, Word] = {}  # and with which fingerprint: another definition may do
 
 
 def read_renewal(request: dict[str, Any], version: int) -> Renewal:

@@ -67,6 +67,11 @@ class WatchedCameras:
         with self._lock:
             return {camera: why[:200] for camera, (_, why) in self._failed.items()}
 
+    def failed_as(self) -> dict[str, str]:
+        """Camera -> the fingerprint of the definition that cannot be watched here."""
+        with self._lock:
+            return {camera: print_ for camera, (print_, _) in self._failed.items()}
+
     def loaded(self) -> dict[str, dict[str, float]]:
         """Model id -> windows a second, and the hop that it asks for."""
         with self._lock:
@@ -131,11 +136,10 @@ class WatchedCameras:
                 return
             if failed is not None and failed[0] == known[0]:
                 return  # tried already
+            self._failed.pop(camera, None)
             self._watched[camera] = (known[0], epoch)
         try:
             pipeline.add(known[1])
-            with self._lock:
-                self._failed.pop(camera, None)
         except StreamerError as error:
             log.warning("%s", error)
             with self._lock:

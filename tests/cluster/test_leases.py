@@ -220,3 +220,19 @@ def test_one_camera_moves_back_after_the_hold_off() -> None:
 def test_a_camera_does_not_go_back_to_where_it_failed() -> None:
     there = {"w1": Place("w1", refuses=frozenset("a")), "w2": Place("w2", capacity=0)}
     assert place({"a": HALF}, there, {"a": "w1"}, {}, 0.0) == {"a": None}
+
+
+def test_a_camera_that_was_refused_everywhere_is_tried_again_when_it_is_edited() -> None:
+    cluster = Cluster("a")
+    cluster.pass_time(LOST + 2, "w1")
+    assert set(cluster.have["w1"]) == {"a"}
+    refused: dict[str, Any] = {"have": {}, "failed": {"a": "no label waving"}, "failed_as": {"a": "a"}}
+    for _ in range(3):
+        cluster.renew("w1", **refused)
+        cluster.members.look()
+    assert cluster.have["w1"] == {}
+    assert cluster.members.unplaced() == {"a": "unplaced: no label waving"}
+    cluster.members.want({"a": Wanted({"name": "a"}, "a, edited", {"m": 1.0})}, "common")
+    cluster.members.look()
+    cluster.renew("w1", **refused)
+    assert set(cluster.have["w1"]) == {"a"}
