@@ -89,7 +89,8 @@ class Pending:
 
     def answer(self) -> bytes:
         """The reply; once it is done."""
-        error = self.told.exception()
+        gone = RequestError("failed", "the program ends")
+        error = gone if self.told.cancelled() else self.told.exception()
         if error is None:
             return wire.encode({"v": wire.VERSION, "type": self.op, **self.told.result(), **self.echo})
         known = isinstance(error, RequestError)

@@ -89,6 +89,7 @@ class Front:
             beat=lambda: {"workers": self._members.states()},
         )
         self._publisher.__enter__()
+        self._members.serving()
         self._thread.start()
         return self
 
@@ -198,11 +199,19 @@ class Front:
                     silent = [w for w in self._publisher.left_by if self._members.member(w) is None]
                     for worker in (*found.silent, *silent):
                         self._publisher.end_left_open(worker, "worker lost")
+                self._unfollow()
                 self._tell_unplaced(now)
                 self._edited()
                 self._stats.looked()
             except Exception:  # the thread's top: one bad look must not end the cluster
                 log.exception("the controller failed at something")
+
+    def _unfollow(self) -> None:
+        """Workers that are forgotten will not come back under their names."""
+        for name, follower in list(self._followers.items()):
+            if self._members.member(name) is None and self._followers.get(name) is follower:
+                del self._followers[name]
+                follower.stop()
 
     def _tell_unplaced(self, now: float) -> None:
         unplaced = self._members.unplaced()

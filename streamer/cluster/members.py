@@ -84,6 +84,11 @@ class Members:
             for camera in self._targets.keys() - cameras.keys():
                 del self._targets[camera]
 
+    def serving(self) -> None:
+        """Requests are answered from now on. Until now workers have gone on without a front."""
+        with self._lock:
+            self._grace = max(self._grace, self._clock() + self._lost_after)
+
     def drain(self, name: str, leave: bool) -> Member:
         """Take all cameras from a worker and give it no more; or give it some again. Raises RequestError."""
         with self._lock:

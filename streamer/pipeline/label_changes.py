@@ -106,7 +106,7 @@ class LabelChanges:
         """Camera -> the words asked for now; cameras whose models have their own labels are left out."""
         found = {}
         for name in [camera] if camera is not None else list(self._lanes_of):
-            for lane in self._lanes_of[name]:
+            for lane in self._lanes_of.get(name, ()):  # it may be removed meanwhile
                 if lane.words is not None:
                     found[name] = list(lane.outcomes(name).labels)
         return found
@@ -123,7 +123,7 @@ class LabelChanges:
         found = [
             (name, lane)
             for name in names
-            for lane in self._lanes_of[name]
+            for lane in self._lanes_of.get(name, ())
             if lane.words is not None and only in (None, lane)
         ]
         if not found:

@@ -158,7 +158,7 @@ class Lane:
 
         def tracker() -> EventTracker:
             own = self.outcomes(camera)
-            settings = self._settings_for(camera, own)
+            settings = self._settings_for(watched, own)
             return tracker_for(self.recognizer.spec, camera, own.labels, settings, follows=True)
 
         asked = Asked(watched.windows, follower, follow, tracker)
@@ -172,11 +172,11 @@ class Lane:
         Raises:
             ConfigError: a prompt is too long, or a label is a group's name too.
         """
-        if self.words is not None:
+        watched = self._watched.get(camera)  # None: it was removed meanwhile
+        if self.words is not None and watched is not None:
             self.words.check(words)
-            EventLabels(
-                self.recognizer.spec.name, words.labels, self._settings_for(camera, words.model_labels)
-            )
+            settings = self._settings_for(watched, words.model_labels)
+            EventLabels(self.recognizer.spec.name, words.labels, settings)
 
     def change_labels(
         self,
@@ -196,7 +196,7 @@ class Lane:
             if watched is None:
                 return  # it was removed meanwhile
             try:
-                settings = self._settings_for(camera, embeddings.outcomes)
+                settings = self._settings_for(watched, embeddings.outcomes)
                 changes = watched.tracker.change_labels(
                     embeddings.labels, settings, watched.newest, "labels changed"
                 )
@@ -329,11 +329,10 @@ class Lane:
             self.words.use(camera, embeddings)
             self._labels[camera] = embeddings.labels
 
-    def _settings_for(self, camera: str, outcomes: ModelLabels) -> EventsConfig:
+    def _settings_for(self, watched: Watched, outcomes: ModelLabels) -> EventsConfig:
         """A camera's settings for words that it is asked for while running: what they say of others is of no
         interest then.
         """
-        watched = self._watched[camera]
         return events_for(watched.events, outcomes, watched.names, elsewhere=None)
 
     def _publish_result(

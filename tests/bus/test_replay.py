@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from streamer.bus import EventMessage, Gap, Message, Subscriber, wire
 from streamer.bus.journal import Journal
 from streamer.bus.position import Position, Since
-from streamer.bus.requests import Peer, Present, Requests
+from streamer.bus.requests import Peer, Pending, Present, Requests
 from streamer.bus.subscriber_protocol import SubscriberProtocol
 from streamer.config import BusConfig, JournalConfig
 from streamer.testing import FakeClock
@@ -370,3 +371,10 @@ def test_an_endpoint_that_never_answers_does_not_hold_back_live_events_for_ever(
             world.take(world.follow.given_up())
         world.journal.close()
     assert world.delivered == [("run1", 1)]
+
+
+def test_an_answer_that_is_given_up_is_said_to_whoever_waits_and_ends_nothing() -> None:
+    given_up: Future[Any] = Future()
+    given_up.cancel()
+    told = wire.decode(Pending("scores", given_up, {"id": 7}).answer())
+    assert (told["type"], told["code"], told["id"]) == ("error", "failed", 7)

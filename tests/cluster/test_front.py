@@ -20,6 +20,7 @@ from streamer.bus import EventMessage, HeartbeatMessage, PredictionMessage, Stat
 from streamer.bus.key_store import allow, new_pair
 from streamer.bus.request_client import RequestClient
 from streamer.cli import command_line
+from streamer.cluster import members
 from streamer.cluster.front import Front
 from streamer.cluster.worker import run_worker
 from streamer.cluster.worker_settings import WorkerSettings
@@ -249,3 +250,14 @@ def test_a_worker_says_what_is_wrong() -> None:
     with pytest.raises(BusError, match="no endpoint"):
         run_worker(WorkerSettings("nonsense"), threading.Event())
     assert WorkerSettings("tcp://127.0.0.1:1").known_as
+
+
+def test_a_worker_that_is_forgotten_is_followed_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "FORGOTTEN", 0.5)
+    with FakeCamera(draw) as camera, Front(configured(tmp_path, camera.url, "a")) as front:
+        with worker(front, tmp_path, "pod-1"):
+            until(lambda: front.members.member("pod-1") is not None)
+        until(lambda: front.members.member("pod-1") is None)
+        until(lambda: "follow-pod-1" not in [thread.name for thread in threading.enumerate()])

@@ -236,3 +236,13 @@ def test_a_camera_that_was_refused_everywhere_is_tried_again_when_it_is_edited()
     cluster.members.look()
     cluster.renew("w1", **refused)
     assert set(cluster.have["w1"]) == {"a"}
+
+
+def test_a_front_that_took_long_to_start_waits_from_when_it_answers() -> None:
+    cluster = Cluster("a")
+    cluster.time.now += LOST  # workers saw nobody listen meanwhile, and went on
+    cluster.members.serving()
+    cluster.pass_time(LOST - 0.5, "w1")
+    assert cluster.have["w1"] == {}
+    cluster.pass_time(2.0, "w1")
+    assert set(cluster.have["w1"]) == {"a"}

@@ -6,7 +6,7 @@ import gc
 import json
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +17,11 @@ import zmq
 
 from streamer.bus.requests import Peer, RequestError
 from streamer.config import BusConfig, Config, load_config
-from streamer.pipeline.label_changes import LabelEdits
+from streamer.errors import ConfigError
+from streamer.pipeline.label_changes import LabelChanges, LabelEdits
 from streamer.pipeline.lane import Lane
 from streamer.pipeline.pipeline import Pipeline
-from streamer.recognition.words.prompts import NOTHING, WordSet
+from streamer.recognition.words.prompts import NOTHING, WordSet, read_words
 from streamer.system.file_watch import FileWatch
 from tests.helpers import checkpoints
 from tests.helpers.pipelines import LONGEST, QUIET, running
@@ -351,3 +352,17 @@ def test_models_with_their_own_labels_refuse_words() -> None:
             ask(pipeline, labels=["a dog"])
         assert refused.value.code == "bad_labels"
         assert ask(pipeline)["cameras"] == {}
+
+
+class Leaving(dict[str, tuple[Lane, ...]]):
+    """A camera that is removed between two looks of the bus thread."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["gone"])
+
+
+def test_a_camera_that_is_removed_while_words_are_asked_for_is_no_error() -> None:
+    changes = LabelChanges(Leaving(), lambda *_: None, print, lambda: 0.0)
+    assert changes.now() == {}
+    with pytest.raises(ConfigError, match="labels of their own"):
+        changes.ask(read_words(["waving"]))
