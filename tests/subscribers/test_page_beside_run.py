@@ -8,11 +8,9 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +23,9 @@ from streamer.recording.files import MARKER
 from streamer.subscribers.web.page_process import PageProcess
 from streamer.subscribers.web.run_features import Features
 from tests.helpers.bus_parts import DEADLINE, until
+from tests.helpers.page_runs import start
 
-ROOT = Path(__file__).resolve().parents[2]
-QUICK = ["--bind", "tcp://127.0.0.1:0", "--set", "journal.path=", "--ui", "plain"]
+__all__ = ["start"]  # a fixture
 posix = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 
 
@@ -35,44 +33,6 @@ def options(*words: str) -> Config:
     parser = argparse.ArgumentParser()
     run_command.add_arguments(parser)
     return run_command.configuration(parser.parse_intermixed_args(words))
-
-
-class Run:
-    """A run with its page, and what it says."""
-
-    def __init__(self, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamer", "run", *words, *QUICK],
-            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stderr is not None
-        self.said: list[str] = []
-
-    def line(self, words: str) -> str:
-        """The next line with these words in it."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said.append(line)
-            if words in line:
-                return line
-        raise AssertionError(f"{words!r} was not said: {self.said}")
-
-    def page(self) -> str:
-        return self.line("the page is at ").rpartition(" ")[2].strip()
-
-
-@pytest.fixture
-def start() -> Iterator[Any]:
-    runs: list[Run] = []
-
-    def make(*words: str) -> Run:
-        runs.append(Run(*words))
-        return runs[-1]
-
-    yield make
-    for one in runs:
-        one.process.kill()
-        one.process.communicate()
 
 
 def healthy(url: str) -> bool:
