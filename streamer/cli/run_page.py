@@ -61,7 +61,6 @@ def page_beside(config: Config, endpoint: str, note: Callable[[str], None]) -> A
     if not endpoint:
         raise ConfigError("--web shows what the bus publishes; give it an endpoint again (bus.bind)")
     need("web", "the page")
-    need("web", "the page")
     from streamer.subscribers.web.page_process import PageProcess
 
     words = [_reachable(endpoint), "--bind", join_host_port(*split_host_port(web.listen))]
