@@ -1,7 +1,7 @@
 """Makes the pictures in docs anew, from real runs of the demo.
 
     python docs/make_pictures.py                  all but bench.svg, which takes an hour
-    python docs/make_pictures.py terminal page    some: terminal, captions, page, bench
+    python docs/make_pictures.py terminal page    some: terminal, captions, page, cluster, bench
 
 Needs tmux for the terminal's; chromium, and what the tests need (`python3 run.py test` installs it), for the
 page's. The recording is what a terminal of that size showed, a frame every `PACE` seconds.
@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from html import escape
 from itertools import count, groupby
 from pathlib import Path
+from typing import Any
 
 from rich.cells import cell_len
 from rich.color import Color
@@ -49,6 +51,20 @@ cameras:
 loop: true
 journal: {path: events.db}
 recording: {folder: recordings}
+"""
+
+WORKERS = ("w1", "w2", "w3")
+CLUSTER = """
+cameras:
+  - {name: front-door, source: demo}
+  - {name: yard, source: demo}
+  - {name: garage, source: demo}
+  - {name: hall, source: demo}
+  - {name: gate, source: demo}
+model: {hop: 2.0}
+loop: true
+pictures: show
+journal: {path: events.db}
 """
 
 
@@ -257,6 +273,68 @@ def page() -> None:
         browser.close()
 
 
+def cluster() -> None:
+    """cluster.svg and cluster-page.png: three workers, one of which is killed."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(_folder())
+        (folder / "cluster.yaml").write_text(CLUSTER, "utf-8")
+        port = _free_pair()
+        front = streamer("cluster", "cluster.yaml", "--bind", f"tcp://127.0.0.1:{port}")
+        shown = stack.enter_context(Terminal(front, folder))
+        shown.wait_for("unplaced")
+        workers = {}
+        for name in WORKERS:
+            join = ("--join", f"tcp://127.0.0.1:{port + 1}", "--name", name, "--capacity", "2")
+            command = streamer("worker", *join, "--state", str(folder / name))
+            workers[name] = stack.enter_context(_child(command, folder / f"{name}.log"))
+        page = stack.enter_context(_page(folder, port))
+        shown.wait_for("▶", 300.0)
+        time.sleep(60.0)
+        workers["w2"].kill()  # it has two cameras; the others have room for one of them
+        shown.wait_for("w2 lost")
+        time.sleep(45.0)
+        _write("cluster.svg", svg([shown.lines()], 0.0))
+        page.screenshot(path=DOCS / "cluster-page.png")
+        print("docs/cluster-page.png")
+
+
+@contextmanager
+def _child(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as file:
+        child = subprocess.Popen(command, cwd=log.parent, stdout=subprocess.DEVNULL, stderr=file)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        child.wait(20)
+
+
+@contextmanager
+def _page(folder: Path, port: int) -> Iterator[Any]:
+    """The page of whatever publishes on a port, in a browser."""
+    from playwright.sync_api import sync_playwright
+
+    command = streamer("web", f"tcp://127.0.0.1:{port}", "--bind", "127.0.0.1:0")
+    with _child(command, folder / "web.log"), sync_playwright() as play:
+        address = _told(folder / "web.log", "the page is at ")
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1280, "height": 1480})
+        tab.goto(address)
+        yield tab
+        browser.close()
+
+
+def _free_pair() -> int:
+    """A port that is free, with the one after it."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            with suppress(OSError):
+                second.bind(("127.0.0.1", first.getsockname()[1] + 1))
+                return int(first.getsockname()[1])
+
+
 def bench() -> None:
     """bench.svg: the plot of performance.md's run."""
     words = ("bench", "--rounds", "9", "--cameras", "1,2,4,8", "--json", "--plot", str(DOCS / "bench.svg"))
@@ -300,7 +378,7 @@ def _write(name: str, text: str) -> None:
     print(f"docs/{name}: {len(text) // 1000} kB")
 
 
-PICTURES = {"terminal": terminal, "captions": captions, "page": page, "bench": bench}
+PICTURES = {"terminal": terminal, "captions": captions, "page": page, "cluster": cluster, "bench": bench}
 
 
 def main(names: Sequence[str]) -> int:

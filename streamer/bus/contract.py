@@ -193,7 +193,7 @@ class StatusBody(TypedDict):
             Text,
             Meta(
                 description="when something is wrong: `auth_failed`, `not_found`, `permission`, `codec`,"
-                " `unreachable`, `timeout`, `lost`, `unknown`"
+                " `unreachable`, `timeout`, `lost`, `unknown`, `unplaced` (behind a front: nobody watches it)"
             ),
         ]
     ]

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(file: Path, args: argparse.Namespace) -> int:
-    from streamer.cli.run import say, set_up_talk
+    from streamer.cli.run import say, say_metrics, set_up_talk
     from streamer.cluster.front import Front
     from streamer.config import Config, Option, Ui, load_config
     from streamer.dashboard.json_lines import JsonSink
@@ -91,13 +91,15 @@ def _serve(file: Path, args: argparse.Namespace) -> int:
             from streamer.cluster.ray_staffing import ray_staffing
 
             stack.enter_context(ray_staffing(front, config, args.ray, args.worker_keys))
-        stack.enter_context(Monitoring(config.metrics, front.stats))
+        monitoring = stack.enter_context(Monitoring(config.metrics, front.stats))
         if ui is Ui.RICH:
             from streamer.dashboard.live_screen import Screen
 
             stack.enter_context(Screen(front.stats))
         else:
             say(f"publishing on {front.endpoint}; workers join {front.requests_endpoint}")
+            if monitoring.address:
+                say_metrics(monitoring)
         front.run(stopper.stop)
         return stopper.exit_code
 

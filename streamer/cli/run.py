@@ -19,6 +19,7 @@ from streamer.system.terminal_text import printable
 
 if TYPE_CHECKING:
     from streamer.config import Config, Option
+    from streamer.metrics.monitoring import Monitoring
     from streamer.pipeline.results import RunResult
 
 # option, key of the configuration, what is shown for its value, help
@@ -232,8 +233,7 @@ def _watch(config: Config, stopper: Stopper, args: argparse.Namespace) -> tuple[
         if config.uncertain.folder and ui is not Ui.RICH:
             say(f"pictures of windows worth labelling are saved in {config.uncertain.folder}")
         if monitoring.address and ui is not Ui.RICH:
-            readers = "" if monitoring.private else "; other machines can read them, without a password"
-            say(f"metrics on http://{monitoring.address}/metrics{readers}")
+            say_metrics(monitoring)
         result = pipeline.run(stop)
     _explain(result, talk, cameras=not lines_say_it)
     return result, pipeline.abandoned
@@ -293,6 +293,12 @@ class _Talk(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         self.said.append(record.getMessage())
         super().emit(record)
+
+
+def say_metrics(monitoring: Monitoring) -> None:
+    """Where they are, and who can read them."""
+    readers = "" if monitoring.private else "; other machines can read them, without a password"
+    say(f"metrics on http://{monitoring.address}/metrics{readers}")
 
 
 def set_up_talk(verbose: bool, *, cameras: bool = True) -> _Talk:

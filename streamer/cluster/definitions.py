@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from streamer.config import CameraConfig, Config
+from streamer.config import CameraConfig, Config, ModelConfig
 from streamer.errors import ConfigError
 
 # what a worker has of its own, or what concerns the front alone
@@ -31,6 +31,22 @@ def camera_json(config: Config, camera: CameraConfig) -> dict[str, Any]:
     )
     told: dict[str, Any] = _plain(whole.model_dump())
     return told
+
+
+def models_json(config: Config) -> list[dict[str, Any]]:
+    """Models that cameras use, once for each of their settings: workers load them before they must."""
+    cameras = [camera for camera in config.cameras if camera.enabled]
+    models = dict.fromkeys(model for camera in cameras for model in config.models_of(camera))
+    names = config.model_names
+    return [{"name": names[model.id], "model": _plain(model.model_dump())} for model in models]
+
+
+def models_of(told: Sequence[Mapping[str, Any]]) -> list[tuple[str, ModelConfig]]:
+    """Their names in messages, and what to load. Raises ConfigError where that is not understood."""
+    try:
+        return [(str(one["name"]), ModelConfig.model_validate(one["model"])) for one in told]
+    except ValidationError as error:
+        raise ConfigError(f"the front's models are not understood: {_first(error)}") from error
 
 
 def common_json(config: Config) -> dict[str, Any]:

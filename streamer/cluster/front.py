@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from streamer.bus import Publisher, Sink, wire
 from streamer.bus.encryption import ClientKeys, KeyPair
-from streamer.cluster.definitions import camera_json, common_json, fingerprint
+from streamer.cluster.definitions import camera_json, common_json, fingerprint, models_json
 from streamer.cluster.front_requests import FrontRequests
 from streamer.cluster.front_stats import REMOVED, FrontStats
 from streamer.cluster.lease import LOST, VERSION
-from streamer.cluster.members import Members, Wanted
+from streamer.cluster.members import UNPLACED, Members, Wanted
 from streamer.cluster.renewal import Renewal
 from streamer.cluster.worker_follower import Follower
 from streamer.config import Config
@@ -71,8 +71,10 @@ class Front:
             self._members, self._keys_for, self._renew, self._join, self._configured
         )
         self._followers: dict[str, Follower] = {}  # changed on the bus thread, read by others
-        self._told: dict[str, tuple[str, float]] = {}  # camera -> why nobody watches it, when that was said
+        # camera -> why nobody watches it; when that was said (monotonic), since when (Unix)
+        self._told: dict[str, tuple[str, float, float]] = {}
         self._known: set[str] = set()  # cameras that subscribers know of
+        self._watched: set[str] = set()  # cameras that some worker has had
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._control, name="controller", daemon=True)
         self._take(config)
@@ -147,6 +149,8 @@ class Front:
         answer = self._members.renew(told, ready)
         if not same:  # after it was accepted
             self._follow(told)
+        models = self._models if told.models != self._models_print else None
+        answer = {**answer, "models": models, "models_print": self._models_print}
         return {**answer, "key": None if self._pair is None else self._pair.public.decode()}
 
     def _join(self) -> Mapping[str, Any]:
@@ -215,11 +219,16 @@ class Front:
 
     def _tell_unplaced(self, now: float) -> None:
         unplaced = self._members.unplaced()
+        self._watched |= self._members.owners().keys()
         for camera, why in unplaced.items():
             before = self._told.get(camera)
             if before is None or before[0] != why or now - before[1] >= REPEAT:
-                self._told[camera] = (why, now)
-                status = CameraStatus(camera, CameraState.CONNECTING, self._clock.wall(), why)
+                # at the start nothing is wrong with cameras that wait for workers
+                wrong = why.startswith(UNPLACED) or camera in self._watched
+                code = UNPLACED if wrong else None
+                since = self._clock.wall() if before is None else before[2]
+                status = CameraStatus(camera, CameraState.CONNECTING, since, why, code)
+                self._told[camera] = (why, now, since)
                 self._publisher.forward(wire.status_body(status, now))
         for camera in self._told.keys() - unplaced.keys():
             del self._told[camera]
@@ -227,6 +236,7 @@ class Front:
         held = self._members.owners()
         for camera in [name for name in self._known - wanted if name not in held]:
             self._known.discard(camera)
+            self._watched.discard(camera)
             status = CameraStatus(camera, CameraState.ENDED, self._clock.wall(), REMOVED)
             self._publisher.forward(wire.status_body(status, now))
             self._publisher.forget(camera)
@@ -250,5 +260,7 @@ class Front:
                 wanted[camera.name] = Wanted(told, fingerprint(told), hops)
         common = common_json(config)
         self._common = common
+        self._models = models_json(config)
+        self._models_print = fingerprint({"models": self._models})
         self._members.want(wanted, fingerprint(common))
         self._config = config

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from streamer.bus.endpoints import split_tcp
 from streamer.bus.request_client import RequestClient
+from streamer.cluster.definitions import models_of
 from streamer.cluster.lease import LEASE, RENEW, VERSION, Leases, lease_clock
 from streamer.cluster.watched_cameras import WatchedCameras
 from streamer.cluster.worker_settings import WorkerSettings
@@ -49,7 +50,7 @@ class FrontLink:
         self._client, self._settings, self._leases, self._watched = client, settings, leases, watched
         self._pipeline, self._common, self._key, self._let_in = pipeline, common_print, key, let_in
         self._process, self._front_key = process, ""
-        self._n = 0
+        self._n, self._models = 0, ""
         self._draining = False
         self._away = False
 
@@ -85,8 +86,8 @@ class FrontLink:
             endpoint=bus.endpoint, requests=bus.requests_endpoint or "",
             journal={"id": bus.journal, "session": bus.session, "last": bus.last_event_seq},
             have=self._watched.holding(), defined=self._watched.defined(), failed=self._watched.failed(),
-            key=self._key or "", capacity=settings.capacity, loaded=self._watched.loaded(),
-            draining=self._draining, failed_as=self._watched.failed_as(),
+            models=self._models, key=self._key or "", capacity=settings.capacity,
+            loaded=self._watched.loaded(), draining=self._draining, failed_as=self._watched.failed_as(),
         )  # fmt: skip
         if answer.get("common_print") != self._common:
             return False
@@ -97,6 +98,9 @@ class FrontLink:
         leases = {str(camera): int(epoch) for camera, epoch in answer["leases"].items()}
         try:
             self._watched.wanted(leases, answer["define"], answer["prints"])
+            if answer["models"] is not None:
+                self._watched.ahead(models_of(answer["models"]))
+                self._models = str(answer["models_print"])
         except ConfigError as error:
             raise RequestError("definition", str(error)) from error
         self._leases.renewed(sent_at, leases, float(answer["lease"]))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from streamer.cluster.members import Members
 from streamer.metrics.rate import Rate
+from streamer.metrics.recent_past import Outages
 from streamer.system.clock import Clock
 from streamer.types import (
     CameraState,
     CameraStats,
     CameraStatus,
+    ClusterStats,
     Event,
     LabelScore,
     ModelStats,
@@ -45,6 +48,9 @@ class FrontStats:
         self._last_loop = self._started
         self._statuses: dict[str, CameraStatus] = {}
         self._models: dict[str, dict[str, _Model]] = {}
+        self._outages = Outages()
+        self._ran: set[str] = set()  # cameras
+        self._told_at: dict[str, float] = {}  # camera -> monotonic seconds of its newest status
         self._notes: dict[str, None] = {}
         self._open: dict[str, Event] = {}  # by id
         self._recent: dict[str, Event] = {}  # in the order of their starts
@@ -56,12 +62,40 @@ class FrontStats:
             if kind == "status" and message["detail"] == REMOVED:
                 self._statuses.pop(message["camera"], None)
                 self._models.pop(message["camera"], None)
+                self._ran.discard(message["camera"])
+                self._outages.status(self._status(message), self._now())
             elif kind == "status":
-                self._statuses[message["camera"]] = self._status(message)
+                self._take(self._status(message))
             elif kind == "prediction":
                 self._prediction(message)
             elif kind == "event":
                 self._event(message)
+
+    def _take(self, status: CameraStatus) -> None:
+        before = self._statuses.get(status.camera)
+        if status.newest is None and before is not None:
+            status = replace(
+                status, newest=before.newest
+            )  # nobody watches it: the last frame is as old as it is
+        self._statuses[status.camera] = status
+        self._told_at[status.camera] = self._clock.monotonic()
+        if status.state is CameraState.RUNNING:
+            self._ran.add(status.camera)
+        elif status.state is CameraState.CONNECTING and status.camera in self._ran:
+            status = replace(status, state=CameraState.RECONNECTING)  # on its way from one worker to another
+        self._outages.status(status, self._now())
+
+    def _fresh(self, status: CameraStatus, now: float) -> CameraStatus:
+        """A camera that runs is as far behind as its worker said: it repeats that every few seconds only, but
+        tells at once when frames stay away.
+        """
+        told_at = self._told_at.get(status.camera)
+        if status.state is not CameraState.RUNNING or status.newest is None or told_at is None:
+            return status
+        return replace(status, newest=now - (told_at - status.newest))
+
+    def _now(self) -> Moment:
+        return Moment(self._clock.monotonic(), self._clock.wall())
 
     def _status(self, message: Mapping[str, Any]) -> CameraStatus:
         known = message["state"] in list(CameraState)
@@ -129,9 +163,9 @@ class FrontStats:
         self._last_loop = self._clock.monotonic()
 
     def stats(self, publisher: PublisherState) -> Stats:
-        """As it is now. Workers that are away are said in a note."""
-        workers = self._members.states()
-        away = [f"{name} {told['state']}" for name, told in workers.items() if told["state"] == "lost"]
+        """As it is now."""
+        workers = {name: str(told["state"]) for name, told in self._members.states().items()}
+        unplaced = self._members.unplaced()
         with self._lock:
             now = self._clock.monotonic()
             opened: dict[str, list[Event]] = {}
@@ -139,7 +173,7 @@ class FrontStats:
                 opened.setdefault(event.camera, []).append(event)
             cameras = tuple(
                 CameraStats(
-                    status,
+                    self._fresh(status, now),
                     tuple(
                         ModelStats(
                             model=name, top=one.top, stable=one.stable, windows=one.windows,
@@ -151,8 +185,8 @@ class FrontStats:
                 )
                 for camera, status in sorted(self._statuses.items())
             )  # fmt: skip
-            notes, recent = list(self._notes), tuple(self._recent.values())
-        here = ", ".join(f"{name} {told['state']}" for name, told in workers.items()) or "none"
+            notes, recent = tuple(self._notes), tuple(self._recent.values())
+            outages, counts = self._outages.all, self._outages.counts
         return Stats(
             time=now,
             wall=self._clock.wall(),
@@ -163,5 +197,8 @@ class FrontStats:
             publisher=publisher,
             ready_since=self._started,
             last_loop=self._last_loop,
-            notes=(*notes, f"workers: {here}" + (f" ({len(away)} lost)" if away else "")),
+            notes=notes,
+            outages=outages,
+            outage_counts=counts,
+            cluster=ClusterStats(workers, unplaced),
         )

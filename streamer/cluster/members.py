@@ -23,6 +23,7 @@ MOST_GRANTS = 100_000  # remembered: whose events with which lease may begin
 SETTLE = 1.5  # seconds without a new worker until a front that was started gives cameras away
 SETTLE_AT_MOST = 10.0
 FORGOTTEN = 3600.0  # seconds after which a worker that is lost is not shown any more
+UNPLACED = "unplaced"  # how reasons begin that another worker, or more room, would mend; a code of statuses
 DEFAULT_HOP = 0.5  # seconds, of models that no worker has loaded yet
 
 
@@ -310,13 +311,13 @@ class Members:
                 if target is not None:
                     found[camera] = f"worker {target} is about to watch it"
                 elif not alive:
-                    found[camera] = "unplaced: no worker is here"
+                    found[camera] = f"{UNPLACED}: no worker is here"
                 elif failed is not None:
-                    found[camera] = f"unplaced: {failed}"
+                    found[camera] = f"{UNPLACED}: {failed}"
                 elif self._clock() < self._grace or not self._settled:
-                    found[camera] = "unplaced: waiting for the workers that may hold it"
+                    found[camera] = "waiting for the workers that may hold it"
                 else:
-                    found[camera] = "unplaced: no worker has room for it"
+                    found[camera] = f"{UNPLACED}: no worker has room for it"
             return found
 
     def states(self) -> dict[str, dict[str, Any]]:

@@ -44,6 +44,7 @@ class Renewal(Struct, frozen=True):
     have: dict[str, Number]  # camera -> number of its lease, of those that it watches now
     defined: dict[str, Word]  # camera -> fingerprint of its definition
     common: Word = ""  # fingerprint of what all cameras share
+    models: Word = ""  # fingerprint of the models that it knows of
     key: Word = ""  # its server's public key
     capacity: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     loaded: dict[str, Loaded] = {}  # model id -> what was measured

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from streamer.cluster.definitions import camera_of
@@ -36,6 +36,7 @@ class WatchedCameras:
         self._watched: dict[str, tuple[str, int]] = {}  # camera -> fingerprint, number of its lease
         self._failed: dict[str, tuple[str, str]] = {}  # camera -> fingerprint, why
         self._loaded: dict[str, dict[str, float]] = {}
+        self._ahead: list[tuple[str, ModelConfig]] = []  # name, what is loaded before a camera needs it
         self.problem = ""
 
     # ---- for the link to the front
@@ -49,6 +50,13 @@ class WatchedCameras:
             self._wanted = dict(leases)
         if changed:
             self._changed.set()
+
+    def ahead(self, models: Sequence[tuple[str, ModelConfig]]) -> None:
+        """Models that cameras of the cluster use: loaded when there is nothing else to do, so that a camera
+        of a worker that dies need not wait for its model.
+        """
+        with self._lock:
+            self._ahead = list(models)
 
     def holding(self) -> dict[str, int]:
         """What is watched or about to be, or has not stopped yet; nothing where the lease has run out."""
@@ -103,6 +111,7 @@ class WatchedCameras:
                 continue
             try:
                 self._bring_together(pipeline, over)
+                self._load_ahead()
             except Exception:  # a thread's top
                 log.exception("cameras could not be changed")
                 over.wait(LOOK)
@@ -123,6 +132,17 @@ class WatchedCameras:
             if over.is_set() or not self._leases.hold:
                 return
             self._add(camera, epoch, pipeline)
+
+    def _load_ahead(self) -> None:
+        """One model; one that cannot be used here is told of when a camera needs it."""
+        with self._lock:
+            if not self._ahead or self._changed.is_set():
+                return
+            name, model = self._ahead.pop(0)
+        try:
+            self.load(model, name).close()
+        except StreamerError as error:
+            log.warning("model %s cannot be loaded ahead: %s", name, error)
 
     def _add(self, camera: str, epoch: int, pipeline: Pipeline) -> None:
         with self._lock:

@@ -23,9 +23,10 @@ from streamer.dashboard.text_layout import (
     wrapped,
 )
 from streamer.dashboard.view_state import KEYS, Place
-from streamer.types import Stats
+from streamer.types import ClusterStats, Stats
 
 TWO_COLUMNS = 150  # from this width on, the footer has two columns
+AWAY = ("lost", "unheard")  # states of workers
 NAME = 8  # cells of what a line is about
 
 
@@ -50,6 +51,8 @@ def footer(look: Look, width: int, height: int) -> list[Text]:
         made = (_speed, _losses, _model, _bus)
         named = zip(("speed", "drops", "model", "bus"), made, strict=True)
         rows = [line(_labelled(name, of(stats, width)), width) for name, of in named]
+    if stats.cluster is not None and height >= 16:
+        rows.append(line(_labelled("workers", _workers(stats.cluster, width)), width))
     for text in rows:
         text.truncate(width, overflow="crop", pad=True)
     rows += _notes(stats, width, 1 if height < 24 else 2 if height < 32 else 4) if height >= 16 else []
@@ -163,6 +166,21 @@ def _model(stats: Stats, width: int) -> list[Part]:
         (window, "dim"),
         (hardware, "dim"),
     ]
+
+
+def _workers(cluster: ClusterStats, width: int) -> list[Part]:
+    """Of a front: cameras that nobody watches first, then workers by state, those that are gone first."""
+    parts: list[Part] = []
+    if cluster.unplaced:
+        many = len(cluster.unplaced)
+        parts.append((f"{count(many)} camera{'' if many == 1 else 's'} without a worker", WARNING))
+    by: dict[str, list[str]] = {}
+    for name, state in cluster.workers.items():
+        by.setdefault(state, []).append(name)
+    for state in sorted(by, key=lambda state: (state not in AWAY, state)):
+        words = f"{', '.join(sorted(by[state]))} {state}"
+        parts += [("   " if parts else "", ""), (words, WARNING if state in AWAY else "")]
+    return parts or [("none has joined", WARNING)]
 
 
 def _bus(stats: Stats, width: int) -> list[Part]:

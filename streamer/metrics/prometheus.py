@@ -31,6 +31,7 @@ STAGES = {
     "capture_to_publish": "From the capture of a window's newest frame to handing its scores to the bus.",
 }
 STATES = tuple(map(str, CameraState))
+WORKER_STATES = ("joining", "idle", "working", "draining", "drained", "unheard", "lost", "left")
 PICTURES = ("ok", "frozen", "black", "grey")
 Series = Iterable[tuple[tuple[str, ...], float]]  # values of the labels, value
 
@@ -67,6 +68,7 @@ class _Collector:
         yield from _windows(stats)
         yield from _latencies(stats)
         yield from _bus(stats)
+        yield from _cluster(stats)
         yield from _saved(stats)
         yield from _device()
 
@@ -203,6 +205,18 @@ def _bus(stats: Stats) -> Iterator[Metric]:
         queues["uncertain"] = stats.uncertain.waiting
     yield _gauge("queue_length", "What waits: messages to be sent, windows for the model, clips to be saved.",
                  ("queue",), [((name,), n) for name, n in queues.items()])  # fmt: skip
+
+
+def _cluster(stats: Stats) -> Iterator[Metric]:
+    """Of a front alone."""
+    if (cluster := stats.cluster) is None:
+        return
+    cameras = [camera.status.camera for camera in stats.cameras]
+    unplaced = [((name,), float(name in cluster.unplaced)) for name in sorted({*cameras, *cluster.unplaced})]
+    yield _gauge("camera_unplaced", "1 for a camera that no worker watches, else 0.", ("camera",), unplaced)
+    states = [((name, s), float(s == now)) for name, now in cluster.workers.items() for s in WORKER_STATES]
+    yield _gauge("worker_state", "1 for the state a worker is in, 0 for the others.", ("worker", "state"),
+                 states)  # fmt: skip
 
 
 def _saved(stats: Stats) -> Iterator[Metric]:

@@ -14,6 +14,7 @@ from streamer.types.predictions import (
 from streamer.types.stats import (
     Belief,
     CameraStats,
+    ClusterStats,
     Histogram,
     InferenceStats,
     ModelStats,
@@ -32,6 +33,7 @@ __all__ = [
     "CameraState",
     "CameraStats",
     "CameraStatus",
+    "ClusterStats",
     "Event",
     "Frame",
     "Histogram",

@@ -133,6 +133,14 @@ class UncertainStats:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterStats:
+    """What a front knows beside its cameras."""
+
+    workers: Mapping[str, str]  # name -> joining, idle, working, draining, drained, unheard, lost, left
+    unplaced: Mapping[str, str]  # cameras that nobody watches -> why
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """A consistent snapshot of the whole program, made on request: for the screen, health, Prometheus."""
 
@@ -156,3 +164,4 @@ class Stats:
     last_loop: float = 0.0  # monotonic seconds of the main loop's last look
     notes: tuple[str, ...] = ()  # what the user should know (warnings), newest last
     names: Mapping[str, str] = field(default_factory=dict)  # label -> display name, where there is one
+    cluster: ClusterStats | None = None  # of a front

@@ -111,7 +111,7 @@ class CameraStatus:
     state: CameraState
     since: float  # Unix seconds
     detail: str = ""  # one line for people, without secrets
-    code: str | None = None  # one of errors.SOURCE_CODES when something is wrong
+    code: str | None = None  # one of errors.SOURCE_CODES, or unplaced, when something is wrong
     fps: float | None = None  # measured, frames per second
     width: int | None = None
     height: int | None = None

@@ -29,7 +29,7 @@ from streamer.errors import BusError, ConfigError, RequestError
 from streamer.testing import FakeCamera, FakeRecognizer
 from streamer.types import Window
 from tests.helpers.bus_parts import FREE, collect, until
-from tests.helpers.web_parts import Served
+from tests.helpers.web_parts import Listener, Served
 
 BOTH = {"w1", "w2"}
 
@@ -80,6 +80,10 @@ def configured(folder: Path, url: str, *names: str, **more: Any) -> Config:
     )
 
 
+def workers_of(page: Listener) -> list[dict[str, str]]:
+    return [state["workers"] for state in page.of("state")]
+
+
 def watching(front: Front, *workers: str) -> Callable[[], bool]:
     return lambda: set(front.members.owners().values()) == set(workers)
 
@@ -101,7 +105,8 @@ def test_subscribers_see_one_publisher(tmp_path: Path) -> None:
         with Front(config) as front, worker(front, tmp_path, "w1"), worker(front, tmp_path, "w2"):
             with Subscriber(front.endpoint, since=0.0) as subscriber:
                 first = collect(subscriber, of(StatusMessage, "a"))
-                assert "unplaced" in next(m for m in first if isinstance(m, StatusMessage)).detail
+                detail = next(m for m in first if isinstance(m, StatusMessage)).detail
+                assert "unplaced" in detail or "waiting for the workers" in detail
                 until(watching(front, "w1", "w2"))
                 found = collect(subscriber, both_are_told_of)
                 predictions = [m for m in [*first, *found] if isinstance(m, PredictionMessage)]
@@ -132,7 +137,22 @@ def test_subscribers_see_one_publisher(tmp_path: Path) -> None:
             assert {one.status.camera for one in stats.cameras} == {"a", "b"}
             assert {event.camera for event in stats.recent} == {"a", "b"}
             assert all(one.open_events and one.models[0].top for one in stats.cameras)
-            assert any("w1 working" in note for note in front.stats().notes)
+            assert stats.cluster is not None
+            assert dict(stats.cluster.workers) == dict.fromkeys(BOTH, "working")
+            assert not stats.cluster.unplaced
+
+
+@pytest.mark.realtime
+def test_a_worker_without_cameras_has_their_models_loaded(tmp_path: Path) -> None:
+    """So that the camera of one that dies does not wait for its model."""
+    with FakeCamera(draw) as camera:
+        config = configured(tmp_path, camera.url, "a")
+        with Front(config) as front, worker(front, tmp_path, "w1"), worker(front, tmp_path, "w2"):
+            members = front.members
+            until(lambda: len(set(members.owners().values())) == 1, "one of them has the camera")
+            (model,) = {model.id for model in config.models_of(config.cameras[0])}
+            for name in sorted(BOTH):
+                until(lambda name=name: model in members.member(name).told.loaded, f"{name} has it")  # type: ignore[misc, union-attr]
 
 
 @pytest.mark.realtime
@@ -148,6 +168,11 @@ def test_subscribe_and_the_page_work_on_a_front(tmp_path: Path) -> None:
             served = Served(front.endpoint)
             try:
                 until(lambda: bool(served.json("/history?limit=5")["events"]))
+                page = Listener(served.port)
+                page.until(
+                    lambda: {"w1": "working"} in [*page.of("workers"), *workers_of(page)], "its worker"
+                )
+                page.close()
                 assert served.json("/healthz")["status"] == "ok"
             finally:
                 served.stop()

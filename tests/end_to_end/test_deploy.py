@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
@@ -24,8 +25,10 @@ from streamer.cli import run as run_command
 from streamer.cli.command_line import COMMANDS
 from streamer.config import BusConfig, CameraConfig, Config, MetricsConfig, Pace
 from streamer.metrics.monitoring import Monitoring
+from streamer.metrics.prometheus import registry
 from streamer.pipeline.pipeline import Pipeline
 from streamer.testing import FakeRecognizer
+from streamer.types import ClusterStats, Stats
 from tests.helpers.bus_parts import FREE
 from tests.helpers.http_get import get
 from tests.helpers.pipelines import QUIET
@@ -48,7 +51,12 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         patch.setattr(torch.cuda, "memory_reserved", lambda index: 2)
         text = _scrape(tmp_path_factory.mktemp("uncertain"))
     found: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(text):
+    front = Stats(0.0, 0.0, 0.0, cluster=ClusterStats({"w1": "working"}, {"cam0": "unplaced"}))
+    of_front = generate_latest(registry(lambda: front, MetricsConfig())).decode()
+    for family in (
+        *text_string_to_metric_families(text),
+        *text_string_to_metric_families(of_front),
+    ):
         ending = "_total" if family.type == "counter" else ""
         found.setdefault(family.name + ending, set())
         for sample in family.samples:

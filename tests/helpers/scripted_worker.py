@@ -90,6 +90,7 @@ class Seen:
 def main(front: str, name: str, state: str, events: str, predictions: str) -> None:
     leases, over = Leases(), threading.Event()
     watched: Any = WatchedCameras(leases, lambda *_: None)  # type: ignore[arg-type, return-value]
+    watched.ahead = lambda models: None  # there are none
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     bus = BusConfig(bind="tcp://127.0.0.1:0", heartbeat=0.5, high_water_mark=1000)
     settings = WorkerSettings(front, name, capacity=1000)

@@ -15,6 +15,7 @@ Json: TypeAlias = dict[str, Any]
 WINDOW = 900.0  # seconds of events that are kept here; what is older is in the history
 MOST_EVENTS = 2000
 MOST_CAMERAS = 500
+MOST_WORKERS = 500
 MOST_MODELS = 32  # of one camera, and people that they follow
 MOST_OUTAGES = 50  # of one camera
 TRACK_GONE = 15.0  # seconds after which a person of whom nothing was said is gone
@@ -96,6 +97,7 @@ class PageState:
         self.predictions: dict[str, dict[str, Json]] = {}  # by camera, then by model (and person)
         self._lost: dict[str, list[list[float | None]]] = {}
         self.events: dict[str, Json] = {}  # by event id, oldest news first
+        self.workers: dict[str, str] = {}  # of a front: name -> state
         self.labels: dict[str, str] = {}  # label -> what people call it
         self._floor: int | None = None  # of events up to this number some may be missing here
 
@@ -161,6 +163,12 @@ class PageState:
             if camera.prediction is not None:
                 self.prediction(camera.prediction)
 
+    def keep_workers(self, told: Mapping[str, Any]) -> bool:
+        """The workers of a front's heartbeat; none of a single run."""
+        before = self.workers
+        self.workers = {name: str(one["state"]) for name, one in sorted(told.items())[:MOST_WORKERS]}
+        return self.workers != before
+
     def keep_cameras(self, names: Mapping[str, Any]) -> bool:
         """Forget cameras that are not in `names`."""
         gone = [name for name in {*self.statuses, *self.predictions} if name not in names]
@@ -211,5 +219,6 @@ class PageState:
             ],
             "events": list(self.events.values()),
             "labels": [{"label": label, "display": display} for label, display in self.labels.items()],
+            "workers": self.workers,
             "window": WINDOW,
         }

@@ -124,6 +124,8 @@ class PublisherFeed:
             self._tasks.create_task(self._snapshot())
         elif self.memory.keep_cameras(beat.cameras):
             self._queues.resync()
+        if self.memory.keep_workers(beat.raw.get("workers") or {}):
+            self._queues.publish("workers", sse("workers", self.memory.workers))
 
     def _set_reached(self, seq: int, session: str) -> None:
         self.reached = Position.of_cursor(Position("seq", seq, session, self._journal).cursor)

@@ -3,7 +3,7 @@
 import { colour } from "./colours.js"
 import { $, clock, el, lasted, percent, put, show } from "./dom.js"
 import { LivePicture } from "./live_picture.js"
-import { cameras, isLost, link, now, person, whose } from "./store.js"
+import { cameras, isLost, link, now, person, whose, workers } from "./store.js"
 
 const WORDS = {
   connecting: "Connecting", running: "Running", stalled: "No pictures come",
@@ -42,6 +42,19 @@ export function draw() {
   put($("camera-count"), !all ? "" : lost ? `${lost} of ${all} lost` : `${all} camera${all > 1 ? "s" : ""}`)
   $("camera-count").dataset.lost = lost > 0
   show($("no-cameras"), !all)
+  drawWorkers(live)
+}
+
+/** Of a cluster: its workers; those that are gone stand out, not by colour alone. */
+function drawWorkers(live) {
+  show($("workers"), live && workers.size > 0)
+  const gone = new Set(["lost", "unheard"])
+  const told = [...workers].sort(([a, one], [b, other]) => gone.has(other) - gone.has(one) || a.localeCompare(b))
+  const key = JSON.stringify(told)
+  if ($("workers").dataset.told === key) return
+  $("workers").dataset.told = key
+  $("workers").replaceChildren("Workers: ", ...told.flatMap(([name, state], index) => [
+    index ? ", " : "", el("span", { "data-gone": String(gone.has(state)) }, el("bdi", {}, name), ` ${gone.has(state) ? "is " : ""}${state}`)]))
 }
 
 let numbers = 0
@@ -69,7 +82,7 @@ function fill(card, known, live) {
   const unreachable = state === "connecting" && isLost(known)
   card.root.dataset.state = !live ? "unknown" : unreachable ? "failed" : state
   const dead = state === "running" ? DEAD[status?.picture] : null
-  put(card.badge, !live ? "Not known now" : dead ?? (unreachable ? "Cannot be opened, trying" : WORDS[state] ?? state))
+  put(card.badge, !live ? "Not known now" : dead ?? (unreachable ? status.code === "unplaced" ? "No worker watches it" : "Cannot be opened, trying" : WORDS[state] ?? state))
   if (live && dead) card.root.dataset.state = "stalled"
   const wrong = live && status && (isLost(known) || dead)
   show(card.problem, Boolean(wrong))

@@ -170,6 +170,14 @@ const handlers = {
     Object.assign(store.link, { bus: told.state, since: told.since, detail: told.detail })
     drawLink()
   },
+  workers(told) {
+    const before = new Map(store.workers)
+    store.takeWorkers(told)
+    for (const [name, state] of store.workers) {
+      if (before.has(name) && before.get(name) !== state) say.change(`worker ${name}`, `worker ${name}: ${state}`)
+    }
+    redraw()
+  },
   gap({ count, reason }) {
     show($("gap"), true)
     put($("gap"), `${count} event message${count === 1 ? "" : "s"} cannot be had any more (${reason}).`)

@@ -4,6 +4,7 @@ export const cameras = new Map() // name -> {camera, status, predictions: Map(mo
 export const events = new Map() // id -> event as the server sends it
 export const labels = new Map() // label -> what people call it
 export const eventLabels = new Set() // labels that were events
+export const workers = new Map() // of a cluster's front: name -> state
 export const features = { known: false, live: false, snapshots: false, clips: false, recordings: false, marks: false } // of the run
 export const link = { page: "connecting", bus: "connecting", since: Date.now() / 1000, detail: "", endpoint: "" }
 
@@ -59,6 +60,7 @@ export function takeState(state) {
     known.predictions = new Map(told.predictions.map((prediction) => [whose(prediction), prediction]))
   }
   for (const name of cameras.keys()) if (!seen.has(name)) cameras.delete(name)
+  takeWorkers(state.workers)
   for (const { label, display } of state.labels) labels.set(label, display)
   const told = [...state.missed, ...state.events].sort((a, b) => a.sent_at - b.sent_at)
   const present = new Set(told.map((event) => event.id))
@@ -66,6 +68,11 @@ export function takeState(state) {
     if (event.phase !== "end" && !present.has(id)) events.delete(id) // nobody will say how it ended
   }
   return told.map(takeEvent).filter((change) => change && change.before?.phase !== change.event.phase)
+}
+
+export function takeWorkers(told) {
+  workers.clear()
+  for (const [name, state] of Object.entries(told)) workers.set(name, state)
 }
 
 export function forgetOldest() {

@@ -19,7 +19,7 @@ export function follow(handlers) {
     clearTimeout(watchdog)
     watchdog = setTimeout(() => broken("silent"), SILENCE)
     source.onerror = () => broken("gone")
-    for (const kind of ["hello", "state", "event", "status", "prediction", "preview", "link", "gap", "beat"]) {
+    for (const kind of ["hello", "state", "event", "status", "prediction", "preview", "link", "workers", "gap", "beat"]) {
       source.addEventListener(kind, (message) => {
         heard()
         if (message.lastEventId) last = message.lastEventId
