@@ -121,6 +121,10 @@ class LooksLater:
             self._found.clear()
             self._age += 1
 
+    def broken(self, error: ModelError) -> None:
+        """Looking failed for a reason that another picture does not change."""
+        self._failures.told(error)
+
     def look(self) -> None:
         """Look at the newest picture, if there is one; on the detection thread."""
         with self._lock:
@@ -161,7 +165,11 @@ class DetectionThread(threading.Thread):
             self._wake.wait(IDLE_WAIT)
             self._wake.clear()
             while not self._stop_asked.is_set() and (looks := self._next()) is not None:
-                looks.look()
+                try:
+                    looks.look()
+                except Exception as error:  # the top of a thread: reported, and the run ends with it
+                    log.exception("the detector failed")
+                    looks.broken(ModelError(f"people cannot be found: {type(error).__name__}: {error}"))
 
     def _next(self) -> LooksLater | None:
         with self._lock:
@@ -177,6 +185,9 @@ class _Failures:
     def __init__(self, failed: Callable[[ModelError], None]) -> None:
         self._failed = failed
         self._count = 0
+
+    def told(self, error: ModelError) -> None:
+        self._failed(error)
 
     def tried(self, detect: Callable[[], list[Detection]]) -> list[Detection] | None:
         try:

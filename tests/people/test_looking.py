@@ -101,3 +101,20 @@ def test_a_detector_that_keeps_failing_is_told_and_one_bad_picture_is_not() -> N
     for number in range(FAILURES_ALLOWED):
         looks.show(IMAGE, float(number), [])
     assert [str(failure) for failure in failures] == ["broken"]
+
+
+def test_a_detector_that_fails_unexpectedly_is_told_at_once() -> None:
+    class Wrong(Slow):
+        def detect(self, image: Any, time: float, followed: Sequence[Track]) -> list[Detection]:
+            raise ValueError("no such thing")
+
+    failures: list[ModelError] = []
+    thread = DetectionThread()
+    looks = LooksLater(thread, Wrong(), failures.append)
+    thread.start()
+    looks.show(IMAGE, 1.0, [])
+    until(lambda: bool(failures))
+    assert str(failures[0]) == "people cannot be found: ValueError: no such thing"
+    assert thread.is_alive(), "the other cameras' pictures are looked at"
+    thread.stop()
+    thread.join(LONGEST)
