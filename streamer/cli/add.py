@@ -7,8 +7,9 @@ import getpass
 import os
 import re
 import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamer.errors import ConfigError, SourceOpenError
 from streamer.system.redaction import redact, remember
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_FILE = "cameras.yaml"
 _TRIES = 3  # at a login that is typed
 _LONGEST_SEARCH = 60.0  # seconds
+_PAUSE = 1.0  # seconds before a camera that refused is asked again
 
 
 class _Login(NamedTuple):
@@ -67,13 +69,9 @@ def run(args: argparse.Namespace) -> int:
             return 0
     login = _given_login(args)
     camera, login, maker = _working(source, login)
-    from streamer.capture.first_picture import as_jpeg, first_picture
-    from streamer.config import CaptureConfig
+    from streamer.capture.first_picture import as_jpeg
 
-    try:
-        image = first_picture(camera, CaptureConfig())
-    except SourceOpenError as error:
-        raise SourceOpenError(str(error).removeprefix(f"camera {camera.name}: "), error.code) from error
+    image = _picture(camera)
     height, width = image.shape[:2]
     name = args.name or _free_name(config, maker)
     picture = Path(args.picture).expanduser() if args.picture else config.with_name(f"{_plain(name)}.jpg")
@@ -82,6 +80,23 @@ def run(args: argparse.Namespace) -> int:
     _say(f"{width}x{height}; a picture of it is in {picture}")
     _say(f"{name} is in {config}; watch it: streamer run --config {config}")
     return 0
+
+
+def _picture(camera: CameraConfig) -> Any:
+    """A camera's picture; asked again twice: some refuse for a moment after the path was looked for."""
+    from streamer.capture.first_picture import first_picture
+    from streamer.config import CaptureConfig
+
+    tries = 3
+    while True:
+        try:
+            return first_picture(camera, CaptureConfig())
+        except SourceOpenError as error:
+            tries -= 1
+            if not tries or error.code != "unknown":
+                text = str(error).removeprefix(f"camera {camera.name}: ")
+                raise SourceOpenError(text, error.code) from error
+        threading.Event().wait(_PAUSE)
 
 
 def _choose(seconds: float) -> str | None:

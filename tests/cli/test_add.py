@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamer.capture.network_discovery import FoundCamera
 from streamer.cli import command_line
-from streamer.config import load_config
+from streamer.config import CameraConfig, CaptureConfig, load_config
+from streamer.errors import SourceOpenError
 from tests.helpers.media import moving, write_clip
 from tests.helpers.servers import gst
 from tests.helpers.servers.mini_rtsp import MiniRtsp
@@ -76,6 +78,32 @@ def test_a_camera_with_a_login_and_its_password_in_a_file_of_its_own(
     assert secret.stat().st_mode & 0o777 == 0o600
     captured = capsys.readouterr()
     assert "hunter2" not in captured.out + captured.err + text
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize(("refusals", "result"), [(1, 0), (3, 3)])
+def test_a_camera_that_refuses_for_a_moment_is_asked_again(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int, result: int
+) -> None:
+    """As some do while the session that looked for the path still ends: error 503."""
+    from streamer.capture import first_picture as module
+
+    monkeypatch.chdir(tmp_path)
+    real, asked = module.first_picture, []
+
+    def picture(camera: CameraConfig, capture: CaptureConfig) -> Any:
+        asked.append(camera)
+        if len(asked) <= refusals:
+            raise SourceOpenError("camera one: it answers with error 503", "unknown")
+        return real(camera, capture)
+
+    monkeypatch.setattr(module, "first_picture", picture)
+    monkeypatch.setattr("streamer.cli.add._PAUSE", 0.0)
+    with MiniRtsp(clip) as server:
+        words = [f"rtsp://127.0.0.1:{server.port}/cam", "--config", "office.yaml"]
+        assert add(*words) == result
+    assert len(asked) == min(3, refusals + 1)
+    assert Path("office.yaml").exists() is (result == 0)
 
 
 @pytest.mark.realtime
