@@ -17,7 +17,7 @@ from streamer.capture import Kind, kind_of, list_devices, open_source
 from streamer.capture.address import parse, split_userinfo
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceOpenError
-from streamer.types import CameraState
+from streamer.types import CameraState, Frame
 from tests.helpers.cameras import QUICK, Watched
 from tests.helpers.media import moving, picture, write_clip, write_sound
 from tests.helpers.servers.mini_rtsp import MiniRtsp
@@ -314,11 +314,18 @@ def test_mjpeg_over_http(clips: Path) -> None:
 
 
 @pytest.mark.realtime
-def test_rtsp(clips: Path) -> None:
-    with MiniRtsp(clips / "stream.h264") as server, Watched(server.url) as seen:
+def test_rtsp_delivers_or_counts_every_frame(clips: Path) -> None:
+    counted: list[int] = []  # frames before each that is delivered, whatever became of them
+
+    def deliver(frame: Frame) -> bool:
+        counted.append(seen.camera.status.captured)
+        return True
+
+    with MiniRtsp(clips / "stream.h264") as server, Watched(server.url, deliver=deliver) as seen:
         seen.until_frames(30)
-        numbers = seen.numbers
-    assert all((b - a) % 250 == 1 for a, b in pairwise(numbers))
+        numbers, upto = seen.numbers, list(counted)
+    steps = zip(pairwise(numbers), pairwise(upto), strict=False)
+    assert all((new - old) % 250 == after - before for (old, new), (before, after) in steps)
 
 
 @pytest.mark.realtime
