@@ -173,33 +173,43 @@ def test_the_whole_program_hides_it_on_every_way(tmp_path: Path) -> None:
     """Each file that is written and each preview on the bus is decoded and looked at."""
     film = write_clip(tmp_path / "film.mp4", [secret(number) for number in range(150)], 25,
                       options={"crf": "10"})  # fmt: skip
-    config = Config(
-        cameras=(CameraConfig(name="hall", source=str(film)),),
-        events=EventsConfig(half_life=0.0, ignore=("calm",)),
-        recording=recording(tmp_path / "r", overlay=True),
-        preview=PreviewConfig(fps=5.0, height=HEIGHT),
-        uncertain=UncertainConfig(folder=str(tmp_path / "u"), scores="raw", every=0.0, margin=0.9, least=0.0),
-        privacy=PrivacyConfig(blur=("regions",), regions=(tuple(BOX),)),
-        **{**QUIET, "pace": "realtime", "bus": BusConfig(bind=FREE)},
-    )
     previews: list[Any] = []
 
     def score(window: Window) -> tuple[float, float]:
         at = window.frames[-1].media_time or 0.0
         return (0.4, 0.6) if 1.5 < at < 4.5 else (0.9, 0.1)
 
-    with (
-        Pipeline(config, recognizer=FakeRecognizer(score, size=(HEIGHT, WIDTH))) as pipeline,
-        Subscriber(pipeline.endpoint, topics=["preview/"]) as subscriber,
-    ):
-        connect(subscriber)
-        running = threading.Thread(target=pipeline.run, args=(threading.Event(),))
-        running.start()
-        while running.is_alive():
-            message = subscriber.receive(0.2)
-            if isinstance(message, PreviewMessage):
-                previews.append(decode_jpeg(message.jpeg))
-        running.join()
+    def play(pace: str, folder: Path, enough: int) -> None:
+        """The film to its end, or again and again until there are `enough` previews."""
+        config = Config(
+            cameras=(CameraConfig(name="hall", source=str(film)),),
+            events=EventsConfig(half_life=0.0, ignore=("calm",)),
+            recording=recording(folder / "r", overlay=True),
+            preview=PreviewConfig(fps=5.0, height=HEIGHT),
+            uncertain=UncertainConfig(
+                folder=str(folder / "u"), scores="raw", every=0.0, margin=0.9, least=0.0
+            ),
+            privacy=PrivacyConfig(blur=("regions",), regions=(tuple(BOX),)),
+            **{**QUIET, "pace": pace, "loop": enough > 0, "bus": BusConfig(bind=FREE)},
+        )
+        stop = threading.Event()
+        with (
+            Pipeline(config, recognizer=FakeRecognizer(score, size=(HEIGHT, WIDTH))) as pipeline,
+            Subscriber(pipeline.endpoint, topics=["preview/"]) as subscriber,
+        ):
+            connect(subscriber)
+            running = threading.Thread(target=pipeline.run, args=(stop,))
+            running.start()
+            while running.is_alive():
+                message = subscriber.receive(0.2)
+                if isinstance(message, PreviewMessage):
+                    previews.append(decode_jpeg(message.jpeg))
+                    if len(previews) == enough:
+                        stop.set()
+            running.join()
+
+    play("fast", tmp_path / "whole", 0)
+    play("realtime", tmp_path / "seen", len(previews) + 3)
     written = [path for path in tmp_path.rglob("*") if path.suffix in (".jpg", ".mp4", ".part", ".png")]
     written.remove(film)
     looked_at = 0
@@ -207,7 +217,9 @@ def test_the_whole_program_hides_it_on_every_way(tmp_path: Path) -> None:
         for image in [snapshot(path)] if path.suffix == ".jpg" else decode(path).images:
             assert_hidden(image)
             looked_at += 1
-    assert {path.parent.parent.parent.name for path in written} == {"r", "u"}
+    whole = [path.relative_to(tmp_path / "whole") for path in written if tmp_path / "whole" in path.parents]
+    assert {path.parts[0] for path in whole} == {"r", "u"}
+    assert {path.suffix for path in whole} >= {".jpg", ".mp4"}
     assert looked_at > 20
     assert len(previews) >= 3
     for image in previews:
