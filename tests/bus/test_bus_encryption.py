@@ -20,7 +20,17 @@ from streamer.bus.requests import Peer
 from streamer.cli import keys as keys_command
 from streamer.config import BusConfig
 from streamer.errors import BusError
-from tests.helpers.bus_parts import FREE, collect, connect, event, events_of, no_leaks, publisher, until
+from tests.helpers.bus_parts import (
+    DEADLINE,
+    FREE,
+    collect,
+    connect,
+    event,
+    events_of,
+    no_leaks,
+    publisher,
+    until,
+)
 
 pytestmark = [
     pytest.mark.usefixtures("no_leaks"),
@@ -59,7 +69,7 @@ def test_an_allowed_client_gets_messages_history_and_answers(folder: Path) -> No
             bus.event(event("live"))
             found += collect(subscriber, lambda found: len(found) >= 1)
             assert events_of(found) == [1, 2]
-            assert subscriber.snapshot().last_event_seq == 2
+            assert subscriber.snapshot(DEADLINE).last_event_seq == 2
         assert bus.state().refused == 0
 
 
@@ -151,7 +161,7 @@ def test_operations_are_told_whose_key_asks(folder: Path) -> None:
         return {}
 
     with secure(folder, handlers={"who": who}) as bus, Subscriber(bus.endpoint, keys=folder) as subscriber:
-        subscriber.request("who")
+        subscriber.request("who", timeout=DEADLINE)
     assert peers[0].key == "client"
 
 

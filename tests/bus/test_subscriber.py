@@ -209,7 +209,7 @@ def test_a_snapshot_is_everything_as_it_stands() -> None:
         bus.event(event("done", Phase.END, camera="front"))
         bus.event(event("other", camera="yard"))
         until(lambda: bus.state().last_event_seq == 4)
-        snapshot = subscriber.snapshot()
+        snapshot = subscriber.snapshot(DEADLINE)
     assert snapshot.last_event_seq == 4
     front, yard = snapshot.cameras["front"], snapshot.cameras["yard"]
     assert front.status is not None
@@ -272,9 +272,9 @@ def test_a_forwarder_without_a_publisher_behind_it_is_waited_for() -> None:
 def test_a_request_that_fails_says_why() -> None:
     handlers = {"labels": lambda request, peer: {"labels": request["set"]}}
     with publisher(handlers=handlers) as bus, Subscriber(bus.endpoint) as subscriber:
-        assert subscriber.request("labels", set=["a"])["labels"] == ["a"]
+        assert subscriber.request("labels", set=["a"], timeout=DEADLINE)["labels"] == ["a"]
         with pytest.raises(BusError, match="unknown_op"):
-            subscriber.request("dance")
+            subscriber.request("dance", timeout=DEADLINE)
     with (
         zmq.Context() as context,
         Subscriber((fake := Fake(context)).endpoint) as subscriber,
@@ -327,7 +327,7 @@ def test_asyncio_follows_catches_up_and_asks() -> None:
                 found.append(message)
                 if len(found) == 5:
                     break
-            snapshot = await subscriber.snapshot()
+            snapshot = await subscriber.snapshot(DEADLINE)
             assert await subscriber.receive(0.05) is None
             return found, snapshot.last_event_seq, await subscriber.latest()
 

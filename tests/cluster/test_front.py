@@ -28,7 +28,7 @@ from streamer.config import BusConfig, CameraConfig, Config, EventsConfig, Journ
 from streamer.errors import BusError, ConfigError, RequestError
 from streamer.testing import FakeCamera, FakeRecognizer
 from streamer.types import Window
-from tests.helpers.bus_parts import FREE, collect, until
+from tests.helpers.bus_parts import DEADLINE, FREE, collect, until
 from tests.helpers.web_parts import Listener, Served
 
 BOTH = {"w1", "w2"}
@@ -121,13 +121,13 @@ def test_subscribers_see_one_publisher(tmp_path: Path) -> None:
                 )
                 for message in [*first, *found]:
                     schema.validate(dict(message.raw))
-                snapshot = subscriber.snapshot()
+                snapshot = subscriber.snapshot(DEADLINE)
                 assert set(snapshot.cameras) == {"a", "b"}
                 assert all(one.events and one.prediction for one in snapshot.cameras.values())
                 with pytest.raises(BusError, match="labels of their own"):
                     subscriber.request("labels", labels=["x"], camera="a", timeout=10.0)
                 with pytest.raises(BusError, match="no camera 'nobody'"):
-                    subscriber.request("labels", labels=["x"], camera="nobody")
+                    subscriber.request("labels", labels=["x"], camera="nobody", timeout=10.0)
                 with pytest.raises(BusError, match="not_collecting"):
                     subscriber.request("mark", camera="a", event="e", timeout=10.0)
                 now = time.time()

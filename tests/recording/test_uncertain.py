@@ -30,7 +30,7 @@ from streamer.training.dataset_layout import read_layout
 from streamer.training.video_frames import read_frames, scan
 from streamer.types import Frame, LaneResult, Prediction, Window
 from tests.helpers import checkpoints
-from tests.helpers.bus_parts import FREE, until
+from tests.helpers.bus_parts import DEADLINE, FREE, until
 from tests.helpers.media import write_clip
 from tests.helpers.pipelines import QUIET
 
@@ -426,11 +426,11 @@ def test_a_mark_over_the_bus(tmp_path: Path) -> None:
         try:
             with Subscriber(pipeline.endpoint, topics=["event/"], since=0.0, timeout=20) as bus:
                 event = next(iter(bus)).raw["event"]
-                told = bus.request("mark", camera="door", event=event["id"], label="calm")
+                told = bus.request("mark", camera="door", event=event["id"], label="calm", timeout=DEADLINE)
                 wanted = {"type": "marked", "camera": "door", "event": event["id"], "label": "calm"}
                 assert wanted.items() <= told.items()
                 with pytest.raises(BusError, match="no window of event"):
-                    bus.request("mark", camera="door", event="gone", label=None)
+                    bus.request("mark", camera="door", event="gone", label=None, timeout=DEADLINE)
         finally:
             stop.set()
             running.join(20)
