@@ -46,6 +46,13 @@ def definition(config: Config, camera: CameraConfig) -> tuple[Any, ...]:
     return camera.model_copy(update=inherited), models, events, privacy, follow
 
 
+def with_camera(config: Config, camera: CameraConfig, common: Config) -> Config:
+    """A configuration with one more camera, which inherits what `common` says."""
+    others = tuple(one for one in config.cameras if one.name != camera.name)
+    inherited = {key: getattr(common, key) for key in ("model", "models", "events", "privacy", "follow")}
+    return config.model_copy(update={"cameras": (*others, camera), **inherited})
+
+
 class CameraEdits:
     """`edited` is for the main loop; the newest configuration counts."""
 

@@ -31,7 +31,7 @@ class Lanes:
     """One lane for each different model; cameras that ask a model for different words share its lane.
 
     Args:
-        config: which camera runs what.
+        config: which camera runs what, at the start.
         names: other names of labels in the events' settings.
         publish: gets what leaves the lanes.
         load: makes a model's recognizer; None: `load_recognizer`.
@@ -49,7 +49,7 @@ class Lanes:
         clock: Clock = SYSTEM_CLOCK,
         tracks: Callable[[Tracks], None] = lambda tracks: None,
     ) -> None:
-        self.config = config  # which camera runs what, as of now
+        self._config = config
         self._names = names
         self._publish = publish
         self._clock = clock
@@ -59,6 +59,7 @@ class Lanes:
         self._detectors = Detectors(complete=config.pace is Pace.FAST)
         self._followers: dict[str, Follower] = {}
         self._lanes: dict[ModelConfig, Lane] = {}
+        self._leaving: dict[str, list[threading.Event]] = {}  # camera -> set when its last words are told
         self._ending = threading.Lock()  # guards `_ended` against a model that is there only now
         self._ended = False
         self.of: dict[str, tuple[Lane, ...]] = {}  # camera -> its lanes, the main one first
@@ -99,8 +100,7 @@ class Lanes:
         """Watch a camera no longer; its open events end for `reason` before this returns. Its models stay."""
         ended = [lane.remove(camera, reason) for lane in self.of.pop(camera, ())]
         self._followers.pop(camera, None)
-        for one in ended:  # all were asked at once
-            one.wait(REMOVE)
+        self._leaving[camera] = [one for one in ended if not one.wait(REMOVE)]  # all were asked at once
 
     def load_all(self, cameras: Sequence[CameraConfig], stop: threading.Event) -> bool:
         """Load and warm up each model on a thread that can be left behind; False when stopped meanwhile.
@@ -113,7 +113,7 @@ class Lanes:
         def load() -> None:
             try:
                 for camera in cameras:
-                    self.load(camera)
+                    self.load(camera, self._config)
             except Exception as error:  # noqa: BLE001 - raised again below, where it was called
                 failure.append(error)
             done.set()
@@ -126,27 +126,31 @@ class Lanes:
             raise failure[0]
         return True
 
-    def load(self, camera: CameraConfig) -> tuple[Lane, ...]:
-        """The camera's lanes; what is not loaded yet takes its time.
+    def load(self, camera: CameraConfig, config: Config) -> tuple[Lane, ...]:
+        """The lanes of a camera that stands in `config`; what is not loaded yet takes its time. One thread
+        at a time. One of this name that was removed has told its last words when this returns.
 
         Raises:
             ModelLoadError: a model cannot be used.
-            ConfigError: its words are wrong.
+            ConfigError: its words are wrong, or the program has ended meanwhile.
         """
-        self._detectors.load(self.config.follow_of(camera))
-        return tuple(self._load(camera.name, model) for model in self.config.models_of(camera))
+        for one in self._leaving.pop(camera.name, ()):
+            while not one.wait(STOP_CHECK_EVERY):
+                self._check_end(camera.name)
+        self._detectors.load(config.follow_of(camera))
+        names = config.model_names
+        return tuple(self._load(camera.name, model, names[model.id]) for model in config.models_of(camera))
 
     def watch(self, camera: CameraConfig, config: Config) -> FanOut:
-        """Let the camera's lanes take its frames; returns what the camera needs for it. `config` is the
-        configuration in which it stands.
+        """Let the camera's lanes, which were loaded, take its frames; returns what the camera needs for it.
+        `config` is the configuration in which it stands.
 
         Raises:
             ConfigError: the events' settings name a label that none of its models has.
         """
         from streamer.pipeline.fan_out import FanOut
 
-        self.config = config
-        lanes = self.load(camera)
+        lanes = self.load(camera, config)
         events = camera.events or config.events
         outcomes = [lane.outcomes(camera.name).labels for lane in lanes]
         everywhere = {label for labels in outcomes for label in labels}
@@ -199,20 +203,24 @@ class Lanes:
         drained = [lane.drain(camera) for lane in self.of.get(camera, ())]
         return all(drained)  # every lane got its look
 
-    def _load(self, camera: str, model: ModelConfig) -> Lane:
+    def _check_end(self, camera: str) -> None:
+        if self._ended:
+            raise ConfigError(f"camera {camera} is not watched: the program has ended")
+
+    def _load(self, camera: str, model: ModelConfig, name: str) -> Lane:
         from streamer.pipeline.lane import Lane
         from streamer.recognition.recognizer import load_recognizer
 
         key = model.model_copy(update={"labels": ("words",) if model.labels else None})
         if key not in self._lanes:
-            recognizer = (self._load_model or load_recognizer)(model, self.config.model_names[model.id])
+            recognizer = (self._load_model or load_recognizer)(model, name)
             recognizer.warm_up()
-            complete = self.config.pace is Pace.FAST
+            complete = self._config.pace is Pace.FAST
             lane = Lane(recognizer, model, self._publish, complete=complete, clock=self._clock)
             with self._ending:
                 if self._ended:
                     recognizer.close()
-                    raise ConfigError(f"camera {camera} is not watched: the program has ended")
+                self._check_end(camera)
                 self._lanes[key] = lane
             self._loaded(recognizer)
         lane = self._lanes[key]

@@ -3,8 +3,8 @@
     with Pipeline(config) as pipeline:
         result = pipeline.run(stop)    # until `stop` is set, or no camera is left
 
-The bus comes first, so that a busy port is known at once and subscribers see the cameras come; then the
-models; then the cameras, whose frames are kept in the form that the models need.
+The bus comes first: a busy port is known at once, and subscribers see the cameras come. Then the models, then
+the cameras, whose frames are kept in the form that the models need.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from streamer.errors import ConfigError, ModelError
 from streamer.labels.label_files import load_labels
 from streamer.labels.label_set import LabelSet
 from streamer.metrics.counters import Counters
-from streamer.pipeline.camera_edits import CameraEdits
+from streamer.pipeline.camera_edits import CameraEdits, with_camera
 from streamer.pipeline.label_changes import LabelChanges, LabelEdits
 from streamer.pipeline.lane_pool import Lanes, Load
 from streamer.pipeline.results import Ending, Feed, RunResult
@@ -99,7 +99,8 @@ class Pipeline:
             lambda name: self._publisher.forget(name), clock,
         )  # fmt: skip
         self._camera_edits = CameraEdits(self)
-        self._editing = threading.Lock()  # one camera comes or goes at a time
+        self._adding = threading.Lock()  # one camera comes at a time; it may have to wait for its model
+        self._editing = threading.Lock()  # one camera comes or goes at a time, which takes moments
         self._edits = LabelEdits(config, config_file, reload, self._camera_edits.edited)
         self._read = threading.Event()  # the first cameras are being read: others may come
         self._changes = LabelChanges(self._lanes.of, self._words_changed, self.warn, clock.wall)
@@ -175,13 +176,12 @@ class Pipeline:
     def stats(self) -> Stats:
         """A consistent picture of everything, for screen, health and metrics; any thread."""
         return self._counters.stats(
-            self._cameras.by_name,
-            publisher=self._publisher.state(),
+            self._cameras.by_name, publisher=self._publisher.state(),
             recording=self._pictures.stats,
             uncertain=None if self._uncertain is None else self._uncertain.stats,
             ready_since=self._ready_since,
             last_loop=self._last_loop,
-        )
+        )  # fmt: skip
 
     # --- cameras that come and go ---
 
@@ -191,8 +191,8 @@ class Pipeline:
         return self._config
 
     def add(self, camera: CameraConfig, config: Config | None = None) -> None:
-        """Watch one more camera, while `run` runs; any thread. Returns when it is being opened; a model that
-        is not loaded yet takes its time. The other cameras go on without a break.
+        """Watch one more camera, while `run` runs; any thread. Returns when it is being opened, after its
+        model is loaded. The others go on without a break, and may go meanwhile.
 
         Args:
             config: where what the camera inherits has changed: its model, events, privacy count.
@@ -204,15 +204,16 @@ class Pipeline:
         if not self._read.is_set():
             raise ConfigError(f"cannot add camera {camera.name}: the program does not watch yet")
         common = self._config if config is None else config
-        inherited = {key: getattr(common, key) for key in ("model", "models", "events", "privacy", "follow")}
-        with self._editing:
-            others = tuple(one for one in self._config.cameras if one.name != camera.name)
-            wanted = self._config.model_copy(update={"cameras": (*others, camera), **inherited})
-            self._privacy.learn(wanted)  # before its first picture
-            made = self._cameras.make(wanted, camera, self._pictures)
-            self._config = self._answers.config = wanted
-            self._start_lanes()
-            self._cameras.start(made)
+        with self._adding:
+            self._cameras.check(camera.name)
+            self._lanes.load(camera, with_camera(self._config, camera, common))
+            with self._editing:
+                wanted = with_camera(self._config, camera, common)
+                self._privacy.learn(wanted)  # before its first picture
+                made = self._cameras.make(wanted, camera, self._pictures)
+                self._config = self._answers.config = wanted
+                self._start_lanes()
+                self._cameras.start(made)
 
     def remove(self, name: str, reason: str = "camera removed") -> bool:
         """Watch a camera no longer; any thread. Its open events end for `reason`, its model stays loaded.

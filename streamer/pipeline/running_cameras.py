@@ -24,8 +24,7 @@ LEAVE = 2.0  # seconds given to a camera that is removed; a native call that han
 
 
 class RunningCameras:
-    """Thread-safe. Adding waits for the camera's models, removing for its last frame; neither holds up the
-    other cameras.
+    """Thread-safe. Removing waits for a camera's last frame, which holds up no other camera.
 
     Args:
         lanes, statuses, counters: what a camera reports to.
@@ -84,20 +83,24 @@ class RunningCameras:
             )
         return False
 
+    def check(self, name: str) -> None:
+        """Whether a camera of this name may come. Raises ConfigError."""
+        if self._closed or name in self._cameras:
+            why = "the program ends" if self._closed else f"there is a camera {name} already"
+            raise ConfigError(f"cannot add camera {name}: {why}")
+
     def make(self, config: Config, camera: CameraConfig, pictures: EventPictures) -> Camera:
-        """A camera with its lanes and its counters; not started.
+        """A camera with its lanes and its counters; not started. Its models are loaded before, so that nobody
+        waits here for one.
 
         Raises:
-            ModelError: its model cannot be loaded.
             ConfigError: there is one of this name, or its settings do not fit its models.
         """
         from streamer.capture import Camera
 
         with self._changing:
-            if self._closed or camera.name in self._cameras:
-                why = "the program ends" if self._closed else f"there is a camera {camera.name} already"
-                raise ConfigError(f"cannot add camera {camera.name}: {why}")
-            fan = self._lanes.watch(camera, config)  # a model may take long: the program may end meanwhile
+            self.check(camera.name)
+            fan = self._lanes.watch(camera, config)
             lanes = self._lanes.of[camera.name]
             fast = config.pace is Pace.FAST
             asked = {lane.recognizer.spec.name: 0.0 if fast else 1.0 / lane.hop for lane in lanes}
@@ -112,7 +115,7 @@ class RunningCameras:
                 capture=config.capture,
                 pace=config.pace,
                 loop=config.loop,
-                on_status=self._statuses.changed,
+                on_status=self._statuses.teller(camera.name),
                 rate=fan.rate,
                 clock=self._clock,
                 on_picture=pictures.receiver(camera.name),

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from streamer.pipeline.results import Feed
@@ -30,6 +31,7 @@ class CameraStatuses:
         self._lost = lost
         self._lock = threading.Lock()  # guards what is below, and is held by nobody who tells
         self._last: dict[str, CameraStatus] = {}
+        self._tellers: dict[str, object] = {}  # camera -> who may tell of it
         self._labels_changed: dict[str, Mapping[str, Any]] = {}
         self._following: dict[str, int] = {}
         self._waiting: deque[CameraStatus] = deque()
@@ -40,9 +42,19 @@ class CameraStatuses:
         with self._lock:
             return tuple(self._last.values())
 
-    def changed(self, status: CameraStatus) -> None:
-        """A camera has changed; its own thread."""
+    def teller(self, camera: str) -> Callable[[CameraStatus], None]:
+        """What a camera tells its changes with, on its own thread, until it is forgotten: one whose threads
+        end late is not heard of any more.
+        """
         with self._lock:
+            token = self._tellers[camera] = object()
+        return partial(self.changed, token=token)
+
+    def changed(self, status: CameraStatus, token: object = None) -> None:
+        """A camera has changed. `token`: of a teller."""
+        with self._lock:
+            if token is not None and self._tellers.get(status.camera) is not token:
+                return
             before = self._last.get(status.camera)
             if before is not None and _same(before, status) and status.captured < before.captured:
                 return  # only its numbers are new, and there are newer ones
@@ -74,6 +86,7 @@ class CameraStatuses:
         """It has gone, and will tell nothing more."""
         with self._lock:
             self._last.pop(camera, None)
+            self._tellers.pop(camera, None)
             self._labels_changed.pop(camera, None)
             self._following.pop(camera, None)
 

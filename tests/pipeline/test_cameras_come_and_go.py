@@ -12,6 +12,7 @@ import pytest
 
 from streamer.config import BusConfig, CameraConfig, Config, JournalConfig, ModelConfig, load_config
 from streamer.errors import ConfigError
+from streamer.pipeline import lane_pool, running_cameras
 from streamer.pipeline.pipeline import Pipeline
 from streamer.testing import FakeCamera, FakeRecognizer
 from streamer.types import Window
@@ -205,7 +206,7 @@ def test_a_camera_that_one_of_its_models_refuses_leaves_nothing_with_the_others(
     ):
         sink.wait(lambda _: pipeline.stats().ready_since is not None)
         lanes = pipeline._lanes
-        refuse = lanes.load(CameraConfig(name="x", source=camera.url))[1]
+        refuse = lanes.load(CameraConfig(name="x", source=camera.url), pipeline.config)[1]
 
         def refused(*_: Any, **__: Any) -> Any:
             raise ConfigError("not here")
@@ -215,3 +216,94 @@ def test_a_camera_that_one_of_its_models_refuses_leaves_nothing_with_the_others(
         with pytest.raises(ConfigError, match="not here"):
             pipeline.add(CameraConfig(name="x", source=camera.url))
         until(lambda: not any(lane.windows for lane in lanes.all()))
+
+
+def test_a_camera_goes_while_another_waits_for_its_model() -> None:
+    load = Loading()
+    load.let.set()
+    with (
+        FakeCamera(grey()) as camera,
+        running(Config(**LOCAL), load=load, endless=True) as (pipeline, sink),
+    ):
+        sink.wait(lambda _: pipeline.stats().ready_since is not None)
+        pipeline.add(CameraConfig(name="one", source=camera.url))
+        sink.wait(started("one"))
+        load.let.clear()
+        load.asked.clear()
+        other = CameraConfig(name="two", source=camera.url, model=ModelConfig(id="other"))
+        adding = threading.Thread(target=pipeline.add, args=(other,))
+        adding.start()
+        try:
+            assert load.asked.wait(LONGEST)
+            removing = threading.Thread(target=pipeline.remove, args=("one",), daemon=True)
+            removing.start()
+            sink.wait(ended("one"))
+            removing.join(LONGEST)
+            assert not removing.is_alive()
+        finally:
+            load.let.set()
+            adding.join(LONGEST)
+        sink.wait(predicted("two"))
+
+
+class Slow:
+    """A model whose forward takes until it is let."""
+
+    def __init__(self) -> None:
+        self.within, self.let = threading.Event(), threading.Event()
+        self.let.set()
+
+    def __call__(self, window: Window) -> list[float]:
+        if not self.let.is_set():
+            self.within.set()
+            assert self.let.wait(LONGEST)
+        return busy(window)
+
+
+def test_a_changed_camera_ends_its_events_though_a_forward_takes_longer_than_its_removal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lane_pool, "REMOVE", 0.05)
+    slow = Slow()
+    with (
+        FakeCamera(grey()) as camera,
+        running(Config(**LOCAL), recognizer=FakeRecognizer(slow, interval=0.05), endless=True) as (
+            pipeline,
+            sink,
+        ),
+    ):
+        one = CameraConfig(name="one", source=camera.url)
+        sink.wait(lambda _: pipeline.stats().ready_since is not None)
+        pipeline.add(one)
+        sink.wait(started("one"))
+        slow.let.clear()
+        assert slow.within.wait(LONGEST)
+        assert pipeline.remove("one", "camera changed")
+        seen = len(sink.messages)
+        adding = threading.Thread(target=pipeline.add, args=(one,))
+        adding.start()
+        adding.join(0.2)  # it waits for the last words; without waiting it would be there already
+        slow.let.set()
+        adding.join(LONGEST)
+        sink.wait(started("one"), after=seen)
+    phases = [(m["event"]["phase"], m["event"].get("reason")) for m in sink.of("event")]
+    told = [one for one in phases if one[0] != "update"]
+    assert told == [("start", None), ("end", "camera changed"), ("start", None), ("end", "stopped")]
+
+
+def test_a_camera_whose_threads_end_late_is_heard_of_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running_cameras, "LEAVE", 0.0)
+    with (
+        FakeCamera(grey()) as camera,
+        running(Config(**LOCAL), recognizer=recognizer(), endless=True) as (pipeline, sink),
+    ):
+        sink.wait(lambda _: pipeline.stats().ready_since is not None)
+        pipeline.add(CameraConfig(name="late", source=camera.url))
+        sink.wait(predicted("late"))
+        (supervisor,) = [thread for thread in threading.enumerate() if thread.name == "camera-late"]
+        pipeline.remove("late")
+        supervisor.join(LONGEST)
+        sink.wait(knows(), after=len(sink.messages))
+        sink.wait(knows(), after=len(sink.messages))
+    told = [m["detail"] for m in sink.of("status") if m["camera"] == "late"]
+    assert told[-1] == "camera removed"
