@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from pydantic import SecretStr, ValidationError
 
 from streamer.config import CameraConfig, Config, ModelConfig
 from streamer.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 # what a worker has of its own, or what concerns the front alone
 _FRONTS = (
@@ -42,11 +45,16 @@ def models_json(config: Config) -> list[dict[str, Any]]:
 
 
 def models_of(told: Sequence[Mapping[str, Any]]) -> list[tuple[str, ModelConfig]]:
-    """Their names in messages, and what to load. Raises ConfigError where that is not understood."""
-    try:
-        return [(str(one["name"]), ModelConfig.model_validate(one["model"])) for one in told]
-    except ValidationError as error:
-        raise ConfigError(f"the front's models are not understood: {_first(error)}") from error
+    """Their names in messages, and what to load. One that is not understood is left out: a camera that uses
+    it is not understood either, and says so.
+    """
+    found = []
+    for one in told:
+        try:
+            found.append((str(one["name"]), ModelConfig.model_validate(one["model"])))
+        except ValidationError as error:
+            log.warning("model %s of the front is not understood: %s", one["name"], _first(error))
+    return found
 
 
 def common_json(config: Config) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from streamer.cluster.definitions import models_of
 from streamer.cluster.lease import LEASE, RENEW, VERSION, Leases, lease_clock
 from streamer.cluster.watched_cameras import WatchedCameras
 from streamer.cluster.worker_settings import WorkerSettings
-from streamer.errors import BusError, ConfigError, RequestError
+from streamer.errors import BusError, RequestError
 
 if TYPE_CHECKING:
     from streamer.pipeline.pipeline import Pipeline
@@ -71,9 +71,8 @@ class FrontLink:
                 asked_at = lease_clock()
                 if nobody_listens(self._settings.join):
                     self._leases.extended(asked_at + LEASE)
-            except Exception as error:  # a thread's top: the lease runs out meanwhile
+            except Exception:  # a thread's top: the lease runs out meanwhile
                 log.exception("renewing the lease failed")
-                self._watched.problem = str(error)
             over.wait(max(0.0, RENEW - (lease_clock() - sent_at)))
 
     def _renew(self, sent_at: float) -> bool:
@@ -96,13 +95,10 @@ class FrontLink:
             self._front_key = key
         self._draining = bool(answer.get("draining"))
         leases = {str(camera): int(epoch) for camera, epoch in answer["leases"].items()}
-        try:
-            self._watched.wanted(leases, answer["define"], answer["prints"])
-            if answer["models"] is not None:
-                self._watched.ahead(models_of(answer["models"]))
-                self._models = str(answer["models_print"])
-        except ConfigError as error:
-            raise RequestError("definition", str(error)) from error
+        self._watched.wanted(leases, answer["define"], answer["prints"])
+        if answer["models"] is not None:
+            self._watched.ahead(models_of(answer["models"]))
+            self._models = str(answer["models_print"])
         self._leases.renewed(sent_at, leases, float(answer["lease"]))
         return True
 

@@ -35,6 +35,7 @@ class Leases:
         self._until = -math.inf  # by `lease_clock`: of all of them together
         self._epochs: dict[str, int] = {}  # camera -> the number of its lease
         self._silenced: dict[str, None] = {}  # events whose start was not told
+        self._withheld: set[str] = set()  # cameras whose events these are
 
     def renewed(self, sent_at: float, epochs: Mapping[str, int], lease: float) -> None:
         """An answer to a request that was sent at `sent_at`."""
@@ -67,6 +68,7 @@ class Leases:
         """For the publisher: what an event's message carries; None where it may not be told.
 
         A start needs a lease that holds at this moment; what follows a start that was not told, is not told.
+        What goes on is told by opening the camera anew: see `withheld`.
         """
         with self._lock:
             if event.id in self._silenced:
@@ -76,7 +78,20 @@ class Leases:
             epoch = self._epochs.get(event.camera)
             if event.phase is Phase.START and (epoch is None or lease_clock() >= self._until):
                 self._silenced[event.id] = None
+                self._withheld.add(event.camera)
                 if len(self._silenced) > MOST_REMEMBERED:
                     del self._silenced[next(iter(self._silenced))]
                 return None
             return {} if epoch is None else {"lease": epoch}
+
+    def withheld(self) -> frozenset[str]:
+        """Cameras of which a start was not told, since they were opened: where the lease holds again before
+        anybody noticed that it had run out, they are to be opened anew.
+        """
+        with self._lock:
+            return frozenset(self._withheld)
+
+    def closed(self, camera: str) -> None:
+        """A camera is watched no more; when it is opened again, what goes on there begins anew."""
+        with self._lock:
+            self._withheld.discard(camera)
