@@ -242,6 +242,7 @@ class BusThread:
         """Decide which events are told, and write those into the history: what is left to be sent."""
         kept: list[Item] = []
         passed: list[Origin] = []
+        followed: frozenset[str] | None = None
         for item in items:
             event = item.body is not None and item.body["type"] == "event"
             if item.end is not None:
@@ -250,6 +251,7 @@ class BusThread:
                 self._unsent += len(ends) - 1
             elif item.origin is not None:
                 passed.append(item.origin)
+                followed = item.followed | {item.origin.journal}
                 self._unsent -= 1
             elif event and item.body is not None and (origin := Origin.of(item.body)) is not None:
                 passed.append(origin)
@@ -261,6 +263,8 @@ class BusThread:
                 kept.append(item)
         bodies = [item.body for item in kept if item.body is not None and item.body["type"] == "event"]
         self._sent_events = self._journal.append(bodies, passed)
+        if followed is not None:
+            self._forwarded.forget(self._journal.forget_origins(followed))
         return kept
 
     def origin(self, journal: str) -> Origin | None:

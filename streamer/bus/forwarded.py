@@ -77,6 +77,11 @@ class Forwarded:
             self._open[name] = body
         return True
 
+    def forget(self, journals: Iterable[str]) -> None:
+        """Their places are kept no more."""
+        for journal in journals:
+            self._last.pop(journal, None)
+
     def ends(self, end: End, now: float) -> list[wire.Body]:
         """The ends of what somebody has left open; `now` in Unix seconds."""
         left = [

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ TIDY = 30.0  # seconds between two looks at age and size
 TIDY_ROWS = 1000  # ... or as many new rows
 CHUNK = 500  # rows deleted at once: a few milliseconds
 MAX_WAITING = 10_000  # rows kept in memory while the disk fails
+MOST_ORIGINS = 10_000  # places in other histories: workers that are new machines each time bring new ones
 MAX_LIMIT = 5000  # rows in one answer
 MAX_PAGE_BYTES = 1 << 20
 
@@ -157,6 +158,7 @@ class Journal:
         order: the last of each history is kept, in the same transaction.
         """
         for origin in passed:
+            self._new_origins.pop(origin.journal, None)  # the newest last
             self.origins[origin.journal] = self._new_origins[origin.journal] = origin
         if not bodies and not passed:
             return []
@@ -177,6 +179,24 @@ class Journal:
             self._waiting.popleft()
             self._lost += 1
         return sent
+
+    def forget_origins(self, followed: Set[str]) -> list[str]:
+        """Keep the places in the other histories from which something came last, and in those `followed`;
+        what the others still have to tell is not taken. Returns which are forgotten.
+        """
+        excess = len(self.origins) - MOST_ORIGINS
+        if excess <= 0:
+            return []
+        try:
+            oldest = [origin.journal for origin in self._file.origins() if origin.journal not in followed]
+            self._file.delete_origins(oldest[:excess])
+        except sqlite3.Error as error:
+            self._on_problem(f"event history: cannot forget places in other histories: {error}")
+            return []
+        for journal in oldest[:excess]:
+            self.origins.pop(journal, None)
+            self._new_origins.pop(journal, None)
+        return oldest[:excess]
 
     def _write(self) -> None:
         try:

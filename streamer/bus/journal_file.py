@@ -152,11 +152,19 @@ class JournalFile:
         return True, None if later is None else int(later[0])
 
     def origins(self) -> list[Origin]:
-        """The last place taken of each other history; empty where nothing was ever forwarded."""
+        """The last place taken of each other history, that of which nothing came for longest first; empty
+        where nothing was ever forwarded.
+        """
         tables = "SELECT count(*) FROM sqlite_master WHERE name = 'origins'"
         if self._db.execute(tables).fetchone() == (0,):
             return []
-        return [Origin(*row) for row in self._db.execute("SELECT worker, journal, session, seq FROM origins")]
+        found = self._db.execute("SELECT worker, journal, session, seq FROM origins ORDER BY rowid")
+        return [Origin(*row) for row in found]
+
+    def delete_origins(self, journals: Iterable[str]) -> None:
+        """Forget the places in these histories."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM origins WHERE journal = ?", [(one,) for one in journals])
 
     def insert(self, rows: Sequence[Row], origins: Iterable[Origin] = ()) -> None:
         """Write rows in one transaction, and with them the list of open events and the places in other
@@ -166,7 +174,7 @@ class JournalFile:
             for number, origin in enumerate(origins):
                 if number == 0:
                     self._db.execute(_ORIGINS)
-                self._db.execute(
+                self._db.execute(  # what is replaced goes to the end
                     "INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?)",
                     (origin.journal, origin.worker, origin.session, origin.seq),
                 )

@@ -25,6 +25,7 @@ class Item:
     forget: str = ""  # nothing to be sent: this camera has gone
     end: End | None = None  # events to be ended that somebody left open
     origin: Origin | None = None  # a place in another history, of which nothing is told
+    followed: frozenset[str] = frozenset()  # histories whose places are kept in any case
     may_start: bool = True  # events: forwarded ones that begin here
 
 
@@ -74,8 +75,8 @@ class Outbox:
     def put_end(self, end: End) -> None:
         self._put(Item(0, end=end))
 
-    def put_origin(self, origin: Origin) -> None:
-        self._put(Item(0, origin=origin))
+    def put_origin(self, origin: Origin, followed: frozenset[str]) -> None:
+        self._put(Item(0, origin=origin, followed=followed))
 
     def _put(self, item: Item) -> None:
         with self._lock:

@@ -165,9 +165,11 @@ class Publisher:
         """End the events that somebody who is gone has left open here, after what was forwarded before."""
         self._need().put_end(End(worker, None if cameras is None else frozenset(cameras), reason))
 
-    def begin_at(self, origin: Origin) -> None:
-        """Remember from where on another history is followed; `origin` tells when that is written."""
-        self._need().put_origin(origin)
+    def begin_at(self, origin: Origin, followed: Iterable[str] = ()) -> None:
+        """Remember from where on another history is followed; `origin` tells when that is written. Of very
+        many histories the places are forgotten of which nothing came for longest, never of those `followed`.
+        """
+        self._need().put_origin(origin, frozenset(followed))
 
     @property
     def left_by(self) -> frozenset[str]:

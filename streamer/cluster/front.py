@@ -166,9 +166,10 @@ class Front:
         before = self._followers.get(told.name)
         if before is not None:
             before.stop()
-        follower = Follower(told, self._keys_for(told.key), self._publisher, self._members, self.warn)
+        keys = self._keys_for(told.key)
+        follower = Follower(told, keys, self._publisher, self._members, self.warn, before)
         self._followers[told.name] = follower
-        follower.start()
+        follower.start(one.told.journal.id for one in self._followers.values())
 
     def _keys_for(self, key: str) -> ClientKeys | None:
         return None if self._pair is None or not key else ClientKeys(self._pair, key.encode())

@@ -7,7 +7,7 @@ follower that begins anew, after a crash too, goes on behind the last one that i
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from streamer.bus import EventMessage, HeartbeatMessage, Message, Position, Publisher, Subscriber
@@ -28,26 +28,40 @@ QUEUE = 2000  # messages that may wait; events that do not fit are asked for aga
 
 
 class Follower:
-    """`start` it; `stop` returns at once. `told`: where the worker is, and where its history ends now."""
+    """`start` it; `stop` returns at once.
+
+    Args:
+        told: where the worker is, and where its history ends now.
+        before: follows the worker's process before this one, and was stopped: what it still forwards comes
+            first, as it stands first in the worker's history.
+    """
 
     def __init__(
-        self, told: Renewal, keys: ClientKeys | None, publisher: Publisher, members: Members, note: Any
+        self,
+        told: Renewal,
+        keys: ClientKeys | None,
+        publisher: Publisher,
+        members: Members,
+        note: Callable[[str], None],
+        before: Follower | None = None,
     ) -> None:
-        self.told = told
+        self.told, self._before = told, before
         self._keys, self._publisher, self._members, self._note = keys, publisher, members, note
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"follow-{told.name}", daemon=True)
 
-    def start(self) -> None:
+    def start(self, followed: Iterable[str] = ()) -> None:
+        """`followed`: the histories of all workers that are followed now."""
         journal = self.told.journal
         if self._publisher.origin(journal.id) is None:  # new to us: what was before does not concern us
-            self._publisher.begin_at(Origin(self.told.name, journal.id, journal.session, journal.last))
+            origin = Origin(self.told.name, journal.id, journal.session, journal.last)
+            self._publisher.begin_at(origin, followed)
         self._thread.start()
 
     def stop(self) -> None:
         self._stop.set()
 
-    def join(self, timeout: float) -> None:
+    def join(self, timeout: float | None = None) -> None:
         self._thread.join(timeout)
 
     @property
@@ -56,6 +70,9 @@ class Follower:
         return self._publisher.origin(self.told.journal.id) is not None
 
     def _run(self) -> None:
+        if self._before is not None:
+            self._before.join()
+            self._before = None
         while not self.ready:
             if self._stop.wait(0.005):
                 return

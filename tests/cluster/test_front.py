@@ -20,7 +20,7 @@ from streamer.bus import EventMessage, HeartbeatMessage, PredictionMessage, Stat
 from streamer.bus.key_store import allow, new_pair
 from streamer.bus.request_client import RequestClient
 from streamer.cli import command_line
-from streamer.cluster import members
+from streamer.cluster import members, worker_follower
 from streamer.cluster.front import Front
 from streamer.cluster.worker import run_worker
 from streamer.cluster.worker_settings import WorkerSettings
@@ -286,3 +286,30 @@ def test_a_worker_that_is_forgotten_is_followed_no_more(
             until(lambda: front.members.member("pod-1") is not None)
         until(lambda: front.members.member("pod-1") is None)
         until(lambda: "follow-pod-1" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_a_worker_that_is_started_anew_is_followed_by_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two would forward its history beside each other: what the older one still has would come too late."""
+    counting, following, most = threading.Lock(), {"now": 0}, []
+
+    class Counted(Subscriber):
+        def __enter__(self) -> Counted:
+            with counting:
+                following["now"] += 1
+                most.append(following["now"])
+            return self
+
+        def __exit__(self, *error: Any) -> None:
+            super().__exit__(*error)
+            with counting:
+                following["now"] -= 1
+
+    monkeypatch.setattr(worker_follower, "Subscriber", Counted)
+    with FakeCamera(draw) as camera, Front(configured(tmp_path, camera.url, "a")) as front:
+        for number in (1, 2, 3):
+            with worker(front, tmp_path, "w1"):
+                until(lambda number=number: len(most) == number)  # type: ignore[misc]
+                until(watching(front, "w1"))
+    assert most == [1, 1, 1]
