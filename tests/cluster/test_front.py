@@ -136,7 +136,11 @@ def test_subscribers_see_one_publisher(tmp_path: Path) -> None:
             stats = front.stats()
             assert {one.status.camera for one in stats.cameras} == {"a", "b"}
             assert {event.camera for event in stats.recent} == {"a", "b"}
-            assert all(one.open_events and one.models[0].top for one in stats.cameras)
+            until(  # on a crowded machine a lease may run out: its events end, and begin again
+                lambda: all(
+                    one.open_events and one.models and one.models[0].top for one in front.stats().cameras
+                )
+            )
             assert stats.cluster is not None
             assert dict(stats.cluster.workers) == dict.fromkeys(BOTH, "working")
             assert not stats.cluster.unplaced
