@@ -16,6 +16,7 @@ from streamer.events.tracker import EventTracker
 from streamer.recording import retention
 from streamer.recording.disk_thread import DiskWriter, write
 from streamer.recording.recorder import Recorder
+from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import Event, Frame, Phase, Prediction, Window
 from tests.helpers.media import picture, read_stamp
 
@@ -95,6 +96,7 @@ class Shoot:
         image: Callable[[int], Any] = picture,
         show: Callable[[str, Any, float], Any] = lambda camera, image, time: image,
         people: Callable[[str, float], Any] = lambda camera, time: (),
+        clock: Clock = SYSTEM_CLOCK,
         **settings: Any,
     ) -> None:
         retention.prepare(folder)
@@ -103,8 +105,15 @@ class Shoot:
         self.notes: list[str] = []
         self.disk = DiskWriter(folder, config, self.notes.append, writer=writer)
         self.recorder = Recorder(
-            config, self.disk, folder, complete=True, note=self.notes.append, show=show, people=people
-        )
+            config,
+            self.disk,
+            folder,
+            complete=True,
+            note=self.notes.append,
+            clock=clock,
+            show=show,
+            people=people,
+        )  # fmt: skip
         self.receive = self.recorder.receiver(camera)
         self.tracker = EventTracker(camera, "model", LABELS, events)
         self.events: list[Event] = []

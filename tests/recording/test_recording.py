@@ -23,7 +23,7 @@ from streamer.recording.h264_encoder import H264Encoder, Shape, fitted
 from streamer.recording.overlay import draw
 from streamer.recording.recent_pictures import RecentPictures
 from streamer.recording.recorder import MOST_WAITING
-from streamer.testing import FakeRecognizer
+from streamer.testing import FakeClock, FakeRecognizer
 from streamer.types import Event, Moment, Phase, Window
 from tests.helpers.extras_parts import without
 from tests.helpers.media import moving, picture, read_stamp
@@ -181,7 +181,7 @@ def test_a_clip_goes_on_after_the_video_broke_off(tmp_path: Path) -> None:
 
 
 def test_at_the_end_of_the_program_clips_are_closed_early(tmp_path: Path) -> None:
-    with Shoot(tmp_path / "r") as shoot:
+    with Shoot(tmp_path / "r", clock=FakeClock()) as shoot:  # time enough to encode what waits
         shoot.play(4.0, lambda n: 0.9 if n >= 40 else 0.1)
         for ended in shoot.tracker.end_all(Moment(BEGIN + 3.95, WALL + 3.95), "stopped"):
             shoot.recorder.event(ended)
