@@ -229,6 +229,7 @@ def test_in_the_background_of_its_own_terminal_it_is_drawn(tmux: Tmux, tmp_path:
     tmux.wait_for("after the screen", "ready>")
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize("ui", ["plain", "json", "none"])
 def test_other_outputs_leave_the_keyboard_alone(ui: str, tmp_path: Path) -> None:
     """Standard input is a terminal, which nobody changes or reads."""

@@ -93,6 +93,7 @@ def test_it_is_not_spoken_of_unless_somebody_wants_it(
     assert [one.left_out for one in policy.message(message)] == [left_out]
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize(("labels", "kept"), [(None, {"busy"}), (("idle", "busy"), {"idle", "busy"})])
 def test_no_pictures_are_kept_of_it(tmp_path: Path, labels: tuple[str, ...] | None, kept: set[str]) -> None:
     sink = seen(recording=RecordingConfig(folder=str(tmp_path), snapshots=True, labels=labels))

@@ -72,6 +72,7 @@ def test_other_attention_is_refused(demo: Any) -> None:
         attention_rollout.rollout(Other(), torch.zeros(1, 8, 3, 64, 64))
 
 
+@pytest.mark.realtime
 def test_a_clip_gives_a_picture_of_its_frames(tmp_path: Path) -> None:
     pytest.importorskip("av")
     picture = Image.open(io.BytesIO(explain_clip.explain(clip_path(), "demo", "waving")))
