@@ -11,9 +11,15 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from streamer.config import CameraConfig
-from streamer.errors import SourceOpenError
+from streamer.config.sections import PASSWORD_HERE
+from streamer.errors import ConfigError, SourceOpenError
 from streamer.system.private_files import exposure, open_to_others
-from streamer.system.redaction import redact_address, remember, secret_parameters
+from streamer.system.redaction import (
+    redact_address,
+    remember,
+    secret_parameters,
+    without_secret_parameters,
+)
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +98,20 @@ def split_userinfo(url: str) -> tuple[str, str | None, str | None]:
         return url, None, None
     user, colon, password = rest[:at].partition(":")
     return f"{scheme}://{rest[at + 1 :]}", unquote(user), unquote(password) if colon else None
+
+
+def split_query_password(url: str) -> tuple[str, str | None]:
+    """`...?password=word` -> the URL with `{password}` in the word's place, and the word (decoded).
+
+    Raises ConfigError where it holds several secrets: a camera has one password.
+    """
+    shorter, words = without_secret_parameters(url, PASSWORD_HERE)
+    if len(words) > 1:
+        raise ConfigError(
+            "the address holds several secrets; write the camera into the config yourself, each as ${NAME} of"
+            " the environment"
+        )
+    return shorter, unquote(words[0]) if words else None
 
 
 def bare_host(url: str) -> str:
@@ -184,8 +204,10 @@ def parse(config: CameraConfig) -> Address:
     remember(password, *secret_parameters(url))
     password = configured if configured is not None else password
     remember(password)
-    if user is None and password is None:
-        return Address(kind, url)
+    if password is not None:
+        url = url.replace(PASSWORD_HERE, quote(password, safe=""))
+    if user is None and (password is None or PASSWORD_HERE in source):
+        return Address(kind, url, None, password)
     userinfo = quote(user or "", safe="") + (":" + quote(password, safe="") if password is not None else "")
     head, _, rest = url.partition("://")
     return Address(kind, f"{head}://{userinfo}@{rest}", user or "", password)

@@ -61,7 +61,8 @@ def find_stream(host: str, user: str | None, password: str | None) -> FoundStrea
         if reason is PLAYABLE:
             return FoundStream(url, maker)
         if reason.code in ("auth_failed", "unreachable", "timeout"):
-            line = f"{host} {reason.what}; {reason.remedy}"
+            # who asks for the login says how it is given
+            line = f"{host} {reason.what}" + (f"; {reason.remedy}" if reason.code != "auth_failed" else "")
             raise SourceOpenError(redact(line, *([password] if password else [])), reason.code)
     last = f" (the last answer: it {reason.what})" if reason is not None else ""
     raise SourceOpenError(
@@ -73,6 +74,6 @@ def find_stream(host: str, user: str | None, password: str | None) -> FoundStrea
 
 def asked(url: str, user: str | None, password: str | None) -> Reason:
     """What a camera says to one address; PLAYABLE where it offers video. Raises SourceOpenError."""
-    login = {"user": user, "password": password} if user is not None else {}
+    login = {"user": user, "password": password}
     address = parse(CameraConfig.model_validate({"name": "new", "source": url, **login}))
     return find_reason(address, None, EACH)

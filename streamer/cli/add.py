@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "CAMERA: a webcam's number; an address such as 192.168.1.20, where known paths of common makers\n"
         "are tried; or a whole address, rtsp://HOST/PATH. Without it webcams and ONVIF cameras of the\n"
         "network are listed, and on a terminal one can be chosen. A login is asked for where the camera\n"
-        "wants one; the password goes into a file of its own beside the config file, readable by you alone."
+        "wants one; the password goes into a file of its own beside the config file, readable by you alone,\n"
+        "also where the address holds it: http://HOST/video?user=ME&password={password} asks for it."
     )
     parser.add_argument("camera", nargs="?", metavar="CAMERA", help="which one; without it they are listed")
     parser.add_argument(
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     image = _picture(camera)
     height, width = image.shape[:2]
     name = args.name or _free_name(config, maker)
-    picture = Path(args.picture).expanduser() if args.picture else config.with_name(f"{_plain(name)}.jpg")
+    picture = Path(args.picture).expanduser() if args.picture else _free_file(config, _plain(name))
     entry: dict[str, str | int] = {"name": name, "source": camera.source}
     _write(config, entry, login, picture, as_jpeg(image))
     _say(f"{width}x{height}; a picture of it is in {picture}")
@@ -138,8 +139,8 @@ def _given_login(args: argparse.Namespace) -> _Login:
         password = os.environ.get(args.password_env)
         if password is None:
             raise ConfigError(f"--password-env {args.password_env}: there is no such variable")
-    if password is not None and args.user is None:
-        raise ConfigError("a password needs its --user")
+    if password is not None and args.user is None and "{password}" not in (args.camera or ""):
+        raise ConfigError("a password needs its --user, or {password} in the address")
     remember(password)
     if args.user is not None and password is None:
         password = _ask_password(args.user)
@@ -154,11 +155,11 @@ def _answer(question: str) -> str:
         return ""
 
 
-def _ask_password(user: str) -> str:
+def _ask_password(user: str | None) -> str:
     if not sys.stdin.isatty():
         raise ConfigError("the camera's password is needed: --password-file FILE or --password-env NAME")
     try:
-        password = getpass.getpass(f"Password of {printable(user)} (not shown): ")
+        password = getpass.getpass(f"Password of {printable(user or 'the camera')} (not shown): ")
     except EOFError:
         raise ConfigError("no password was given") from None
     remember(password)
@@ -167,7 +168,8 @@ def _ask_password(user: str) -> str:
 
 def _working(source: str, login: _Login) -> tuple[CameraConfig, _Login, str]:
     """The camera that a source means, its login, asked for where it wants one, and whose make it is."""
-    from streamer.capture.address import split_userinfo
+    from streamer.capture.address import split_query_password, split_userinfo
+    from streamer.config.sections import PASSWORD_HERE
 
     if source.isdigit() or source.startswith("/dev/video"):
         from streamer.capture import list_devices
@@ -179,6 +181,13 @@ def _working(source: str, login: _Login) -> tuple[CameraConfig, _Login, str]:
         if user is not None and login.user is None:
             login = _Login(user, password or "")
             remember(password)
+        source, password = split_query_password(source)
+        remember(password)
+        if password is not None and login.password not in (None, password):
+            raise ConfigError("two different passwords were given; a camera has one")
+        login = _Login(login.user, login.password if password is None else password)
+        if PASSWORD_HERE in source and login.password is None:
+            login = _Login(login.user, _ask_password(login.user))
     for trial in range(_TRIES):
         try:
             url, maker = _stream(source, login)
@@ -190,8 +199,8 @@ def _working(source: str, login: _Login) -> tuple[CameraConfig, _Login, str]:
                 options = "--user USER with --password-file FILE or --password-env NAME"
                 raise SourceOpenError(f"{error}; give {options}", error.code) from error
             _say(redact(str(error)))
-            user = _answer("User (Enter: give up): ")
-            if not user:
+            user = login.user if PASSWORD_HERE in source else _answer("User (Enter: give up): ")
+            if user == "":
                 raise
             login = _Login(user, _ask_password(user))
     raise AssertionError("the last trial has returned or raised")
@@ -213,7 +222,7 @@ def _stream(source: str, login: _Login) -> tuple[str, str]:
     if source.lower().startswith(("rtsp://", "http://")):
         reason = asked(source, login.user, login.password)
         if reason is not PLAYABLE and reason.code == "auth_failed":
-            raise SourceOpenError(redact(f"{bare_host(source)} {reason.what}; {reason.remedy}"), reason.code)
+            raise SourceOpenError(redact(f"{bare_host(source)} {reason.what}"), reason.code)
     return source, bare_host(source)
 
 
@@ -221,7 +230,7 @@ def _camera(source: str, login: _Login) -> CameraConfig:
     from streamer.config import load_config
 
     camera = {"name": "new", "source": int(source) if source.isdigit() else source}
-    camera |= {} if login.user is None else {"user": login.user, "password": login.password or ""}
+    camera |= {key: word for key, word in login._asdict().items() if word is not None}
     return load_config(None, {"cameras": [camera]}).cameras[0]
 
 
@@ -242,19 +251,27 @@ def _free_name(config: Path, told: str) -> str:
     return next(one for one in (name, *(f"{name}-{n}" for n in range(2, 10_000))) if one not in taken)
 
 
+def _free_file(config: Path, name: str) -> Path:
+    """Where the picture goes: nobody's file is replaced that was not named."""
+    names = (f"{name}.jpg", *(f"{name}-{n}.jpg" for n in range(2, 10_000)))
+    return next(path for path in map(config.with_name, names) if not os.path.lexists(path))
+
+
 def _write(config: Path, entry: dict[str, str | int], login: _Login, picture: Path, jpeg: bytes) -> None:
     """The config file last: what it names is there by then."""
     from streamer.config.camera_entry import add_camera
     from streamer.system.atomic_files import write_atomically
 
     try:
-        write_atomically(picture, jpeg, mode=0o600)
         if login.user is not None:
+            entry |= {"user": login.user}
+        if login.password is not None:
             secret = config.with_name(f"{_plain(str(entry['name']))}.password")
             if secret.exists() and secret.read_text(encoding="utf-8").rstrip("\r\n") != login.password:
                 raise ConfigError(f"{secret} exists with another password; remove it, or give another --name")
             write_atomically(secret, f"{login.password}\n", mode=0o600)
-            entry |= {"user": login.user, "password_file": secret.name}
+            entry |= {"password_file": secret.name}
+        write_atomically(picture, jpeg, mode=0o600)
     except OSError as error:
         raise ConfigError(f"{error.filename or config.parent} cannot be written: {error.strerror}") from error
     add_camera(config, entry)

@@ -14,6 +14,7 @@ from typing import Any
 
 from streamer.errors import ConfigError, DatasetError, ModelLoadError
 from streamer.system.extras import need
+from streamer.training.dataset_layout import read_layout
 from streamer.training.output import make_folder, say
 from streamer.training.recipe import METRICS, Recipe, StreamingRecipe
 
@@ -110,8 +111,10 @@ def run(args: argparse.Namespace) -> int:
     """
     recipe = _streaming_recipe(args) if args.streaming else _recipe(args)
     out = Path(args.out).expanduser()
+    if isinstance(recipe, Recipe):  # what is wrong with it is said before anything is made or installed
+        read_layout(Path(recipe.dataset), recipe.group)
     _check_out(out, args.resume)
-    if not args.streaming:
+    if isinstance(recipe, Recipe):
         need("train", "training")
     from streamer.training.libraries import FAILURES, be_quiet
 

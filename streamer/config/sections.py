@@ -139,6 +139,9 @@ class PrivacyConfig(Section):
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's: control characters, half ones, ends of lines
 
 
+PASSWORD_HERE = "{password}"  # where a camera wants its password in the address
+
+
 class CameraConfig(Section):
     """One camera."""
 
@@ -185,6 +188,16 @@ class CameraConfig(Section):
             raise wrong(("source",), "give an index from 0, a device, a URL, a file or demo")
         if self.password is not None and self.password_file is not None:
             raise wrong(("password_file",), "password is given too; keep one of the two")
+        told = self.password is not None or self.password_file is not None
+        if (
+            isinstance(self.source, str)
+            and "://" in self.source
+            and PASSWORD_HERE in self.source
+            and not told
+        ):
+            raise wrong(
+                ("source",), f"it asks for {PASSWORD_HERE}, but no password or password_file is given"
+            )
         if self.region is not None and not _has_area(self.region):
             raise wrong(("region",), "give two opposite corners [x, y], or three or more of a polygon")
         return self

@@ -62,12 +62,22 @@ def redact_address(address: str) -> str:
 
 def secret_parameters(address: str) -> tuple[str, ...]:
     """The values of an address's parameters that are secrets, as they stand and decoded."""
+    words = without_secret_parameters(address, HIDDEN)[1]
+    return tuple(dict.fromkeys(spelling for word in words for spelling in (word, unquote(word))))
+
+
+def without_secret_parameters(address: str, instead: str) -> tuple[str, tuple[str, ...]]:
+    """An address with `instead` for each parameter that is a secret, and what stood there, as it stood."""
+    head, question, query = address.partition("?")
+    parts = re.split(r"([&;])", query)
     found = []
-    for part in re.split(r"[&;]", address.partition("?")[2]):
+    for place, part in enumerate(parts):
         name, mark, value = part.partition("=")
-        if mark and value and (_SECRET_NAME.search(name) or name.lower() in ("pw", "p")):
-            found += [value, unquote(value)]
-    return tuple(dict.fromkeys(found))
+        secret = _SECRET_NAME.search(name) or name.lower() in ("pw", "p")
+        if mark and secret and value not in ("", instead):
+            found.append(value)
+            parts[place] = f"{name}={instead}"
+    return head + question + "".join(parts), tuple(dict.fromkeys(found))
 
 
 def _spelt(secrets: Iterable[str]) -> tuple[str, ...]:

@@ -276,6 +276,15 @@ def test_credentials_join_the_address_for_the_native_call_only(tmp_path: Path) -
         parse(filed)
 
 
+def test_a_camera_may_want_its_password_in_the_address() -> None:
+    source, word = "http://h/v?user=viewer&pwd={password}", SecretStr("p&ss {password}")
+    address = parse(CameraConfig(name="c", source=source, password=word))
+    assert address.secret_url == "http://h/v?user=viewer&pwd=p%26ss%20%7Bpassword%7D"
+    assert "p%26ss" not in repr(address)
+    both = parse(CameraConfig(name="c", source=source, user="u", password=SecretStr("word")))
+    assert both.secret_url == "http://u:word@h/v?user=viewer&pwd=word"
+
+
 def test_a_password_file_that_others_can_read_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

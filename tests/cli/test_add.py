@@ -7,8 +7,10 @@ import pty
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -19,6 +21,7 @@ from streamer.errors import SourceOpenError
 from tests.helpers.media import moving, write_clip
 from tests.helpers.servers import gst
 from tests.helpers.servers.mini_rtsp import MiniRtsp
+from tests.helpers.servers.mjpeg import MjpegCamera
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter2 with:odd@signs"
@@ -78,6 +81,52 @@ def test_a_camera_with_a_login_and_its_password_in_a_file_of_its_own(
     assert secret.stat().st_mode & 0o777 == 0o600
     captured = capsys.readouterr()
     assert "hunter2" not in captured.out + captured.err + text
+
+
+class AsksInTheAddress(MjpegCamera):
+    """A camera that wants user and password as parameters of its address."""
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        given = parse_qs(urlsplit(request.path).query)
+        if given.get("user") == ["viewer"] and given.get("password") == [SECRET]:
+            super().answer(request)
+            return
+        request.send_response(401)
+        request.end_headers()
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("given", ["in the address", "by an option"])
+def test_a_password_of_the_address_goes_into_the_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, given: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOOR", SECRET)
+    word = quote(SECRET, safe="") if given == "in the address" else "{password}"
+    options = [] if given == "in the address" else ["--password-env", "DOOR"]
+    with AsksInTheAddress() as server:
+        address = f"http://127.0.0.1:{server.port}/video?user=viewer&password={word}&n=1"
+        assert add(address, "--name", "door", *options) == 0
+        assert command_line.main(["check", "cameras.yaml", "--connect"]) == 0
+    (camera,) = load_config("cameras.yaml").cameras
+    assert camera.source == f"http://127.0.0.1:{server.port}/video?user=viewer&password={{password}}&n=1"
+    assert (tmp_path / "door.password").read_text() == SECRET + "\n"
+    assert (tmp_path / "door.password").stat().st_mode & 0o777 == 0o600
+    captured = capsys.readouterr()
+    assert "hunter2" not in captured.out + captured.err + Path("cameras.yaml").read_text()
+
+
+@pytest.mark.realtime
+def test_a_picture_replaces_no_file_that_was_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("porch.jpg").write_bytes(b"of a holiday")
+    with MjpegCamera() as server:
+        assert add(server.url, "--name", "porch") == 0
+    assert Path("porch.jpg").read_bytes() == b"of a holiday"
+    assert Path("porch-2.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+    assert "a picture of it is in porch-2.jpg" in capsys.readouterr().err
 
 
 @pytest.mark.realtime
@@ -177,6 +226,9 @@ def test_what_is_found_is_listed_with_the_command(monkeypatch: pytest.MonkeyPatc
         (["cam", "--password-env", "X"], 2, "--password-env X: there is no such variable"),
         (["cam", "--user", "x"], 2, "the camera's password is needed"),
         (["cam", "--password-env", "HOME"], 2, "a password needs its --user"),
+        (["http://h/v?password=hunter2&token=hunter22"], 2, "the address holds several secrets; write the"),
+        (["http://viewer:hunter2@h/v?password=hunter22"], 2, "two different passwords were given"),
+        (["http://h/v?password={password}"], 2, "the camera's password is needed"),
         (["--seconds", "inf"], 2, "--seconds inf: must be 0 to 60"),
         (["--seconds", "nan"], 2, "--seconds nan: must be 0 to 60"),
     ],

@@ -295,6 +295,14 @@ def test_no_error_shows_a_password(write: Write, text: str) -> None:
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
+def test_an_address_that_asks_for_the_password_needs_one(write: Write) -> None:
+    camera = "cameras:\n- {name: a, source: 'http://h/v?pwd={password}'"
+    with pytest.raises(ConfigError, match=r"asks for \{password\}, but no password or password_file"):
+        load_config(write(camera + "}\n"))
+    (found,) = load_config(write(camera + ", password_file: a.password}\n")).cameras
+    assert found.source == "http://h/v?pwd={password}"
+
+
 def test_repr_shows_no_password() -> None:
     config = load_config(
         overrides={

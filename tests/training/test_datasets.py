@@ -45,6 +45,7 @@ from streamer.training.synthetic import action_plans, motions, textures
 from streamer.training.synthetic import stream_windows as cut_windows
 from streamer.training.synthetic.video_files import SPLITS as DEMO_SPLITS
 from streamer.training.video_frames import nearest, read_frames, scan, scan_all
+from tests.helpers.extras_parts import without
 from tests.helpers.media import moving, read_stamp, write_clip, write_sound
 
 NUMBERS = from_json(
@@ -53,6 +54,7 @@ NUMBERS = from_json(
      "image_processor_type": "VideoMAEImageProcessor"},
     None, "test",
 )  # fmt: skip
+
 SAMPLING = Sampling(4, 0.3)
 
 
@@ -123,6 +125,15 @@ def test_a_wrong_csv_names_its_line(tmp_path: Path, rows: str, said: str) -> Non
     (tmp_path / "d.csv").write_text(rows)
     with pytest.raises(DatasetError, match=said):
         read_layout(tmp_path / "d.csv")
+
+
+def test_a_data_set_that_is_not_there_is_said_before_anything_is_installed_or_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without(monkeypatch, "accelerate")
+    assert main(["train", str(tmp_path / "gone"), "--model", "demo", "-o", str(tmp_path / "out")]) == 2
+    assert "there is no data set" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_there(tmp_path: Path) -> None:
