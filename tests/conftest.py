@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from streamer.system import extras, redaction
 from tests.helpers import made_once
@@ -21,6 +22,12 @@ pytest_plugins = ["tests.helpers.time_limits"]
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported anywhere
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share two cores with the program they start
+
+# the same examples in every run, however slow the machine is just then
+settings.register_profile(
+    "streamer", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("streamer")
 
 JOIN = 5.0  # seconds a thread may take to end after its test
 
