@@ -92,6 +92,10 @@ class Subscriber(SubscriberSockets):
         deadline = self._deadline(timeout)
         sent = False
         while marker not in self._replies and (wait := self._remaining(deadline)) > 0:
+            if not self._knows_where:
+                self._pump()
+                self._wait(wait)
+                continue
             self._watch()
             if not sent:
                 sent = self._send(request)
@@ -164,6 +168,10 @@ class AsyncSubscriber(SubscriberSockets):
         deadline = self._deadline(timeout)
         sent = False
         while marker not in self._replies and (wait := self._remaining(deadline)) > 0:
+            if not self._knows_where:
+                self._pump()
+                await self._wait(wait)
+                continue
             self._watch()
             if not sent:
                 sent = self._send(request)

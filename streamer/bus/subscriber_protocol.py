@@ -50,6 +50,7 @@ class SubscriberProtocol:
         self._replays = since is not None and self._follows_events
         self.subscriptions = _subscriptions(self._topics)
         self.requests_endpoint: str | None = None  # as announced; may name a wildcard host
+        self.announced = False  # a heartbeat came: before it nobody knows where requests are answered
         self.invalid = 0
         self._heard_at: float | None = None
         self._session = ""  # of the newest message
@@ -209,6 +210,7 @@ class SubscriberProtocol:
     def _heartbeat(self, beat: HeartbeatMessage) -> Iterator[Message]:
         raw = beat.raw
         announced, journal = raw.get("requests"), str(raw.get("journal", ""))
+        self.announced = True
         self.requests_endpoint = announced if isinstance(announced, str) else None
         began = raw.get("started_at")
         self._began_at = beat.sent_at if began is None else float(began)

@@ -159,7 +159,14 @@ class SubscriberSockets:
         self._ask()
         self._inbox.extend(self._protocol.given_up())
 
+    @property
+    def _knows_where(self) -> bool:
+        """Whether it is known where requests are answered; on the next port somebody else may be."""
+        return self._requests is not None or self._protocol.announced
+
     def _ask(self) -> None:
+        if not self._knows_where:
+            return
         request = self._protocol.request()
         self._unsent = request is not None and not self._send(request)
         if self._unsent:
@@ -265,8 +272,9 @@ class SubscriberSockets:
         self._waited.discard(marker)
         reply = self._replies.pop(marker, None)
         if reply is None:
+            asked = self._dealer_at or self.endpoint
             raise BusError(
-                f"{self._dealer_at} did not answer op {op!r} within {timeout:g} s: is the publisher running,"
+                f"{asked} did not answer op {op!r} within {timeout:g} s: is the publisher running,"
                 " and is this where it answers requests?"
             )
         if reply.get("type") == "error":

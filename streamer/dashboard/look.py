@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from streamer.dashboard.text_layout import cell_width
 from streamer.dashboard.view_state import ViewState
+from streamer.labels.action_colours import COLOURS, colour_of, colours_of
 from streamer.types import Belief, CameraStats, Event, LabelScore, ModelStats, PersonStats, Stats
-
-# Told apart on dark and on light, and not those of the cameras' states; Rich finds the nearest there is.
-_COLOURS = (
-    "cyan", "magenta", "dark_orange3", "dodger_blue1", "medium_orchid", "spring_green3", "deep_pink3",
-    "gold3", "steel_blue1", "salmon1", "turquoise4", "slate_blue1",
-)  # fmt: skip
 
 # camera, most cells wide, most high -> cells wide, and rows of cells with their escape sequences; or None
 PictureOf = Callable[[str, int, int], tuple[int, list[str]] | None]
@@ -30,15 +24,14 @@ class Look:
     keys: bool = False  # keys are read
     message: str = ""  # the answer to the last key
     background: frozenset[str] = frozenset()  # labels that mean "no action"
-    colours: Mapping[str, str] = field(default_factory=dict)  # label, as it is shown -> colour
+    colours: Mapping[str, int] = field(default_factory=dict)  # label, as it is shown -> its colour's number
     widest: int = 0  # cells of the longest label
 
     def colour(self, label: str) -> str:
-        """A label's own colour, the same each time."""
+        """A label's own colour, the same each time; Rich finds the nearest that the terminal has."""
         if label in self.background:
             return "dim"
-        own = self.colours.get(label)
-        return own or _COLOURS[zlib.crc32(label.encode("utf-8", "replace")) % len(_COLOURS)]
+        return COLOURS[colour_of(label, self.colours)].text
 
 
 def look_at(
@@ -52,15 +45,15 @@ def look_at(
 ) -> Look:
     """`names`: what people call labels; None: as the statistics say."""
     if names is None:
-        known = stats.names
-        names = (lambda label: known.get(label, label)) if known else None
-    labels = stats.model.labels if stats.model is not None else ()
-    order = {label: _COLOURS[i % len(_COLOURS)] for i, label in enumerate(labels)}
+        shown = stats.names
+        names = (lambda label: shown.get(label, label)) if shown else None
+    known = colours_of(stats.model.labels) if stats.model is not None else {}
+    order = known | {label: colour_of(label, known) for label in stats.names}
     events = [event for camera in stats.cameras for event in camera.open_events]
     background = {event.label for event in (*stats.recent, *events) if event.background}
     stats = _shown(stats, names or str)
     if names is not None:
-        order = {names(label): colour for label, colour in order.items()}
+        order = {names(label): number for label, number in order.items()}
         background = {names(label) for label in background}
     widest = max(map(cell_width, order), default=0)
     return Look(stats, state or ViewState(), picture, keys, message, frozenset(background), order, widest)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,16 @@ LONGEST = 3600.0  # seconds of scores in one answer
 
 
 class RunAnswers:
-    """`history` takes in results; `handlers` are for the publisher."""
+    """`history` takes in results; `handlers` are for the publisher. `labels`: the main model's."""
 
-    def __init__(self, config: Config, names: LabelSet, lanes_of: Callable[[str], tuple[Lane, ...]]) -> None:
-        self.config, self._names, self._lanes_of = config, names, lanes_of
+    def __init__(
+        self,
+        config: Config,
+        names: LabelSet,
+        lanes_of: Callable[[str], tuple[Lane, ...]],
+        labels: Callable[[], Sequence[str]],
+    ) -> None:
+        self.config, self._names, self._lanes_of, self._labels = config, names, lanes_of, labels
         self.history = ScoreHistory()
 
     @property
@@ -51,6 +57,7 @@ class RunAnswers:
                 "folder": self._folder() if peer.local else None,
             },
             "marks": bool(config.uncertain.folder) and known,
+            "labels": list(self._labels()),
             "models": {
                 name: str(model_id) for model_id, name in config.model_names.items()
             } if peer.local else {},

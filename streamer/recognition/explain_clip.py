@@ -1,6 +1,6 @@
 """Where the model looked in a recorded clip: a picture of the window in which it was surest of a label.
 
-    python -m streamer.recognition.explain_clip CLIP MODEL LABEL > picture.jpg
+    python -m streamer.recognition.explain_clip CLIP MODEL LABEL [FROM TO] > picture.jpg
 
 A process of its own that the page starts on demand: it computes for some BUDGET seconds on one thread, and
 the run does not notice. Frames are lit where the model looked, brighter the more.
@@ -23,15 +23,20 @@ from streamer.errors import ConfigError, ModelError, StreamerError
 
 MOST_WINDOWS = 240  # that are scored, evenly over the clip ...
 BUDGET = 20.0  # ... as far as so many seconds allow: first far apart, then in between
-MOST_FRAMES = 900  # of a clip that are read
+MOST_FRAMES = 900  # of a clip that are looked at
 COLUMNS = 4
 WIDTH = 240  # pixels of one frame in the picture
 DARKEST = 0.2  # of a place that was not looked at
+WHOLE = (0.0, float("inf"))  # of a clip
+SLACK = 0.5  # seconds: frames are not where a window wants them
 REFUSED, FAILED = 2, 1
 
 
-def explain(clip: Path, model_id: str, label: str) -> bytes:
+def explain(clip: Path, model_id: str, label: str, span: tuple[float, float] = WHOLE) -> bytes:
     """A JPEG of the frames of the clip's best window for `label`, in order, four in a row.
+
+    `span`: where the event is, seconds in the clip; other events' frames are left alone, as far as a window
+    fits in between.
 
     Raises:
         ConfigError: the clip cannot be read, or is shorter than a window.
@@ -47,7 +52,7 @@ def explain(clip: Path, model_id: str, label: str) -> bytes:
     spec = loaded.spec
     if label not in spec.labels:
         raise ModelError(f"{spec.name} has no label {label!r}")
-    times, frames = _frames(clip, loaded.preprocessor.reduce)
+    times, frames = _frames(clip, loaded.preprocessor.reduce, span, (spec.frames - 1) * spec.interval)
     windows = _windows(times, spec.frames, spec.interval)
     place = spec.labels.index(label)
     best: tuple[float, Any, Sequence[int]] | None = None
@@ -65,22 +70,39 @@ def explain(clip: Path, model_id: str, label: str) -> bytes:
     return _drawn([frames[i] for i in best[2]], looked.numpy())
 
 
-def _frames(clip: Path, reduce: Any) -> tuple[list[float], list[NDArray[Any]]]:
-    """The clip's times in seconds, and its frames as the model gets them, uint8 RGB."""
+def _frames(
+    clip: Path, reduce: Any, span: tuple[float, float], least: float
+) -> tuple[list[float], list[NDArray[Any]]]:
+    """The clip's times in seconds, and its frames as the model gets them, uint8 RGB: those of `span`, and
+    around it where it is shorter than `least` seconds.
+    """
     import av
 
     times: list[float] = []
     frames: list[NDArray[Any]] = []
     try:
         with av.open(str(clip)) as container:
+            first, last = _around(span, least + SLACK, (container.duration or 0) / av.time_base)
             for frame in container.decode(container.streams.video[0]):
-                times.append(float(frame.time or 0.0))
-                frames.append(reduce(frame.to_ndarray(format="bgr24")))
-                if len(frames) >= MOST_FRAMES:
+                at = float(frame.time or 0.0)
+                if at > last or len(frames) >= MOST_FRAMES:
                     break
+                if at >= first:
+                    times.append(at)
+                    frames.append(reduce(frame.to_ndarray(format="bgr24")))
     except (av.error.FFmpegError, OSError, IndexError) as error:
         raise ConfigError(f"the clip cannot be read: {type(error).__name__}") from error
     return times, frames
+
+
+def _around(span: tuple[float, float], least: float, length: float) -> tuple[float, float]:
+    """A span of at least `least` seconds around another, in a clip of `length` seconds."""
+    begin, end = span[0], min(span[1], length)
+    more = max(0.0, least - (end - begin)) / 2
+    begin, end = begin - more, end + more
+    if end > length:
+        begin, end = begin - (end - length), length
+    return max(0.0, begin), max(end, min(least, length))
 
 
 def _windows(times: Sequence[float], count: int, interval: float) -> list[list[int]]:
@@ -127,9 +149,10 @@ def main(words: Sequence[str]) -> int:
     """The picture on standard output; a mistake is one line on standard error."""
     if hasattr(os, "nice"):
         os.nice(10)
-    clip, model_id, label = words
+    clip, model_id, label, *span = words
+    begin, end = map(float, span) if span else WHOLE
     try:
-        data = explain(Path(clip), model_id, label)
+        data = explain(Path(clip), model_id, label, (begin, end))
     except StreamerError as error:
         print(error, file=sys.stderr)
         return REFUSED

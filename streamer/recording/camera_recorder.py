@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from streamer.config import RecordingConfig
-from streamer.recording import files, pixels
+from streamer.recording import clip_events, files, pixels
 from streamer.recording.followed import SeenPerson
-from streamer.recording.h264_encoder import EncodedClip, H264Encoder, Shape, fitted
+from streamer.recording.h264_encoder import EncodedClip, H264Encoder, Packet, Shape, fitted
 from streamer.recording.overlay import draw, draw_people
 from streamer.recording.pixels import Image
 from streamer.recording.recent_pictures import KeptPicture, RecentPictures
@@ -36,9 +36,7 @@ class Burst:
 
     start: float  # of the clip
     limit: float  # the clip ends here at the latest
-    wall: float  # Unix seconds of its first event's start
-    clips: list[Path]  # each event's name of it
-    labels: list[str]
+    recordings: list[EventRecording]  # of its events, in order
     open_events: set[str]
     end: float = 0.0  # of the clip, as far as known: it may not be over while an event is open
     patience: float = 0.0  # monotonic: no longer is waited for pictures
@@ -55,6 +53,7 @@ class EventRecording:
 
     event: Event
     snapshot: Path
+    clip: Path
     ended: bool = False
     best: KeptPicture | None = None  # at the peak so far
     unwritten: bool = False  # `best` is newer than the file
@@ -121,14 +120,13 @@ class CameraRecorder:
         at = event.started.wall
         snapshot = files.place(self._folder, self.camera, event.id, at, files.SNAPSHOT)
         clip = files.place(self._folder, self.camera, event.id, at, files.CLIP)
-        self._recordings[event.id] = recording = EventRecording(event, snapshot)
+        self._recordings[event.id] = recording = EventRecording(event, snapshot, clip)
         if not self._config.clips:
             return
         burst = self._bursts[-1] if self._bursts else None
         if burst is None or event.started.time > burst.limit - self._config.post_roll:
             burst = self._new_burst(event)
-        burst.clips.append(clip)
-        burst.labels.append(event.label)
+        burst.recordings.append(recording)
         burst.open_events.add(event.id)
         recording.burst = burst
 
@@ -137,7 +135,7 @@ class CameraRecorder:
         if not self._is_encoding:
             self._next = self._pictures.first_at(start)
             self._encoded_until = -math.inf
-        burst = Burst(start, start + self._config.max_clip, event.started.wall, [], [], set())
+        burst = Burst(start, start + self._config.max_clip, [], set())
         self._bursts.append(burst)
         return burst
 
@@ -219,7 +217,7 @@ class CameraRecorder:
             if recording.burst is burst:
                 recording.burst = None
         packets = self._encoder.between(burst.start, burst.until) if self._encoder else []
-        first, *others = burst.clips
+        first, *others = [recording.clip for recording in burst.recordings]
         if self._encoder is None or not packets:
             self._counts["empty"] += 1
             log.info("recording: no picture of camera %s for %s", self.camera, first.name)
@@ -229,13 +227,14 @@ class CameraRecorder:
         if cut:
             self._counts["cut"] += 1
             log.info("recording: clip %s of %s is cut", first.name, self.camera)
-        title = self._title(burst)
         comment = "cut short" if cut else ""
-        self._write_file(first, EncodedClip(self._encoder.shape, packets, title, comment, tuple(others)))
+        told = self._title(burst), comment, clip_events.description(_spans(burst, packets))
+        self._write_file(first, EncodedClip(self._encoder.shape, packets, *told, tuple(others)))
 
     def _title(self, burst: Burst) -> str:
-        at = datetime.fromtimestamp(burst.wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        names = ", ".join(self._name(label) for label in dict.fromkeys(burst.labels))
+        events = [recording.event for recording in burst.recordings]
+        at = datetime.fromtimestamp(events[0].started.wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        names = ", ".join(self._name(label) for label in dict.fromkeys(event.label for event in events))
         title = f"{names}, {self.camera}, {at}"
         return "".join(c if c.isprintable() else "?" for c in title)  # what a file's header can hold
 
@@ -276,3 +275,15 @@ class CameraRecorder:
             self._encoder = None
         else:
             self._encoder.forget(min([*starts, self._encoded_until - self._config.pre_roll - LAG]))
+
+
+def _spans(burst: Burst, packets: Sequence[Packet]) -> dict[str, clip_events.Span]:
+    """Where a burst's events are in its clip; one that goes on lasts as long as that."""
+    first, last = packets[0].time, packets[-1].time
+    found = {}
+    for recording in burst.recordings:
+        event = recording.event
+        ended = last if event.ended is None else event.ended.time
+        begin, end = (min(max(at, first), last) - first for at in (event.started.time, ended))
+        found[event.id] = begin, max(begin, end)
+    return found

@@ -50,6 +50,7 @@ class EncodedClip:
     packets: Sequence[Packet] = field(repr=False)
     title: str = ""
     comment: str = ""
+    description: str = ""  # where its events are: clip_events.py
     also: tuple[Path, ...] = ()  # further names of the file: of the other events that it shows
 
     @property
@@ -130,7 +131,8 @@ def write_clip(path: Path, clip: EncodedClip) -> None:
     try:
         with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             stream = _stream(container, clip.shape)
-            container.metadata.update({"title": clip.title, "comment": clip.comment})
+            told = {"title": clip.title, "comment": clip.comment, "description": clip.description}
+            container.metadata.update(told)
             _mux(container, stream, clip)
         os.fsync(descriptor)  # a full disk may say so only now
         _check(path, clip)

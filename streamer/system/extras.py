@@ -12,7 +12,6 @@ import shlex
 import subprocess
 import sys
 import threading
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -104,15 +103,11 @@ def own_environment() -> Path | None:
 
 def _turn(folder: Path) -> FileLock:
     """Two pips at once would spoil the environment: the later one waits. Raises OSError."""
-    said = False
-    while True:
-        try:
-            return FileLock(folder / _LOCK)
-        except BusError:
-            if not said:
-                _say("another command is installing; waiting for it")
-            said = True
-            time.sleep(0.2)
+    try:
+        return FileLock(folder / _LOCK)
+    except BusError:
+        _say("another command is installing; waiting for it")
+        return FileLock(folder / _LOCK, wait=True)
 
 
 def _install(extra: str, told: str, folder: Path, raising: type[StreamerError]) -> None:

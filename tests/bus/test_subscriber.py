@@ -284,6 +284,18 @@ def test_a_request_that_fails_says_why() -> None:
         subscriber.snapshot(timeout=0.2)
 
 
+@pytest.mark.parametrize("since", [None, 0.0], ids=["asking", "following"])
+def test_requests_go_where_the_publisher_says_from_the_first_one_on(since: float | None) -> None:
+    """On the next port nobody answers here, or somebody else."""
+    with publisher(bus=BusConfig(bind=FREE, requests=FREE)) as bus:
+        bus.event(event())
+        until(lambda: bus.state().last_event_seq == 1)
+        with Subscriber(bus.endpoint, topics=["event/"], since=since) as subscriber:
+            assert subscriber.snapshot(DEADLINE).raw["session"] == bus.state().session
+            if since is not None:
+                assert events_of(collect(subscriber, lambda found: bool(found))) == [1]
+
+
 @pytest.mark.parametrize("endpoint", ["localhost:5555", "tcp://localhost", "http://x", ""])
 def test_what_is_no_endpoint_is_refused(endpoint: str) -> None:
     with pytest.raises(BusError):

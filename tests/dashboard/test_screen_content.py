@@ -15,6 +15,7 @@ from streamer.dashboard.help_page import help_lines
 from streamer.dashboard.look import Look, look_at
 from streamer.dashboard.view import Page, render
 from streamer.dashboard.view_state import Place, ViewState
+from streamer.labels.action_colours import COLOURS, colours_of
 from streamer.types import (
     Belief,
     CameraState,
@@ -73,6 +74,8 @@ def test_an_action_has_the_same_colour_wherever_it_is_named() -> None:
     assert len(named) >= 3
     assert all(own in style for style in named)
     assert len({look.colour(label) for label in ("moving left", "moving right", "moving up", "waving")}) == 4
+    labels = look.stats.model.labels if look.stats.model else ()
+    assert own == COLOURS[colours_of(labels)["waving"]].text, "as on the page"
     renamed = look_at(stats(camera()), names=str.upper)
     assert renamed.colour("WAVING") == own, "another language keeps the colours"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,15 @@ def bus(tmp_path: Path) -> Iterator[Publisher]:
         yield made
 
 
-def features(folder: Path | None = None, *, marks: bool = False, live: bool = False) -> Any:
+def features(
+    folder: Path | None = None, *, marks: bool = False, live: bool = False, labels: Sequence[str] = ()
+) -> Any:
     """A run's answer to `op: features`."""
     kept = folder is not None
     pictures = {"live": live, "snapshots": kept, "clips": kept, "folder": str(folder) if kept else None}
-    return lambda _request, _peer: {"pictures": pictures, "marks": marks, "models": {}}
+    return lambda _request, _peer: {
+        "pictures": pictures, "marks": marks, "models": {}, "labels": list(labels),
+    }  # fmt: skip
 
 
 def busy(bus: Publisher) -> None:

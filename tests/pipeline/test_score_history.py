@@ -175,3 +175,4 @@ def check(subscriber: Subscriber) -> None:
     assert features["pictures"] == {"live": False, "snapshots": False, "clips": False, "folder": None}
     assert features["marks"] is False
     assert features["models"] == {"demo": "demo"}
+    assert features["labels"] == ["calm", "busy"]

@@ -86,6 +86,38 @@ def test_a_clip_gives_a_picture_of_its_frames(tmp_path: Path) -> None:
         explain_clip.explain(broken, "demo", "waving")
 
 
+@pytest.mark.parametrize(
+    ("span", "wanted"),
+    [
+        ((0.0, float("inf")), (0.0, 20.0)),
+        ((4.0, 9.0), (4.0, 9.0)),
+        ((4.0, 5.0), (3.5, 5.5)),  # room for a window
+        ((0.0, 0.5), (0.0, 2.0)),
+        ((19.8, 20.0), (18.0, 20.0)),
+        ((25.0, 30.0), (18.0, 20.0)),
+    ],
+)
+def test_a_window_is_looked_for_where_the_event_is(
+    span: tuple[float, float], wanted: tuple[float, float]
+) -> None:
+    assert explain_clip._around(span, 2.0, 20.0) == pytest.approx(wanted)
+    assert explain_clip._around(span, 2.0, 1.0) == (0.0, 1.0), "a clip that is too short stays so"
+
+
+def test_other_events_of_the_clip_are_not_shown() -> None:
+    pytest.importorskip("av")
+    taken: list[float] = []
+
+    def reduce(image: Any) -> Any:
+        taken.append(float(image.mean()))
+        return image
+
+    times, frames = explain_clip._frames(clip_path(), reduce, (4.0, 6.0), 1.4)
+    assert (min(times), max(times)) == (pytest.approx(4.0, abs=0.1), pytest.approx(6.0, abs=0.1))
+    assert len(times) == len(frames) == len(taken)
+    assert explain_clip.explain(clip_path(), "demo", "waving", (4.0, 6.0))[:3] == b"\xff\xd8\xff"
+
+
 @pytest.mark.realtime
 def test_as_a_process_a_mistake_is_one_line(tmp_path: Path) -> None:
     words = ["-m", "streamer.recognition.explain_clip", str(tmp_path / "no.mp4"), "demo", "waving"]

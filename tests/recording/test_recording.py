@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import pytest
 from streamer.config import BusConfig, CameraConfig, CaptureConfig, Config, EventsConfig, JournalConfig, Pace
 from streamer.errors import ConfigError
 from streamer.pipeline.pipeline import Pipeline
-from streamer.recording import camera_recorder, files, retention
+from streamer.recording import camera_recorder, clip_events, files, retention
+from streamer.recording.clip_events import span_in
 from streamer.recording.disk_thread import DiskWriter
 from streamer.recording.event_pictures import EventPictures
-from streamer.recording.h264_encoder import H264Encoder, Shape, fitted
+from streamer.recording.h264_encoder import EncodedClip, H264Encoder, Packet, Shape, fitted
+from streamer.recording.h264_encoder import write_clip as write_mp4
 from streamer.recording.overlay import draw
 from streamer.recording.recent_pictures import RecentPictures
 from streamer.recording.recorder import MOST_WAITING
@@ -46,10 +49,17 @@ from tests.helpers.recording_parts import (
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
-def event(name: str = "abc123", at: float = BEGIN, phase: Phase = Phase.START, label: str = "busy") -> Event:
+def event(
+    name: str = "abc123",
+    at: float = BEGIN,
+    phase: Phase = Phase.START,
+    label: str = "busy",
+    began: float | None = None,
+) -> Event:
     moment = Moment(at, WALL + at - BEGIN)
+    started = moment if began is None else Moment(began, WALL + began - BEGIN)
     ended = moment if phase is Phase.END else None
-    return Event(name, "front-door", "model", label, phase, 0.9, 0.9, moment, moment, ended)
+    return Event(name, "front-door", "model", label, phase, 0.9, 0.9, started, moment, ended)
 
 
 # --- what is in a clip ---
@@ -128,15 +138,18 @@ def test_events_that_follow_each_other_have_one_clip(tmp_path: Path, monkeypatch
         shoot.recorder.event(event("first", BEGIN + 1.9))
         shoot.play(1.5)
         shoot.recorder.event(event("second", BEGIN + 3.4))
-        shoot.recorder.event(event("first", BEGIN + 3.4, Phase.END))
+        shoot.recorder.event(event("first", BEGIN + 3.4, Phase.END, began=BEGIN + 1.9))
         shoot.play(2.0)
-        shoot.recorder.event(event("second", BEGIN + 5.4, Phase.END))
+        shoot.recorder.event(event("second", BEGIN + 5.4, Phase.END, began=BEGIN + 3.4))
         shoot.play(2.0)
     first, second = clips(tmp_path / "r")
     assert len(made) == 1
     assert first.samefile(second), "two names of one file: each event finds its clip"
     assert decode(first).numbers == list(range(18, 129))
     assert shoot.recorder.counts["clips"] == 1
+    assert span_in(first, "first") == (1.0, 2.5), "each knows where it is in their clip"
+    assert span_in(second, "second") == (2.5, 4.5)
+    assert span_in(first, "third") is None
 
 
 def test_what_begins_when_a_clip_is_full_has_the_next_one(tmp_path: Path) -> None:
@@ -150,8 +163,26 @@ def test_what_begins_when_a_clip_is_full_has_the_next_one(tmp_path: Path) -> Non
         shoot.recorder.event(event("second", BEGIN + 5.4, Phase.END))
         shoot.play(2.0)
     first, second = (decode(path) for path in clips(tmp_path / "r"))
+    one, _ = clips(tmp_path / "r")
+    assert span_in(one, "first") == (1.0, pytest.approx(first.times[-1], abs=0.01)), "as far as its clip goes"
     assert (first.numbers[0], first.comment, second.comment) == (18, "cut short", "")
     assert second.numbers[-1] == 128
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["", "no json", "[]", '{"events": 5}', '{"events": {"e": 5}}', '{"events": {"e": [1, "x"]}}',
+     '{"events": {"e": [true, 2]}}', '{"events": {"e": [5, 2]}}', '{"events": {"e": [-1, 2]}}',
+     '{"events": {"e": [0, 1e999]}}', '{"events": {"e": [NaN, 2]}}', "[" * 5000],
+)  # fmt: skip
+def test_what_a_clip_says_of_its_events_is_believed_only_where_it_can_be(tmp_path: Path, told: str) -> None:
+    packet = Packet(0.0, 0, True, b"\0\0\0\x01\x65")
+    clip = EncodedClip(Shape(64, 48, 10.0), [packet], description=told)
+    write_mp4(tmp_path / "c.mp4", clip)
+    assert span_in(tmp_path / "c.mp4", "e") is None
+    write_mp4(tmp_path / "c.mp4", replace(clip, description=clip_events.description({"e": (1.5, 2.0)})))
+    assert span_in(tmp_path / "c.mp4", "e") == (1.5, 2.0)
+    assert span_in(tmp_path / "none.mp4", "e") is None
 
 
 def test_a_longer_event_is_cut_and_says_so(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import os
 import signal
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -24,6 +24,7 @@ from streamer.subscribers.web.page_process import PageProcess
 from streamer.subscribers.web.run_features import Features
 from tests.helpers.bus_parts import DEADLINE, until
 from tests.helpers.page_runs import start
+from tests.helpers.web_parts import listening
 
 __all__ = ["start"]  # a fixture
 posix = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
@@ -147,28 +148,18 @@ def test_the_page_knows_what_the_run_keeps_without_being_told(start: Any, tmp_pa
     )  # fmt: skip
     url = run.page()
 
-    def state() -> Any:
-        with urllib.request.urlopen(f"{url}stream", timeout=DEADLINE) as stream:
-            for line in stream:
-                if line.startswith(b'data: {"features"'):
-                    return json.loads(line[6:])
-        return {}
-
     wanted = {
         "known": True, "live": True, "snapshots": True, "clips": True, "marks": False, "recordings": True,
     }  # fmt: skip
-    until(lambda: state().get("features") == wanted, "the page knows")
 
-    def recorded() -> bool:
-        for told in state().get("events", ()):
-            query = f"camera={told['camera']}&event={told['id']}"
-            with urllib.request.urlopen(f"{url}recordings?{query}", timeout=DEADLINE) as answer:
-                if "snapshot" in json.load(answer)["kinds"]:
-                    return True
-        time.sleep(0.2)
-        return False
+    def recorded(told: dict[str, Any]) -> bool:
+        query = f"camera={told['camera']}&event={told['id']}"
+        with urllib.request.urlopen(f"{url}recordings?{query}", timeout=DEADLINE) as answer:
+            return "snapshot" in json.load(answer)["kinds"]
 
-    until(recorded, "the page has found a snapshot")
+    with listening(urlsplit(url).port or 0) as page:
+        page.until(lambda: page.of("state") and page.of("state")[-1]["features"] == wanted, "the page knows")
+        page.until(lambda: any(map(recorded, page.events().values())), "the page has found a snapshot")
 
 
 def test_a_folder_that_is_named_is_believed_only_where_it_holds_recordings(tmp_path: Path) -> None:

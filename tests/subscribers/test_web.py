@@ -596,17 +596,18 @@ def recorded(tmp_path: Path) -> Path:
 
 
 OWN = "camera=front+door%2F1&event=e1"
+NONE: dict[str, Any] = {"kinds": [], "from": None, "to": None}
 
 
 def test_recordings_are_found_by_event_and_read_in_parts(recorded: Path) -> None:
     with served(NOBODY, recordings=recorded) as web:
-        assert web.json(f"/recordings?{OWN}") == {"kinds": ["snapshot", "clip"]}
+        assert web.json(f"/recordings?{OWN}") == {**NONE, "kinds": ["snapshot", "clip"]}
         status, headers, body = web.ask(f"/recording?{OWN}&kind=snapshot")
         assert (status, headers["content-type"], body) == (200, "image/jpeg", b"\xff\xd8\xffsnapshot")
         status, headers, body = web.ask(f"/recording?{OWN}&kind=clip", headers={"Range": "bytes=10-19"})
         assert (status, headers["content-range"], body) == (206, "bytes 10-19/2560", bytes(range(10, 20)))
         assert headers["content-type"] == "video/mp4"
-        assert web.json("/recordings?camera=front+door%2F1&event=other") == {"kinds": []}
+        assert web.json("/recordings?camera=front+door%2F1&event=other") == NONE
         assert web.ask("/recording")[0] == 404
 
 
@@ -634,7 +635,7 @@ def test_no_link_leads_out_of_the_recordings(recorded: Path, tmp_path: Path) -> 
 
 def test_without_a_folder_there_are_no_recordings() -> None:
     with served(NOBODY) as web:
-        assert web.json(f"/recordings?{OWN}") == {"kinds": []}
+        assert web.json(f"/recordings?{OWN}") == NONE
         assert web.ask(f"/recording?{OWN}&kind=clip")[0] == 404
 
 

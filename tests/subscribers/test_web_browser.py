@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streamer.bus import Publisher
+from streamer.recording.files import MARKER
 from streamer.types import CameraState, LabelScore, Phase
 from tests.helpers.bus_parts import event, prediction, status, until
 from tests.helpers.page_browser import (
@@ -420,3 +421,147 @@ def test_history_is_searched_in_the_page(bus: Publisher, open_page: Callable[...
         page.locator("#search-result", has_text="1 event found. That is all there is.").wait_for()
         page.locator("#search button[type=reset]").click()
         assert page.locator("#history-table").is_hidden()
+
+
+# ---- what goes wrong is said, and tried again
+
+
+def noted(page: Any, condition: Callable[[], bool], what: str = "") -> None:
+    """Wait for what a handler of the browser's requests notes: they run while the browser is spoken to."""
+    until(lambda: page.evaluate("0") or condition(), what)
+
+
+REFUSALS: dict[str, tuple[dict[str, Any] | None, str]] = {
+    "the server is gone": (None, "the page's server does not answer. Trying again …"),
+    "no answer of the run": (
+        {"status": 502, "json": {"error": "nobody answers", "code": "no_answer"}},
+        "nobody answers. Trying again …",
+    ),
+    "too many searches": ({"status": 503, "json": {"error": "busy", "code": "busy"}}, "busy. Trying again …"),
+    "the server fails": (
+        {"status": 500, "body": "Internal"},
+        "the page's server failed (500). Trying again …",
+    ),
+    "a search without sense": ({"status": 400, "json": {"error": "no number", "code": "x"}}, "no number."),
+    "logged out": (
+        {"status": 401, "body": "<form>"},
+        "this browser is not logged in any more: load the page again.",
+    ),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_search_that_fails_says_why_and_is_tried_again(
+    bus: Publisher, open_page: Callable[..., Any], refusal: str
+) -> None:
+    busy(bus)
+    answer, said = REFUSALS[refusal]
+    asked: list[str] = []
+
+    def refused(route: Any) -> None:
+        asked.append(route.request.url)
+        route.abort() if answer is None else route.fulfill(**answer)
+
+    with served(bus.endpoint) as web:
+        page = open_page(web)
+        is_live(page)
+        page.route("**/history?*", refused)
+        page.locator("#search button[type=submit]").click()
+        expected = f"The history could not be searched: {said}"
+        page.locator("#search-result").get_by_text(expected, exact=True).wait_for()
+        if "again …" in said:
+            noted(page, lambda: len(asked) >= 2, "it is tried again")
+        page.unroute("**/history?*")
+        if "again …" not in said:
+            assert len(asked) == 1, "what is refused is not asked again"
+            page.locator("#search button[type=submit]").click()
+        page.wait_for_selector("#history-rows tr")
+        page.locator("#search-result", has_text="3 events found. That is all there is.").wait_for()
+
+
+def test_a_search_that_was_replaced_is_neither_shown_nor_tried_again(
+    bus: Publisher, open_page: Callable[..., Any]
+) -> None:
+    busy(bus)
+    held: list[Any] = []
+    with served(bus.endpoint) as web:
+        page = open_page(web)
+        is_live(page)
+        page.route("**/history?text=falling*", lambda route: held.append(route))
+        page.locator("#search-text").fill("falling")
+        page.locator("#search-text").press("Enter")
+        noted(page, lambda: bool(held), "the first search is under way")
+        page.locator("#search-text").fill("waving")
+        page.locator("#search-text").press("Enter")
+        page.locator("#search-result", has_text="1 event found.").wait_for()
+        held[0].fulfill(status=502, json={"error": "late", "code": "no_answer"})
+        page.locator("#search-text").fill("")
+        page.locator("#search-text").press("Enter")
+        page.locator("#search-result", has_text="3 events found.").wait_for()
+        assert len(held) == 1
+
+
+def test_nothing_can_be_pressed_before_the_page_listens(
+    bus: Publisher, open_page: Callable[..., Any]
+) -> None:
+    """A form that is sent without the script loads the page anew, and what was asked is lost."""
+    held: list[Any] = []
+    with served(bus.endpoint) as web:
+        page = open_page(web)
+        is_live(page)
+        page.route("**/main.js", lambda route: held.append(route))
+        page.goto(web.url, wait_until="commit")
+        page.locator("#search-text").fill("falling")
+        page.locator("#search-text").press("Enter")
+        assert page.locator("#search button[type=submit]").is_disabled()
+        assert page.locator("#alert-add button").is_disabled()
+        assert page.url == f"{web.url}/"
+        noted(page, lambda: bool(held))
+        held[0].continue_()
+        is_live(page)
+        page.locator("#search button[type=submit]").click()
+        page.locator("#search-result", has_text="0 events found.").wait_for()
+
+
+def test_an_answer_that_never_ends_has_a_deadline(bus: Publisher, open_page: Callable[..., Any]) -> None:
+    with served(bus.endpoint) as web:
+        page = open_page(web)
+        is_live(page)
+        asked = """() => import("/ask.js").then(({ask}) => ask("/stream", {longest: 0.2}))
+            .catch((error) => [error.message, error.again])"""
+        assert page.evaluate(asked) == ["no answer came within 0.2 seconds", True]
+
+
+def test_scores_and_recordings_that_cannot_be_asked_are_asked_again(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    (folder / MARKER).touch()
+    with (
+        published(tmp_path / "e.db", handlers={"features": features(folder)}) as bus,
+        served(bus.endpoint) as web,
+    ):
+        busy(bus)
+        page = open_page(web)
+        is_live(page)
+        asked: list[str] = []
+
+        def refused(route: Any) -> None:
+            asked.append(route.request.url.split("?")[0].rsplit("/")[-1])
+            route.abort()
+
+        for path in ("scores", "recordings"):
+            page.route(f"**/{path}?*", refused)
+        page.locator("#recent-rows tr", has_text="falling").locator("button", has_text="Details").click()
+        page.locator(
+            "#why-text", has_text="There are no scores: the page's server does not answer. Trying"
+        ).wait_for()
+        page.locator(
+            "#details-media", has_text="could not be asked: the page's server does not answer. Try"
+        ).wait_for()
+        noted(page, lambda: min(map(asked.count, ("scores", "recordings"))) >= 2)
+        for path in ("scores", "recordings"):
+            page.unroute(f"**/{path}?*")
+        page.locator("#details-media", has_text="Its clip is ready when").wait_for()
+        page.locator("#why-text", has_text="op 'scores' is not known here").wait_for()

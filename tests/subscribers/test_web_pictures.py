@@ -14,6 +14,7 @@ from PIL import Image
 from streamer.bus import Publisher
 from streamer.demo.assets import clip_path
 from streamer.errors import RequestError
+from streamer.labels.action_colours import COLOURS, NO_ACTION, colour_of, colours_of
 from streamer.recording.files import CLIP, MARKER, SNAPSHOT, place
 from streamer.types import CameraState, LabelScore, Phase
 from tests.helpers.bus_parts import event, prediction, status, until
@@ -32,6 +33,7 @@ from tests.helpers.page_browser import (
     overflow,
     violations,
 )
+from tests.helpers.recording_parts import Shoot
 from tests.helpers.web_parts import listening, live, published, served
 
 __all__ = ["browser", "bus", "open_page"]  # fixtures
@@ -64,6 +66,40 @@ def send_until(bus: Publisher, page: Any, expression: str) -> None:
 
 
 # ---- events
+
+
+def test_a_clip_of_several_events_opens_at_the_one_that_is_looked_at(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    pytest.importorskip("av")
+    folder = tmp_path / "recordings"
+    with Shoot(folder, camera="front-door", snapshots=False) as shoot:
+        shoot.play(12.0, lambda n: 0.9 if 40 <= n < 60 or 68 <= n < 128 else 0.1)  # one burst
+    first, second = shoot.of(Phase.END)
+    with published(tmp_path / "e.db", handlers={"features": features(folder)}) as bus:
+        for one in (*shoot.of(Phase.START), first, second):
+            bus.event(one)
+        with served(bus.endpoint) as web:
+            page = open_page(web)
+            is_live(page)
+            page.locator("#search button[type=submit]").click()
+            page.wait_for_selector("#history-rows tr:nth-child(2)")
+            for row, begin, end in ((2, 1.0, 2.0), (1, 2.4, 5.0)):
+                page.locator(f"#history-rows tr:nth-child({row}) button", has_text="Details").click()
+                page.wait_for_selector("#details-media video")
+                told = page.locator("#details-media").inner_text()
+                assert f"The event is from 0:0{begin:.0f} to 0:0{end:.0f} of the clip." in told
+                holds(page, "document.querySelector('video').readyState >= 2")
+                at = page.evaluate("document.querySelector('video').currentTime")
+                assert at == pytest.approx(begin - 1.0, abs=0.05), (
+                    "a second before it, not where the burst began"
+                )
+                assert (
+                    page.locator("#details-media a")
+                    .first.get_attribute("href")
+                    .endswith(f"#t={begin - 1:.2f}")
+                )
+                page.keyboard.press("Escape")
 
 
 def test_events_have_small_pictures_where_recordings_are(
@@ -113,24 +149,28 @@ def test_thumbnails_are_small_whatever_the_camera_is(tmp_path: Path, folder: Pat
 def test_each_action_has_its_colour_and_outages_are_hatched(
     tmp_path: Path, open_page: Callable[..., Any]
 ) -> None:
-    with published(tmp_path / "e.db") as bus:
+    labels = ["still", "jumping", "waving", "falling"]  # of the run's model
+    known = colours_of(labels)
+    with published(tmp_path / "e.db", handlers={"features": features(labels=labels)}) as bus:
         busy(bus)
         with served(bus.endpoint) as web:
             page = open_page(web)
             is_live(page)
             page.wait_for_selector(".track .event >> nth=2")
-            bars = page.locator(".track .event").all()
-            colours = {bar.evaluate("bar => getComputedStyle(bar).backgroundColor") for bar in bars}
-            assert len(colours) == len(bars) == 3
-            names = page.locator("#colours li").all_inner_texts()
-            assert {name.strip() for name in names} == {"waving", "falling", "يلوّح"}
-            again = dict(zip(names, page.locator("#colours [data-colour]").all(), strict=True))
-            before = {name: one.get_attribute("data-colour") for name, one in again.items()}
-            page.reload()
-            is_live(page)
-            page.wait_for_selector("#colours li >> nth=2")
-            after = page.locator("#colours [data-colour]").all()
-            assert [one.get_attribute("data-colour") for one in after] == list(before.values())
+            bars = page.locator(".track .event")
+            style = "node => getComputedStyle(node).backgroundColor"
+            for label in ("waving", "falling", "يلوّح"):  # the last one is none of the model's
+                bar = bars.filter(has_text=label)
+                fill = COLOURS[colour_of(label, known)].fill
+                wanted = f"rgb({', '.join(str(int(fill[at : at + 2], 16)) for at in (1, 3, 5))})"
+                until(lambda bar=bar, wanted=wanted: bar.evaluate(style) == wanted, label)  # type: ignore[misc]
+                assert (
+                    page.locator("#colours li", has_text=label).locator(".swatch").evaluate(style) == wanted
+                )
+                row = page.locator("#recent-rows tr", has_text=label)
+                assert row.locator(".swatch").evaluate(style) == wanted
+            assert known["waving"] != known["falling"]
+            assert known["still"] == NO_ACTION
 
             outage = page.locator(".track .outage")
             assert outage.count() == 1

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from streamer import __version__
 from streamer.bus.position import Position
 from streamer.errors import BusError
+from streamer.labels.action_colours import COLOURS
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.web import recorded_files
 from streamer.subscribers.web.access_control import HEALTH, AccessControl, AccessRules
@@ -160,8 +161,8 @@ class Page:
 
     async def _recordings(self, request: Request) -> Response:
         camera, event = (request.query_params.get(key, "") for key in ("camera", "event"))
-        kinds = await asyncio.to_thread(recorded_files.kinds_of, self.feed.recordings, camera, event)
-        return JSONResponse({"kinds": kinds})
+        kept = await asyncio.to_thread(recorded_files.kept_of, self.feed.recordings, camera, event)
+        return JSONResponse(kept)
 
     async def _recording(self, request: Request) -> Response:
         camera, event, kind = (request.query_params.get(key, "") for key in ("camera", "event", "kind"))
@@ -204,7 +205,8 @@ class Page:
         if model_id is None or clip is None or len(label) > LONGEST_NAME or "\0" in label:
             return _wrong(404, "unknown", "no clip of this event is kept here, or its model is not known")
         try:
-            data = await asyncio.to_thread(self._attention_pictures.of, clip, model_id, label)
+            span = await asyncio.to_thread(recorded_files.span_of, clip, event)
+            data = await asyncio.to_thread(self._attention_pictures.of, clip, model_id, label, span)
         except AttentionError as error:
             return _wrong(503 if error.busy else 502, "busy" if error.busy else "failed", str(error))
         return Response(data, media_type="image/jpeg", headers={"cache-control": "private"})
@@ -269,4 +271,11 @@ def _wrong(status: int, code: str, message: str) -> JSONResponse:
 def _files() -> list[tuple[str, bytes]]:
     """The page's files, as they are in the package."""
     folder: Any = resources.files("streamer.subscribers.web").joinpath("page")
-    return [(file.name, file.read_bytes()) for file in folder.iterdir() if Path(file.name).suffix in PAGE]
+    found = [(file.name, file.read_bytes()) for file in folder.iterdir() if Path(file.name).suffix in PAGE]
+    return [*found, ("colours.css", _colours().encode())]
+
+
+def _colours() -> str:
+    """What `data-colour` means in the page: the colours that the terminal has too."""
+    rule = '[data-colour="{}"] {{ --colour: {}; --on-colour: {}; }}\n'
+    return "".join(rule.format(number, one.fill, one.on) for number, one in enumerate(COLOURS))

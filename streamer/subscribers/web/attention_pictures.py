@@ -10,6 +10,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import streamer
+from streamer.recording.clip_events import Span
 from streamer.system.redaction import redact
 from streamer.system.terminal_text import printable
 
@@ -31,19 +32,19 @@ class AttentionPictures:
 
     def __init__(self) -> None:
         self._one = threading.Lock()
-        self._made: OrderedDict[tuple[Path, str, str], bytes] = OrderedDict()
+        self._made: OrderedDict[tuple[Path, str, str, Span | None], bytes] = OrderedDict()
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
 
-    def of(self, clip: Path, model_id: str, label: str) -> bytes:
-        """A JPEG. Raises AttentionError."""
-        key = clip, model_id, label
+    def of(self, clip: Path, model_id: str, label: str, span: Span | None = None) -> bytes:
+        """A JPEG; `span`: where in the clip the event is, None: anywhere. Raises AttentionError."""
+        key = clip, model_id, label, span
         if (made := self._made.get(key)) is not None:
             return made
         if not self._one.acquire(blocking=False):
             raise AttentionError("another one is being computed; try again in a moment", busy=True)
         try:
-            made = self._made[key] = self._computed(clip, model_id, label)
+            made = self._made[key] = self._computed(*key)
             if len(self._made) > MOST_KEPT:
                 self._made.popitem(last=False)
             return made
@@ -51,14 +52,15 @@ class AttentionPictures:
             self._process = None
             self._one.release()
 
-    def _computed(self, clip: Path, model_id: str, label: str) -> bytes:
+    def _computed(self, clip: Path, model_id: str, label: str, span: Span | None) -> bytes:
         source = str(Path(streamer.__file__).resolve().parents[1])
         paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
         if self._closed:
             raise AttentionError("the page ends")
+        words = [str(clip), model_id, label, *map(str, span or ())]
         self._process = process = subprocess.Popen(
-            [sys.executable, "-P", "-m", MODULE, str(clip), model_id, label],  # -P: no module of this folder
+            [sys.executable, "-P", "-m", MODULE, *words],  # -P: no module of this folder
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env,
         )  # fmt: skip
         try:

@@ -54,6 +54,7 @@ class PublisherFeed:
         self._since = Position.at(max(0.0, clock.wall() - WINDOW))
         self._session = ""
         self._journal = ""
+        self._recognised = ""  # session in which something was: its models are loaded
         self._newest = 0  # number of the newest event, as the publisher says
         self._tasks = asyncio.TaskGroup()
 
@@ -101,6 +102,9 @@ class PublisherFeed:
                 status = self.memory.statuses[message.camera]
                 self._queues.publish(("status", message.camera), sse("status", status))
         elif isinstance(message, PredictionMessage):
+            if message.session != self._recognised:
+                self._recognised = message.session
+                self._tasks.create_task(self._offers())
             if self.memory.prediction(message):
                 key = whose(message)
                 told = self.memory.predictions[message.camera][key]
@@ -135,6 +139,10 @@ class PublisherFeed:
         with contextlib.suppress(BusError, ValueError):
             self.memory.snapshot(parse_snapshot(await self._ask("snapshot")))
             self._queues.resync()
+        await self._offers()
+
+    async def _offers(self) -> None:
+        """What the run offers; asked again when it begins to recognise: only then its labels are known."""
         try:
             self.features = Features.of(await self._ask("features"))
         except BusError:  # an older run, or one that answers no requests

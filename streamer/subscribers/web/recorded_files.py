@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from streamer.recording.clip_events import Span, span_in
+
 THUMBNAIL = (240, 180)  # pixels that a small picture fits into
 MOST_THUMBNAILS = 500  # kept in memory, some 8 kB each
 MOST_PIXELS = 50_000_000  # of a picture that is made small
@@ -16,9 +18,19 @@ MEDIA = {"snapshot": "image/jpeg", "clip": "video/mp4"}
 LONGEST = 500  # characters of a camera's name or an event's id
 
 
-def kinds_of(folder: Path | None, camera: str, event_id: str) -> list[str]:
-    """Which of "snapshot" and "clip" there are."""
-    return [kind for kind in MEDIA if path_of(folder, camera, event_id, kind) is not None]
+def kept_of(folder: Path | None, camera: str, event_id: str) -> dict[str, Any]:
+    """`kinds`: which of "snapshot" and "clip" there are; `from`, `to`: where in the clip the event is, in
+    seconds, None where that is not known.
+    """
+    paths = {kind: path_of(folder, camera, event_id, kind) for kind in MEDIA}
+    begin, end = span_of(paths["clip"], event_id) or (None, None)
+    kinds = [kind for kind, path in paths.items() if path is not None]
+    return {"kinds": kinds, "from": begin, "to": end}
+
+
+def span_of(clip: Path | None, event_id: str) -> Span | None:
+    """Where an event is in its clip."""
+    return None if clip is None else span_in(clip, event_id)
 
 
 def path_of(folder: Path | None, camera: str, event_id: str, kind: str) -> Path | None:

@@ -85,3 +85,4 @@ $("alert-add").addEventListener("submit", (event) => {
   drawChoice()
   say.now(`${label} is an alert now.`)
 })
+$("alert-add").querySelector("button").disabled = false // from now on it is heard

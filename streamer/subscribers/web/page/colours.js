@@ -1,17 +1,17 @@
-// Each action has its own colour, the same in every part of the page and at the next visit. The eight of Okabe
-// and Ito, which people who see fewer colours can tell apart; where there are more actions their names do.
+// Each action has its own colour, in every part of the page, at each visit, and in the terminal: the server says which.
 
-import * as prefs from "./prefs.js"
+import { features } from "./store.js"
 
-const COLOURS = 8
-const MOST = 200 // actions that are remembered
-const order = new Map(prefs.get("colours", []).map((label, index) => [label, index]))
+const HUES = 7 // the numbers below it are actions', as in streamer/labels/action_colours.py
 
-/** Number of the action's colour: `data-colour` in page.css. */
-export function colour(label) {
-  if (!order.has(label) && order.size < MOST) {
-    order.set(label, order.size)
-    prefs.set("colours", [...order.keys()])
+/** Number of the action's colour: `data-colour` in colours.css. A label that the server does not know has one by its name. */
+export const colour = (label) => Object.hasOwn(features.colours, label) ? features.colours[label] : crc32(label) % HUES
+
+function crc32(text) {
+  let sum = -1
+  for (const byte of new TextEncoder().encode(text)) {
+    sum ^= byte
+    for (let bit = 0; bit < 8; bit += 1) sum = (sum >>> 1) ^ (sum & 1 ? 0xedb88320 : 0)
   }
-  return (order.get(label) ?? 0) % COLOURS
+  return ~sum >>> 0
 }

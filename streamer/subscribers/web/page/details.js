@@ -1,12 +1,16 @@
 // One event, whole: its facts, its pictures where there are any, and "this is wrong".
 
+import { ask, keepAsking, seconds } from "./ask.js"
 import { $, clock, el, lasted, name, percent, put, show } from "./dom.js"
-import { cameras, features, labels, now, person } from "./store.js"
+import { cameras, events, features, labels, now, person } from "./store.js"
 import * as why from "./why.js"
 
 const NOTHING = "nothing", OTHER = "other", LABEL = "label:"
 const AROUND = 5 // seconds of scores before and after an event
 const RECENT = 120 // seconds of scores of a camera
+const LEAD = 1 // seconds that a clip begins before its event
+const CLIP_COMES = 120 // seconds after the last news of an event in which its clip may still come
+const LOOK_AGAIN = 3 // seconds
 let current = null
 
 /** Open the dialog for a camera: nothing was an event, and the question is why not. */
@@ -27,7 +31,7 @@ function peopleOf(camera) {
 function begin(event) {
   for (const id of ["details-facts", "details-media"]) show($(id), Boolean(event))
   show($("mark"), Boolean(event) && features.marks)
-  $("details-media").replaceChildren()
+  clearMedia()
   $("details-title").dir = "auto"
   $("details").showModal()
   $("details-title").focus()
@@ -70,29 +74,52 @@ function fillLabels(event) {
   show($("mark-other-row"), false)
 }
 
+/** What is kept of the event, and what comes to it while one looks: its clip is ready some seconds after it. */
 async function fillMedia(event) {
-  const query = `camera=${encodeURIComponent(event.camera)}&event=${encodeURIComponent(event.id)}`
-  try {
-    const { kinds } = await (await fetch(`/recordings?${query}`)).json()
-    if (current !== event) return
-    const about = `${event.display}, ${event.camera}, ${clock(event.started_at)}`
-    why.offerLook(kinds.includes("clip") && event.phase === "end")
-    if (kinds.includes("clip")) {
-      $("details-media").append(
-        el("video", { src: `/recording?${query}&kind=clip`, controls: true, preload: "metadata", "aria-label": `Clip: ${about}` }),
-        el("p", {}, el("a", { href: `/recording?${query}&kind=clip`, target: "_blank", rel: "noopener" }, "The clip by itself")))
-    }
-    if (kinds.includes("snapshot")) {
-      const address = `/recording?${query}&kind=snapshot`
-      $("details-media").append(
-        ...(kinds.includes("clip") ? [] : [el("img", { src: address, alt: `Picture: ${about}` })]),
-        el("p", {}, el("a", { href: address, target: "_blank", rel: "noopener" }, "The picture at its peak")))
-    }
-    if (!kinds.length) $("details-media").append(el("p", { class: "note" }, "No pictures are kept of this event (a clip is ready when the camera has been quiet for some seconds, or after a minute)."))
-  } catch {
-    if (current === event) $("details-media").append(el("p", { class: "note" }, "Whether there are pictures could not be asked."))
+  const wanted = () => current === event
+  const failed = (text) => { if (!$("details-media").dataset.kinds) $("details-media").replaceChildren(el("p", { class: "note" }, `Whether there are pictures could not be asked: ${text}`)) }
+  const query = new URLSearchParams({ camera: event.camera, event: event.id })
+  while (wanted()) {
+    const told = await keepAsking(`/recordings?${query}`, { wanted, failed })
+    if (!told) return
+    if ($("details-media").dataset.kinds !== told.kinds.join()) showMedia(event, told, query)
+    why.offerLook(told.kinds.includes("clip"))
+    if (told.kinds.includes("clip") || !mayCome(event)) return
+    await seconds(LOOK_AGAIN)
   }
 }
+
+function showMedia(event, { kinds, from, to }, query) {
+  const about = `${event.display}, ${event.camera}, ${clock(event.started_at)}`
+  const picture = `/recording?${query}&kind=snapshot`
+  const shown = []
+  if (kinds.includes("clip")) {
+    const clip = `/recording?${query}&kind=clip${from === null ? "" : `#t=${Math.max(0, from - LEAD).toFixed(2)}`}`
+    shown.push(
+      el("video", { src: clip, controls: true, preload: "metadata", "aria-label": `Clip: ${about}` }),
+      el("p", {}, ...(from === null ? [] : [`The event is from ${inClip(from)} to ${inClip(to)} of the clip. `]),
+        el("a", { href: clip, target: "_blank", rel: "noopener" }, "The clip by itself")))
+  }
+  if (kinds.includes("snapshot")) {
+    shown.push(
+      ...(kinds.includes("clip") ? [] : [el("img", { src: picture, alt: `Picture: ${about}` })]),
+      el("p", {}, el("a", { href: picture, target: "_blank", rel: "noopener" }, "The picture at its peak")))
+  }
+  if (!kinds.includes("clip")) shown.push(el("p", { class: "note" }, missing(event, kinds)))
+  $("details-media").dataset.kinds = kinds.join()
+  $("details-media").replaceChildren(...shown)
+}
+
+/** Whether a clip may still be made of it. */
+const mayCome = ({ id, sent_at: then }) => features.clips && now() - Math.max(then, events.get(id)?.sent_at ?? 0) <= CLIP_COMES
+
+function missing(event, kinds) {
+  if (mayCome(event)) return "Its clip is ready when the camera has been quiet for some seconds, or after a minute."
+  return kinds.length ? "No clip is kept of it." : "No pictures are kept of this event."
+}
+
+/** 0:07, 1:12 */
+const inClip = (at) => `${Math.floor(Math.round(at) / 60)}:${String(Math.round(at) % 60).padStart(2, "0")}`
 
 async function send() {
   const event = current
@@ -107,14 +134,13 @@ async function send() {
   put($("mark-result"), "Sending …")
   let text
   try {
-    const answer = await fetch("/mark", {
+    await ask("/mark", {
       method: "POST", headers: { "content-type": "application/json" },
       body: JSON.stringify({ camera: event.camera, event: event.id, label }),
     })
-    const told = await answer.json()
-    text = answer.ok ? "Kept. Thank you." : `Not kept: ${told.error}.`
-  } catch {
-    text = "Not sent: the page's server does not answer."
+    text = "Kept. Thank you."
+  } catch (error) {
+    text = `Not kept: ${error.message}.${error.again ? " Send it again." : ""}`
   }
   if (current === event) put($("mark-result"), text)
 }
@@ -128,5 +154,10 @@ $("details-close").addEventListener("click", () => $("details").close())
 $("details").addEventListener("close", () => {
   current = null
   why.close()
-  $("details-media").replaceChildren() // a clip that plays stops
+  clearMedia() // a clip that plays stops
 })
+
+function clearMedia() {
+  $("details-media").replaceChildren()
+  delete $("details-media").dataset.kinds
+}

@@ -40,16 +40,17 @@ export function row(event) {
   const peak = cell("Peak score")
   const thumbnail = new Thumbnail(() => open(told, false))
   const wrong = el("button", { type: "button", "aria-label": `Mark as wrong: ${about}`, onclick: () => open(told, true) }, "Mark as wrong")
+  const swatch = el("span", { class: "swatch", "aria-hidden": "true" })
   const root = el("tr", { role: "row" },
     el("td", { role: "cell", class: "thumbnail" }, thumbnail.image),
     cell("Started", timeOf(event.started_at)), cell("Camera", el("span", {}, name(event.camera), ...(who ? [", ", el("span", { class: "note" }, who)] : []))),
-    el("th", { role: "rowheader", scope: "row", "data-label": "Action" },
-      el("span", { class: "swatch", "aria-hidden": "true", "data-colour": colour(event.label) }), " ", name(event.display)), time, peak,
+    el("th", { role: "rowheader", scope: "row", "data-label": "Action" }, swatch, " ", name(event.display)), time, peak,
     el("td", { role: "cell", class: "buttons" },
       el("button", { type: "button", "aria-label": `Details: ${about}`, onclick: () => open(told, false) }, "Details"),
       " ", wrong))
   function update(event, alert) {
     told = event
+    swatch.dataset.colour = colour(event.label)
     root.dataset.open = event.phase !== "end"
     root.dataset.alert = alert
     put(time, event.phase === "end" ? lasted(event.ended_at - event.started_at) : `${lasted(now() - event.started_at)}, still going on`)

@@ -1,9 +1,11 @@
 // Searching the history: newest first, a page at a time.
 
+import { keepAsking } from "./ask.js"
 import { $, clock, fillSelect, put, show } from "./dom.js"
 import { Rows } from "./events.js"
 import { cameras, labels } from "./store.js"
 
+const LONGEST = 90 // seconds for a search: the server asks the run many times for a long one
 const rows = new Rows($("history-rows"))
 const found = new Map()
 let query = null
@@ -20,22 +22,15 @@ function fields() {
   return Object.fromEntries(Object.entries(asked).filter(([, value]) => value))
 }
 
-async function ask(older) {
+async function search(older) {
   const mine = running += 1
   put($("search-result"), "Searching …")
   const asked = older ? { ...query, until: String(next) } : query
-  let answer, told
-  try {
-    answer = await fetch(`/history?${new URLSearchParams(asked)}`)
-    told = await answer.json()
-  } catch {
-    answer = null
-  }
-  if (mine !== running) return // another search was begun
-  if (!answer?.ok) {
-    put($("search-result"), `The history could not be searched: ${told?.error ?? "the page's server does not answer"}.`)
-    return
-  }
+  const told = await keepAsking(`/history?${new URLSearchParams(asked)}`, {
+    longest: LONGEST, wanted: () => mine === running, // until another search is begun
+    failed: (text) => put($("search-result"), `The history could not be searched: ${text}`),
+  })
+  if (!told) return
   if (!older) found.clear()
   for (const event of told.events) {
     const known = found.get(event.id)
@@ -69,7 +64,7 @@ export function setUp(alertTest) {
 $("search").addEventListener("submit", (event) => {
   event.preventDefault()
   query = fields()
-  ask(false)
+  search(false)
 })
 $("search").addEventListener("reset", () => {
   running += 1
@@ -78,4 +73,5 @@ $("search").addEventListener("reset", () => {
   draw()
   put($("search-result"), "")
 })
-$("older").addEventListener("click", () => ask(true))
+for (const button of $("search").querySelectorAll("button")) button.disabled = false // from now on they are heard
+$("older").addEventListener("click", () => search(true))

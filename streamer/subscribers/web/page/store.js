@@ -5,7 +5,7 @@ export const events = new Map() // id -> event as the server sends it
 export const labels = new Map() // label -> what people call it
 export const eventLabels = new Set() // labels that were events
 export const workers = new Map() // of a cluster's front: name -> state
-export const features = { known: false, live: false, snapshots: false, clips: false, recordings: false, marks: false } // of the run
+export const features = { known: false, live: false, snapshots: false, clips: false, recordings: false, marks: false, colours: {} } // of the run
 export const link = { page: "connecting", bus: "connecting", since: Date.now() / 1000, detail: "", endpoint: "" }
 
 const MOST_EVENTS = 1500

@@ -40,7 +40,7 @@ export function follow(handlers) {
   /** An EventSource does not say why it failed: ask. */
   async function explain() {
     try {
-      const answer = await fetch("/stream", { method: "HEAD" })
+      const answer = await fetch("/stream", { method: "HEAD", signal: AbortSignal.timeout(SILENCE) })
       if (answer.status === 401) location.assign("/") // the token was changed, or the time is over: log in again
       else if (answer.status === 503) handlers.page("refused", "too many pages are open; trying again")
     } catch { /* the server is not there: that has been said */ }

@@ -31,7 +31,7 @@ export function draw(isAlert) {
 /** The names of what is shown, with their colours: a short bar has no room for its name. */
 function drawColours(shown) {
   const names = new Map(shown.map((event) => [event.label, event.display]))
-  const key = JSON.stringify([...names].sort())
+  const key = JSON.stringify([...names].sort().map(([label, display]) => [label, display, colour(label)]))
   if ($("colours").dataset.key === key) return
   $("colours").dataset.key = key
   $("colours").replaceChildren(...[...names].sort((a, b) => a[1].localeCompare(b[1])).map(([label, display]) =>
@@ -50,12 +50,13 @@ function fill(row, camera, found, start, end, isAlert) {
   for (const [id, bar] of row.bars) if (!there.has(id)) { bar.remove(); row.bars.delete(id) }
   for (const event of found) {
     if (!row.bars.has(event.id)) {
-      const bar = el("span", { class: "event", "data-colour": colour(event.label) }, el("bdi", {}, event.display))
+      const bar = el("span", { class: "event" }, el("bdi", {}, event.display))
       row.bars.set(event.id, bar)
       row.track.append(bar)
     }
     const bar = row.bars.get(event.id)
     const right = place(bar, event.started_at, event.ended_at, start, end)
+    bar.dataset.colour = colour(event.label)
     bar.dataset.open = event.phase !== "end"
     bar.dataset.alert = isAlert(event.label)
     bar.title = [event.display, lasted(right - event.started_at), percent(event.peak), ...(event.track ? [person(event.track)] : [])].join(", ")

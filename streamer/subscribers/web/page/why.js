@@ -1,5 +1,6 @@
 // "Why was this (not) an event?": the smoothed scores around a moment, with the thresholds that they are held to.
 
+import { keepAsking } from "./ask.js"
 import { colour } from "./colours.js"
 import { $, clock, el, fillSelect, lasted, percent, put, show } from "./dom.js"
 import { labels } from "./store.js"
@@ -7,7 +8,9 @@ import { labels } from "./store.js"
 const WIDTH = 640, HEIGHT = 200, LEFT = 40, BOTTOM = 22, TOP = 8
 const NS = "http://www.w3.org/2000/svg"
 let asked = null // {camera, model, track, label, since, until, event}
+const LONGEST_LOOK = 150 // seconds that computing where the model looked may take
 let running = 0
+let looking = 0
 
 /** Show the scores of `camera` from `since` to `until`; `event`: the one that is asked about, if it is one.
  * `track`: the person, null for the whole picture; `people`: [track, text] of those to choose from. */
@@ -31,30 +34,26 @@ export function offerLook(yes) {
 }
 
 async function look() {
+  const mine = looking += 1
   const { event } = asked
   $("look").disabled = true
   put($("look-text"), "Computing; that takes some seconds …")
   const query = new URLSearchParams({ camera: event.camera, event: event.id, model: event.model ?? "", label: event.label })
-  const image = el("img", { alt: `The frames in which the model was surest of ${event.display}, in order; brighter where it looked more` })
-  image.src = `/attention?${query}`
-  let problem = ""
-  try {
-    await image.decode()
-  } catch {
-    try {
-      problem = (await (await fetch(`/attention?${query}`)).json()).error
-    } catch {
-      problem = "the page's server does not answer"
-    }
-  }
+  const told = await keepAsking(`/attention?${query}`, {
+    longest: LONGEST_LOOK, wanted: () => mine === looking,
+    failed: (text) => put($("look-text"), `It cannot be shown: ${text}`),
+  })
+  if (mine !== looking) return
   $("look").disabled = false
-  if (asked?.event !== event) return
-  $("look-picture").replaceChildren(...(problem ? [] : [image]))
-  put($("look-text"), problem ? `It cannot be shown: ${problem}.`
-    : `Brighter: more of the answer came from there. The frames of the window in which it was surest of ${event.display}, in order. A hint, not a proof.`)
+  if (!told) return
+  $("look-picture").replaceChildren(el("img", {
+    src: `/attention?${query}`, alt: `The frames in which the model was surest of ${event.display}, in order; brighter where it looked more` }))
+  put($("look-text"), `Brighter: more of the answer came from there. The frames of the window in which it was surest of ${event.display}, in order. A hint, not a proof.`)
 }
 
 function clearLook() {
+  looking += 1
+  $("look").disabled = false
   offerLook(false)
   $("look-picture").replaceChildren()
   put($("look-text"), "")
@@ -66,19 +65,17 @@ async function load() {
   const mine = running += 1
   const { camera, model, track, label, since, until } = asked
   const query = new URLSearchParams({ camera, since, until, ...(label ? { label } : {}), ...(model ? { model } : {}), ...(track ? { track } : {}) })
-  let told
-  try {
-    const answer = await fetch(`/scores?${query}`)
-    told = await answer.json()
-    if (!answer.ok) throw new Error(told.error)
-  } catch (error) {
-    told = { problem: error.message }
-  }
-  if (mine !== running) return
-  const some = !told.problem && told.times.length > 1
+  const told = await keepAsking(`/scores?${query}`, {
+    wanted: () => mine === running,
+    failed: (text) => {
+      $("why-chart").replaceChildren()
+      put($("why-text"), `There are no scores: ${text}`)
+    },
+  })
+  if (!told) return
+  const some = told.times.length > 1
   $("why-chart").replaceChildren(...(some ? [chart(told), legend(told)] : []))
-  put($("why-text"), some ? inWords(told) : told.problem ? `There are no scores: ${told.problem}.`
-    : "No scores are kept of that time: they stay in memory for about 15 minutes.")
+  put($("why-text"), some ? inWords(told) : "No scores are kept of that time: they stay in memory for about 15 minutes.")
 }
 
 // ---- in words
@@ -176,6 +173,7 @@ function legend({ series }) {
 
 export function close() {
   running += 1
+  looking += 1
   asked = null
 }
 
