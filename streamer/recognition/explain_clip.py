@@ -42,6 +42,7 @@ def explain(clip: Path, model_id: str, label: str, span: tuple[float, float] = W
         ConfigError: the clip cannot be read, or is shorter than a window.
         ModelError: the model cannot be loaded, has no such label, or attends in another way.
     """
+    length = _length(clip)  # before torch is loaded, which takes seconds
     import torch
 
     from streamer.recognition.attention_rollout import rollout
@@ -52,7 +53,8 @@ def explain(clip: Path, model_id: str, label: str, span: tuple[float, float] = W
     spec = loaded.spec
     if label not in spec.labels:
         raise ModelError(f"{spec.name} has no label {label!r}")
-    times, frames = _frames(clip, loaded.preprocessor.reduce, span, (spec.frames - 1) * spec.interval)
+    bounds = _around(span, (spec.frames - 1) * spec.interval + SLACK, length)
+    times, frames = _frames(clip, loaded.preprocessor.reduce, bounds)
     windows = _windows(times, spec.frames, spec.interval)
     place = spec.labels.index(label)
     best: tuple[float, Any, Sequence[int]] | None = None
@@ -70,24 +72,30 @@ def explain(clip: Path, model_id: str, label: str, span: tuple[float, float] = W
     return _drawn([frames[i] for i in best[2]], looked.numpy())
 
 
-def _frames(
-    clip: Path, reduce: Any, span: tuple[float, float], least: float
-) -> tuple[list[float], list[NDArray[Any]]]:
-    """The clip's times in seconds, and its frames as the model gets them, uint8 RGB: those of `span`, and
-    around it where it is shorter than `least` seconds.
-    """
+def _length(clip: Path) -> float:
+    """Seconds. Raises ConfigError."""
+    import av
+
+    try:
+        with av.open(str(clip)) as container:
+            return (container.duration or 0) / av.time_base
+    except (av.error.FFmpegError, OSError) as error:
+        raise ConfigError(f"the clip cannot be read: {type(error).__name__}") from error
+
+
+def _frames(clip: Path, reduce: Any, bounds: tuple[float, float]) -> tuple[list[float], list[NDArray[Any]]]:
+    """The clip's times in seconds within `bounds`, and its frames as the model gets them, uint8 RGB."""
     import av
 
     times: list[float] = []
     frames: list[NDArray[Any]] = []
     try:
         with av.open(str(clip)) as container:
-            first, last = _around(span, least + SLACK, (container.duration or 0) / av.time_base)
             for frame in container.decode(container.streams.video[0]):
                 at = float(frame.time or 0.0)
-                if at > last or len(frames) >= MOST_FRAMES:
+                if at > bounds[1] or len(frames) >= MOST_FRAMES:
                     break
-                if at >= first:
+                if at >= bounds[0]:
                     times.append(at)
                     frames.append(reduce(frame.to_ndarray(format="bgr24")))
     except (av.error.FFmpegError, OSError, IndexError) as error:

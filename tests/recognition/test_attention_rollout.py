@@ -112,7 +112,7 @@ def test_other_events_of_the_clip_are_not_shown() -> None:
         taken.append(float(image.mean()))
         return image
 
-    times, frames = explain_clip._frames(clip_path(), reduce, (4.0, 6.0), 1.4)
+    times, frames = explain_clip._frames(clip_path(), reduce, (4.0, 6.0))
     assert (min(times), max(times)) == (pytest.approx(4.0, abs=0.1), pytest.approx(6.0, abs=0.1))
     assert len(times) == len(frames) == len(taken)
     assert explain_clip.explain(clip_path(), "demo", "waving", (4.0, 6.0))[:3] == b"\xff\xd8\xff"

@@ -366,7 +366,7 @@ def test_where_the_model_looked_is_computed_on_demand(
             page.wait_for_selector("#recent-rows tr:nth-child(2)")
             page.locator("#recent-rows tr", has_text="front-door").last.get_by_text("Details").click()
             page.locator("#look").click()
-            page.locator("#look-text", has_text="A hint, not a proof").wait_for(timeout=100_000)
+            page.locator("#look-text", has_text="A hint, not a proof").wait_for(timeout=300_000)
             assert page.locator("#look-picture img").evaluate("node => node.naturalWidth") == 960
             assert violations(page) == []
             where = "/attention?camera=front-door&label=waving"

@@ -14,7 +14,7 @@ from streamer.recording.clip_events import Span
 from streamer.system.redaction import redact
 from streamer.system.terminal_text import printable
 
-LONGEST = 120.0  # seconds that one may take
+LONGEST = 300.0  # seconds that one may take: loading torch alone takes long on a small machine
 MOST_KEPT = 30  # pictures
 MODULE = "streamer.recognition.explain_clip"
 

@@ -8,7 +8,7 @@ import { labels } from "./store.js"
 const WIDTH = 640, HEIGHT = 200, LEFT = 40, BOTTOM = 22, TOP = 8
 const NS = "http://www.w3.org/2000/svg"
 let asked = null // {camera, model, track, label, since, until, event}
-const LONGEST_LOOK = 150 // seconds that computing where the model looked may take
+const LONGEST_LOOK = 330 // seconds that computing where the model looked may take
 let running = 0
 let looking = 0
 
