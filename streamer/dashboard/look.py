@@ -48,7 +48,7 @@ def look_at(
         shown = stats.names
         names = (lambda label: shown.get(label, label)) if shown else None
     known = colours_of(stats.model.labels) if stats.model is not None else {}
-    order = known | {label: colour_of(label, known) for label in stats.names}
+    order = {**known} | {label: colour_of(label, known) for label in stats.names}
     events = [event for camera in stats.cameras for event in camera.open_events]
     background = {event.label for event in (*stats.recent, *events) if event.background}
     stats = _shown(stats, names or str)

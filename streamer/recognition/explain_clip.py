@@ -78,7 +78,7 @@ def _length(clip: Path) -> float:
 
     try:
         with av.open(str(clip)) as container:
-            return (container.duration or 0) / av.time_base
+            return float((container.duration or 0) / av.time_base)
     except (av.error.FFmpegError, OSError) as error:
         raise ConfigError(f"the clip cannot be read: {type(error).__name__}") from error
 

@@ -346,6 +346,7 @@ def test_why_something_was_or_was_not_an_event(
         assert page.locator("#details-facts").is_hidden()
 
 
+@pytest.mark.timeout(600)
 def test_where_the_model_looked_is_computed_on_demand(
     tmp_path: Path, folder: Path, open_page: Callable[..., Any]
 ) -> None:
