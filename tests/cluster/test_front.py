@@ -43,7 +43,8 @@ def scripted(*_: Any) -> FakeRecognizer:
 
 
 def draw(n: int) -> Any:
-    return np.full((48, 64, 3), 100 + n % 5, np.uint8)
+    # more different pictures than a camera remembers: fewer look frozen after two seconds
+    return np.full((48, 64, 3), 140 + n % 60, np.uint8)
 
 
 @contextmanager

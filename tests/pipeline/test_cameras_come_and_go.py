@@ -24,8 +24,9 @@ pytestmark = pytest.mark.usefixtures("no_thread_left")
 LOCAL: dict[str, Any] = {"bus": BusConfig(bind="", heartbeat=0.1), "journal": JournalConfig(path="")}
 
 
-def grey(level: int = 120) -> Callable[[int], Any]:
-    return lambda n: np.full((48, 64, 3), level + n % 5, np.uint8)
+def grey(level: int = 140) -> Callable[[int], Any]:
+    # more different pictures than a camera remembers: fewer look frozen after two seconds
+    return lambda n: np.full((48, 64, 3), level + n % 60, np.uint8)
 
 
 def busy(window: Window) -> list[float]:

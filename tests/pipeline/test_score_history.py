@@ -119,7 +119,7 @@ def test_other_words_begin_anew() -> None:
 @pytest.mark.realtime
 def test_the_bus_tells_scores_with_their_rules_and_what_the_run_offers(tmp_path: Path) -> None:
     stop = threading.Event()
-    with FakeCamera(lambda n: np.full((48, 64, 3), 120 + n % 9, np.uint8)) as camera:
+    with FakeCamera(lambda n: np.full((48, 64, 3), 140 + n % 60, np.uint8)) as camera:
         config = Config(
             cameras=({"name": "yard", "source": camera.url},),  # type: ignore[arg-type]
             bus=BusConfig(bind="tcp://127.0.0.1:0"),
