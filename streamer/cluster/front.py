@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from streamer.bus import Publisher, Sink, wire
 from streamer.bus.encryption import ClientKeys, KeyPair
@@ -23,12 +23,10 @@ from streamer.cluster.renewal import Renewal
 from streamer.cluster.worker_follower import Follower
 from streamer.config import Config
 from streamer.errors import StreamerError
+from streamer.system import memory
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.file_watch import FileWatch
 from streamer.types import CameraState, CameraStatus, Stats
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +78,7 @@ class Front:
         self._take(config)
 
     def __enter__(self) -> Self:
+        memory.prepare()
         self._publisher = Publisher(
             self._config.bus,
             self._config.journal,
@@ -190,7 +189,7 @@ class Front:
 
     def _control(self) -> None:
         away_at = self._clock.monotonic() + 2 * self._lost_after
-        ends_at = away_at
+        ends_at = trim_at = away_at
         while not self._clock.wait(self._over, LOOK):
             try:
                 now = self._clock.monotonic()
@@ -207,6 +206,9 @@ class Front:
                 self._unfollow()
                 self._tell_unplaced(now)
                 self._edited()
+                if now >= trim_at:
+                    trim_at = now + memory.TRIM_EVERY
+                    memory.trim()
                 self._stats.looked()
             except Exception:  # the thread's top: one bad look must not end the cluster
                 log.exception("the controller failed at something")
