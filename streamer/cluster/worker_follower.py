@@ -6,6 +6,7 @@ follower that begins anew, after a crash too, goes on behind the last one that i
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -18,10 +19,12 @@ from streamer.cluster.members import Members
 from streamer.cluster.renewal import Renewal
 from streamer.errors import BusError
 
+log = logging.getLogger(__name__)
+
 TOPICS = ["event/", "status/", "prediction/"]
 PREVIEWS = "preview/"
 LOOK = 0.2  # seconds between two looks at whether to end, and whether somebody wants to see pictures
-AGAIN = 1.0  # seconds until it is tried again where a worker refuses us
+AGAIN = 1.0  # seconds until it is tried again where a worker refuses us, or anything else failed
 HANDED_OVER = ("moved", "lease lost", "camera changed", "camera removed")  # last words: others go on
 HEAD = ("v", "session", "seq", "sent_at")
 QUEUE = 2000  # messages that may wait; events that do not fit are asked for again
@@ -79,7 +82,9 @@ class Follower:
         while not self._stop.is_set():
             try:
                 self._follow()
-            except BusError as error:
+            except Exception as error:  # a thread's top: it begins anew behind what is written
+                if not isinstance(error, BusError):
+                    log.exception("following worker %s failed", self.told.name)
                 self._note(f"worker {self.told.name}: {error}")
                 self._stop.wait(AGAIN)
 

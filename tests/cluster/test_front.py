@@ -318,3 +318,21 @@ def test_a_worker_that_is_started_anew_is_followed_by_one_at_a_time(
                 until(lambda number=number: len(most) == number)  # type: ignore[misc]
                 until(watching(front, "w1"))
     assert most == [1, 1, 1]
+
+
+def test_a_worker_whose_message_could_not_be_taken_is_followed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing, take = [ValueError("what is that?")], worker_follower.Follower._take
+
+    def once(self: Any, *told: Any) -> None:
+        if failing:
+            raise failing.pop()
+        take(self, *told)
+
+    monkeypatch.setattr(worker_follower.Follower, "_take", once)
+    monkeypatch.setattr(worker_follower, "AGAIN", 0.05)
+    with FakeCamera(draw) as camera, Front(configured(tmp_path, camera.url, "a")) as front:
+        with Subscriber(front.endpoint, since=0.0) as subscriber, worker(front, tmp_path, "w1"):
+            collect(subscriber, of(EventMessage, "a"))
+        assert not failing
