@@ -180,6 +180,11 @@ class Publisher:
         """The last place in another history that is in this one's; None: nothing of it."""
         return None if self._thread is None else self._thread.origin(journal)
 
+    @property
+    def waiting(self) -> int:
+        """How many messages wait to be sent; who forwards others' had better pause where these are many."""
+        return 0 if self._outbox is None else len(self._outbox)
+
     def wanted(self, topic: str) -> bool:
         """Whether somebody subscribes to a topic, or to a part of it."""
         return self._thread is not None and self._thread.wanted(topic)

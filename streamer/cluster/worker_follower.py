@@ -28,6 +28,8 @@ AGAIN = 1.0  # seconds until it is tried again where a worker refuses us, or any
 HANDED_OVER = ("moved", "lease lost", "camera changed", "camera removed")  # last words: others go on
 HEAD = ("v", "session", "seq", "sent_at")
 QUEUE = 2000  # messages that may wait; events that do not fit are asked for again
+MOST_WAITING = 4000  # messages of all workers that the front has not sent, until nothing more is taken
+PAUSE = 0.02  # seconds
 
 
 class Follower:
@@ -96,13 +98,18 @@ class Follower:
             self.told.endpoint, topics=TOPICS, since=since, requests=self.told.requests, keys=self._keys,
             high_water_mark=QUEUE,
         ) as subscriber:  # fmt: skip
-            pictures = False
+            pictures = connected = False
             while not self._stop.is_set():
+                if self._publisher.waiting > MOST_WAITING:  # the worker's history keeps what does not fit now
+                    if connected:
+                        self._members.heard(self.told.name)
+                    self._stop.wait(PAUSE)
+                    continue
                 if pictures != (wanted := self._publisher.wanted(PREVIEWS)):
                     pictures = wanted
                     subscriber.want(PREVIEWS, wanted)
                 message = subscriber.receive(LOOK)
-                if subscriber.connected:
+                if connected := subscriber.connected:
                     self._members.heard(self.told.name)
                 if message is not None:
                     self._take(message, subscriber)
