@@ -116,12 +116,12 @@ class WatchedCameras:
 
     def _refused(self) -> dict[str, _Failure]:
         """What is not tried now, of the definitions that are known."""
-        prints = {camera: known[0] for camera, known in self._definitions.items()}
-        return {
-            camera: one
-            for camera, one in self._failed.items()
-            if not one.over and prints.get(camera, one.fingerprint) == one.fingerprint
-        }
+        found = {}
+        for camera, one in self._failed.items():
+            known = self._definitions.get(camera)
+            if not one.over and (known is None or known[0] == one.fingerprint):
+                found[camera] = one
+        return found
 
     def loaded(self) -> dict[str, dict[str, float]]:
         """Model id -> windows a second, and the hop that it asks for."""
