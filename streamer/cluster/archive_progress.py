@@ -112,7 +112,8 @@ def lines(report: Mapping[str, Any], plan: Plan) -> list[str]:
     """The report for people."""
     whole = report["recordings"]
     head = (
-        f"{len(whole)} recordings ({len(plan.there)} were there before): {report['events']} events, "
+        f"{len(whole)} recording{'' if len(whole) == 1 else 's'} ({len(plan.there)} were there before): "
+        f"{report['events']} events, "
         f"{report['windows']} windows, {duration(report['seconds'])} of video; "
         f"this time {duration(report['took'])}"
     )
@@ -123,7 +124,8 @@ def lines(report: Mapping[str, Any], plan: Plan) -> list[str]:
         told.append(f"{report['retried']} attempts had to be repeated")
     told += [f"failed: {one['file']}: {one['reason']}" for one in report["failed"]]
     if report["waiting"]:
-        told.append(f"{len(report['waiting'])} are left: the same command goes on with them")
+        count = len(report["waiting"])
+        told.append(f"{count} {'is' if count == 1 else 'are'} left: the same command continues")
     return told
 
 

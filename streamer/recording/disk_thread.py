@@ -92,7 +92,7 @@ class DiskWriter:
             told, self._slow = self._slow, not fits
         if not fits and not told:
             self._note(
-                f"{self._folder} is too slow for the pictures of events: some are lost, all else goes on"
+                f"{self._folder} is too slow for the pictures of events: some are lost, all else continues"
             )
         return fits
 
@@ -178,7 +178,7 @@ class DiskWriter:
                 why = (error.strerror if isinstance(error, OSError) else None) or error
                 self._note(
                     f"pictures of events cannot be written to {self._folder}: {why};"
-                    " they are lost until it works again, everything else goes on"
+                    " they are lost until it works again, everything else continues"
                 )
             return
         self.counts["clips" if isinstance(job, EncodedClip) else "snapshots"] += 1

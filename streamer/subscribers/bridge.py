@@ -92,7 +92,7 @@ def gap_line(gap: Gap) -> str:
     why = {"expired": "no longer in the publisher's history", "no replay": "the publisher gives no history"}
     return (
         f"{gap.count} event message(s), numbers {gap.first} to {gap.last}, cannot be had any more"
-        f" ({why.get(gap.reason, gap.reason)}); going on behind them"
+        f" ({why.get(gap.reason, gap.reason)}); continuing after them"
     )
 
 

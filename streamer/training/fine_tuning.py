@@ -160,7 +160,7 @@ def _fit(
     trainer = make_trainer(recipe, model, data, out / "run", reporter)
     resumed = last_checkpoint(out / "run")
     if resumed is not None:
-        say(f"going on from {resumed.name}")
+        say(f"continuing from {resumed.name}")
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     trainer.model.save_pretrained(out)
     copy_processor(base, out)

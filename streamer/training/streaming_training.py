@@ -213,7 +213,7 @@ def learn(
         found = measure_agreement(distiller.average, held_out(), distiller.pixels, by_frames=False)
         return agreement_line(found)
 
-    tell(f"going on from step {distiller.step}" if resumed else f"before the first step: {check()}")
+    tell(f"continuing from step {distiller.step}" if resumed else f"before the first step: {check()}")
     for loss in distiller.run(until):
         mean = 0.95 * mean + 0.05 * loss if mean else loss
         left = (steps - distiller.step) * distiller.seconds / distiller.step / 60

@@ -103,7 +103,7 @@ def test_a_page_that_dies_is_started_again_and_the_run_goes_on(start: Any) -> No
     assert healthy(url)
     (page,) = pages_of(run.process.pid)
     os.kill(page, signal.SIGKILL)
-    assert "recognition goes on" in run.line("the page has ended")
+    assert "recognition continues" in run.line("the page has ended")
     again = run.page()
     assert healthy(again)
     assert run.process.poll() is None

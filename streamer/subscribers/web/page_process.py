@@ -106,7 +106,7 @@ class PageProcess:
                 backoff.reset()
             wait = backoff.next()
             why = f" ({last})" if last else ""
-            self._note(f"the page has ended{why}; it is started again in {wait:.0f} s, recognition goes on")
+            self._note(f"the page has ended{why}; it is started again in {wait:.0f} s, recognition continues")
             while not self._clock.wait(self._stop, wait):
                 try:
                     self._start()

@@ -165,7 +165,7 @@ class WebhookBridge:
             return False
         self._tell(
             f"event {message.seq} ({message.label} {message.phase}) was refused {attempts} times, the last"
-            f" with {answer.status} {answer.reason}{_hint(answer)}: put into {path}, going on"
+            f" with {answer.status} {answer.reason}{_hint(answer)}: put into {path}; continuing"
         )
         if dropped:
             self._tell(f"{path} was full: it is {dropped.name} now, and what had that name is gone")
