@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from streamer.config.filling import filled
+from streamer.config.placeholders import filled
 from streamer.config.read_yaml import dotted, validated
 from streamer.config.schema import schema_of
 from streamer.config.yaml_values import Document, KeyPath, Origin, parse_value, read_document
