@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -143,16 +144,17 @@ def test_two_thousand_events_a_second(tmp_path: Path) -> None:
             spent, after = time.monotonic() - began, process.cpu_times()
         used = (after.user + after.system - before.user - before.system) / spent
         late.sort()
-        median, worst = late[len(late) // 2], late[int(len(late) * 0.99)]
-        print(f"{count / spent:.0f} events/s, {used:.2f} of a core, median {median * 1000:.1f} ms,"
-              f" 99 % {worst * 1000:.0f} ms, rss {process.memory_info().rss / 1e6:.0f} MB")  # fmt: skip
+        middle, worst = late[len(late) // 2], late[int(len(late) * 0.99)]
+        print(f"{count / spent:.0f} events/s, {used:.2f} of a core, median {middle * 1000:.1f} ms,"
+              f" 99 % {worst * 1000:.0f} ms, {late[-1] * 1000:.0f} ms at most,"
+              f" rss {process.memory_info().rss / 1e6:.0f} MB")  # fmt: skip
     finally:
         cluster.close()
     assert count
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_a_thousand_cameras(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, 1000, rate=20.0, predictions=100.0)
     try:
@@ -166,7 +168,7 @@ def test_a_thousand_cameras(tmp_path: Path) -> None:
             beat = subscriber.receive(5.0)
             assert isinstance(beat, HeartbeatMessage)
             assert len(beat.cameras) == 1000
-            for _ in range(12):
+            for _ in range(120):
                 at = time.monotonic()
                 assert len(subscriber.snapshot(10.0).cameras) == 1000
                 snapshots.append(time.monotonic() - at)
@@ -174,8 +176,11 @@ def test_a_thousand_cameras(tmp_path: Path) -> None:
                 threading.Event().wait(5.0)
         spent, after = time.monotonic() - began, process.cpu_times()
         used = (after.user + after.system - cpu.user - cpu.system) / spent
-        print(f"snapshot {max(snapshots):.2f} s at most, {used:.2f} of a core, memory {memory[0]:.0f} to"
-              f" {memory[-1]:.0f} MB")  # fmt: skip
+        early, late = median(memory[12:36]), median(memory[-24:])
+        print(f"snapshot {median(snapshots):.2f} s at the median, {max(snapshots):.2f} s at most,"
+              f" {used:.2f} of a core, memory {early:.0f} MB in the second and third minute,"
+              f" {late:.0f} MB in the last two, {max(memory):.0f} MB at most")  # fmt: skip
     finally:
         cluster.close()
     assert max(snapshots) < 5.0
+    assert late - early < 10.0
