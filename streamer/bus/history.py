@@ -28,12 +28,16 @@ def list_events(
     label: str | None = None,
     limit: int | None = None,
     recordings: str | Path | None = None,
+    *,
+    background: bool = True,
 ) -> list[dict[str, Any]]:
     """One dict per event (keys: COLUMNS), oldest first; of more than `limit` the newest. Those of cameras
     that follow people have `track` too, as messages have it: where they were at the newest phase.
 
     `recordings`: the folder of the pictures of events (`recording.folder`; None: the usual one), in which
     `snapshot` and `clip` are looked for; they are None where there is none.
+
+    `background`: those too whose label means "no action".
 
     `path` None: the default history file. `since`: Unix seconds; events of which anything was said since
     then. An event that goes on has `ended_at` None and `seconds` None. Raises BusError where there is no
@@ -49,6 +53,8 @@ def list_events(
         if value is not None:
             where.append(f"{column} ?")
             values.append(value)
+    if not background:
+        where.append("json_extract(message, '$.event.background') IS NOT 1")
     query = (
         "SELECT message FROM events WHERE seq IN (SELECT max(seq) FROM events WHERE "
         + " AND ".join(where)
@@ -110,5 +116,6 @@ def _record(message: dict[str, Any], pictures: Path) -> dict[str, Any]:
         "reason": event.get("reason"),
         "snapshot": None if recording.snapshot is None else str(recording.snapshot),
         "clip": None if recording.clip is None else str(recording.clip),
+        **({"background": True} if event.get("background") else {}),
         **({"track": message["track"]} if "track" in message else {}),
     }

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--config", metavar="FILE", help="a config file, which says where both are")
     parser.add_argument("--camera", help="only this camera's")
-    parser.add_argument("--label", help="only this label's")
+    parser.add_argument("--label", help="only this label's (table: all but those that mean no action)")
     parser.add_argument(
         "--since", metavar="WHEN", help="90s, 15m, 2h, 3d ago, '2026-01-31 14:00' or Unix seconds"
     )
@@ -54,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     journal = args.journal or (config.journal.path if config else None)
     recordings = args.recordings or (config.recording.folder if config else None)
     more = None if limit is None else limit + 1
-    records = list_events(journal, since, args.camera, args.label, more, recordings)
+    # people are not told of "no action", unless they name it; programs get everything
+    whole = args.label is not None or args.format != "table"
+    records = list_events(journal, since, args.camera, args.label, more, recordings, background=whole)
     if not records:
         _refuse_unknown(args, journal, config)
     if limit is not None and len(records) > limit:
@@ -123,7 +125,7 @@ def write_json(records: Sequence[dict[str, Any]], out: TextIO) -> None:
 def write_csv(records: Sequence[dict[str, Any]], out: TextIO) -> None:
     """A header and one line per event; times in Unix seconds."""
     people = ("track",) if any("track" in record for record in records) else ()
-    writer = csv.DictWriter(out, (*COLUMNS, *people), lineterminator="\n")
+    writer = csv.DictWriter(out, (*COLUMNS, *people), lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows({**record, **({"track": _person(record)} if people else {})} for record in records)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from streamer.cli import subscriber_options
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
                 subscriber_options.publisher_of(args), address, layout,
                 state or default_file("mqtt", args.endpoint, str(address), args.prefix),
                 subscriber_options.since_or_now(args),
-                subscriber_options.filter_of(args),
+                replace(subscriber_options.filter_of(args), also=tuple(args.sensor)),
                 args.picture_every if args.pictures else None,
             )
         )

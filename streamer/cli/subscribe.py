@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, as it was sent")
     parser.add_argument(
         "--topic", action="append", default=[], metavar="PREFIX",
-        help="event/, prediction/NAME/, status/, ...; several times; '' is all (default: event/ and status/)",
+        help="event/, prediction/NAME/, status/, ...; several times; '' is all (default: event/ and status/;"
+        " as text without events that mean no action)",
     )  # fmt: skip
     parser.add_argument(
         "--since", metavar="WHEN",
@@ -120,6 +121,8 @@ def _follow(
         quiet_since = now
         pictures = any(topic.startswith("preview/") for topic in args.topic)  # asked for by name
         line = as_json(message, pictures) if args.json else as_text(message)
+        if not args.json and not args.topic and isinstance(message, EventMessage) and message.background:
+            line = None  # no action is no news, unless events are asked for by name
         if line is not None:
             print(line, flush=True)
             shown += 1

@@ -46,14 +46,17 @@ def add_delivery(parser: argparse.ArgumentParser) -> None:
 
 def add_filter(parser: argparse.ArgumentParser, phases: str) -> None:
     """Which events are carried on; `phases`: those of them where nothing is said."""
-    parser.add_argument(
-        "--label", action="append", default=[], metavar="LABEL",
-        help="only events of this label, the model's or its display name; may be repeated",
-    )  # fmt: skip
-    parser.add_argument(
-        "--camera", action="append", default=[], metavar="NAME", help="only this camera; may be repeated"
-    )
+    _add_subjects(parser)
     parser.add_argument("--phase", default=phases, metavar="LIST", help=f"of start,update,end ({phases})")
+
+
+def _add_subjects(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--label", action="append", metavar="LABEL",
+        help="only events of this label, the model's or its display name; may be repeated (all but those that"
+        " mean no action)",
+    )  # fmt: skip
+    parser.add_argument("--camera", action="append", metavar="NAME", help="only this camera; may be repeated")
 
 
 def filter_of(args: argparse.Namespace) -> EventFilter:
@@ -63,7 +66,7 @@ def filter_of(args: argparse.Namespace) -> EventFilter:
     phases = tuple(word.strip() for word in args.phase.split(",") if word.strip())
     if not phases or not set(phases) <= set(PHASES):
         raise ConfigError(f"--phase {args.phase!r}: write some of {','.join(PHASES)}")
-    return EventFilter(tuple(args.camera), tuple(args.label), phases)
+    return EventFilter(tuple(args.camera or ()), tuple(args.label or ()), phases)
 
 
 def since_of(args: argparse.Namespace) -> Position | None:
@@ -82,7 +85,7 @@ def add_narration(parser: argparse.ArgumentParser) -> None:
     add_publisher(parser)
     parser.add_argument("--config", metavar="FILE", help="settings, such as configs/speak.yaml")
     parser.add_argument("--language", metavar="CODE", help="en, tr, ar: of the sentences and the voice (en)")
-    parser.add_argument("--camera", action="append", metavar="NAME", help="this one only; several times")
+    _add_subjects(parser)
     parser.add_argument("--camera-names", choices=("auto", "always", "never"),
                         help="begin with the camera's name: auto = where there are several")  # fmt: skip
     parser.add_argument("--verbosity", choices=("brief", "normal", "full"),
@@ -106,6 +109,8 @@ def narration_of(args: argparse.Namespace, *more: str) -> tuple[Settings, LabelS
         raise ConfigError(f"--duration {args.duration:g}: must be more than 0")
     names = ("language", "camera_names", "verbosity", "repeat_after", "fresh", *more)
     options = {name: getattr(args, name) for name in names}
-    options["camera"] = None if args.camera is None else tuple(args.camera)
+    for name in ("camera", "label"):
+        given = getattr(args, name)
+        options[name] = None if given is None else tuple(given)
     settings = load_settings(args.config, options)
     return settings, load_labels(settings.language, settings.label_set)

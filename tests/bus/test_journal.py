@@ -7,12 +7,14 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -443,6 +445,27 @@ def test_filters(told: Path) -> None:
     assert [r["id"] for r in history.list_events(told, limit=1)] == ["a"], "the newest"
     assert [r["id"] for r in history.list_events(told, since=FakeClock().wall() + 130)] == ["a"]
     assert history.list_events(told, camera="nowhere") == []
+
+
+def test_no_action_is_left_out_for_people_unless_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal(JournalConfig(path=str(tmp_path / "h.db")), "s", clock=FakeClock())
+    journal.append([wire.event_body(event("waved", label="waving"))])
+    for n in range(60):
+        journal.append([wire.event_body(replace(event(f"still{n}", label="still"), background=True))])
+    journal.close()
+
+    def labels(*words: str) -> list[str]:
+        assert command("--journal", str(tmp_path / "h.db"), *words) == 0
+        return re.findall("waving|still(?! on)", capsys.readouterr().out)
+
+    assert labels() == ["waving"], "nor do they use up the newest fifty"
+    assert labels("--label", "still", "--limit", "3") == ["still"] * 3
+    assert len(labels("--format", "json")) >= 61
+    assert labels("--format", "csv", "--limit", "2")[-1] == "still"
+    records = history.list_events(tmp_path / "h.db", limit=1)
+    assert records[0]["background"] is True
 
 
 def command(*words: str) -> int:

@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from streamer.bus import Publisher, Subscriber, wire
+from streamer.bus.publisher_sockets import PublisherSockets
 from streamer.config import BusConfig, JournalConfig
 from streamer.errors import BusError
 from streamer.testing import FakeClock
@@ -350,6 +351,42 @@ def test_closing_sends_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         bus.close()
         found = collect(subscriber, lambda found: len(events_of(found)) >= 200)
     assert events_of(found) == list(range(1, 201))
+
+
+def test_a_burst_before_the_end_leaves_in_parts_that_any_reader_has_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After each part ZeroMQ's thread gets its turn: what leaves all at once is dropped for being late."""
+    happened: list[str] = []
+    send = PublisherSockets.send
+
+    class Poller(zmq.Poller):
+        def poll(self, timeout: float | None = None) -> Any:
+            happened.append("pause")
+            return super().poll(timeout)
+
+    class Never(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            happened.append("pause")
+            return super().wait(timeout)
+
+    def sent(self: PublisherSockets, topic: str, data: bytes) -> None:
+        happened.append("event" if topic.startswith("event/") else "other")
+        send(self, topic, data)
+
+    monkeypatch.setattr(zmq, "Poller", Poller)
+    monkeypatch.setattr(PublisherSockets, "send", sent)
+    monkeypatch.setattr("streamer.bus.bus_loop.FLUSH", DEADLINE)
+    monkeypatch.setattr("streamer.bus.publisher.CLOSE_TIMEOUT", DEADLINE)
+    with publisher(bus=BusConfig(bind=FREE, high_water_mark=30)) as bus:
+        assert bus._thread is not None
+        bus._thread._never = Never()
+        for number in range(200):
+            bus.event(event(f"e{number}"))
+        bus.close()
+    parts = "".join({"pause": " ", "event": "e", "other": ""}[what] for what in happened).split()
+    assert sum(map(len, parts)) == 200
+    assert max(map(len, parts)) <= 15, "half of the high-water mark"
 
 
 def test_a_publisher_is_used_once_and_only_while_open() -> None:

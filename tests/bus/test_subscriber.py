@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -388,6 +389,19 @@ def test_subscribe_prints_for_people(capsys: pytest.CaptureFixture[str]) -> None
     assert "waving started (0.80)" in first
     assert "\x1b" not in first
     assert "front: waving ended after" in second
+
+
+def test_subscribe_tells_people_of_no_action_only_where_events_are_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with publisher() as bus:
+        bus.event(replace(event("e1", label="still"), background=True))
+        bus.event(event("e2"))
+        for words, wanted in (([], ["waving"]), (["--topic", "event/"], ["still", "waving"])):
+            follow = ["--since", "0", "--count", str(len(wanted))]
+            assert subscribe.run(arguments(bus.endpoint, *follow, *words)) == 0
+            said = capsys.readouterr().out
+            assert [label for label in ("still", "waving") if f"cam0: {label} started" in said] == wanted
 
 
 def test_subscribe_prints_json_as_it_was_sent(capsys: pytest.CaptureFixture[str]) -> None:

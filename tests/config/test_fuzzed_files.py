@@ -17,7 +17,7 @@ from streamer.errors import ConfigError
 from streamer.labels.label_files import LabelFile, read_labels
 from streamer.recognition.words.prompts import WordFile, read_words, words_of
 from streamer.subscribers.narration.settings import Settings, load_settings
-from streamer.system.terminal_text import printable
+from streamer.system.terminal_text import JOINERS, printable
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 READERS: dict[str, tuple[Callable[[Path], Any], Any, Path]] = {
@@ -75,6 +75,7 @@ def answers(read: Callable[[], Any], begins: str = "") -> None:
         for line in lines:
             assert line.startswith((begins, "... and ")), line
             assert line == printable(line), repr(line)
+            assert "".join(c for c in line if c not in JOINERS).isprintable(), repr(line)
             assert len(line) <= 1000
 
 

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -385,3 +386,9 @@ def test_a_label_is_the_models_or_what_people_call_it(tmp_path: Path) -> None:
         assert EventFilter(labels=(label,)).wants(message) is wanted
     assert not EventFilter(phases=("end",)).wants(message)
     assert not EventFilter(cameras=("other",)).wants(message)
+    still = replace(message, background=True)  # its label means "no action"
+    assert not EventFilter().wants(still)
+    assert not EventFilter(cameras=(still.camera,)).wants(still)
+    assert EventFilter(labels=("waving",)).wants(still), "what is named counts"
+    assert EventFilter(also=("el sallama",)).wants(still)
+    assert not EventFilter(labels=("falling",), also=("waving",)).wants(still)

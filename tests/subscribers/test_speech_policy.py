@@ -40,10 +40,11 @@ class Bench:
         at = self.clock.wall() - age
         ended = at if phase == "end" else None
         raw = {"event": more.pop("raw", {})}
+        background = more.pop("background", False)
         why, box = more.pop("reason", None), more.pop("box", None)
         track = None if box is None else TrackMessage(4711, box)
         made = EventMessage("s", self.seq, at, camera, name, phase, label, 0.8, 0.9, at, at, ended, why, raw,
-                            track=track)  # fmt: skip
+                            track=track, background=background)  # fmt: skip
         return self.policy.message(made)
 
     def status(self, state: str, camera: str = "front-door", following: int | None = None) -> list[Utterance]:
@@ -218,6 +219,18 @@ def test_an_end_that_the_scores_did_not_make_is_not_said() -> None:
     bench = Bench()
     bench.event()
     assert reasons(bench.event("end", reason="program stopped")) == ["it was cut short: program stopped"]
+
+
+def test_only_the_chosen_labels_are_spoken_of() -> None:
+    bench = Bench(label=["falling", "still"], repeat_after=0, labels={"waving": {"start": "Hello"}})
+    assert reasons(bench.event()) == ["label not wanted"]
+    assert reasons(bench.event("end")) == ["its start was not said"]
+    assert texts(bench.event(label="falling", name="e2"))
+    assert texts(bench.event(label="düşme", name="e3", raw={"display": "falling"}))
+    assert texts(bench.event(label="still", name="e4", background=True)), "what is named is spoken of"
+    assert reasons(Bench().event(label="still", background=True)) == ["nothing happens"]
+    bench = Bench(label=["falling"], labels={"waving": {"start": ""}})
+    assert reasons(bench.event() + bench.event("end")) == ["label not wanted", "its start was not said"]
 
 
 def test_verbosity() -> None:

@@ -290,6 +290,15 @@ def test_history_is_searched(full: Publisher, asked: str, wanted: int) -> None:
         assert told["next"] is None
 
 
+def test_no_action_is_found_only_where_it_is_named(bus: Publisher) -> None:
+    bus.event(dataclasses.replace(event("e1", label="still"), background=True))
+    bus.event(event("e2"))
+    until(lambda: bus.state().last_event_seq == 2)
+    with served(bus.endpoint) as web:
+        for asked, wanted in (("", ["e2"]), ("label=still", ["e1"]), ("text=STILL", ["e1"])):
+            assert [told["id"] for told in web.json(f"/history?{asked}")["events"]] == wanted
+
+
 def test_an_event_that_ended_after_the_time_asked_for_has_its_end(bus: Publisher) -> None:
     bus.event(event("long"))
     until(lambda: bus.state().last_event_seq == 1)

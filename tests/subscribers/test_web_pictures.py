@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,34 @@ def test_why_something_was_or_was_not_an_event(
         said.get_by_text("waving reached 90%").wait_for()
         assert page.locator("#details-title").inner_text() == "Scores of front-door"
         assert page.locator("#details-facts").is_hidden()
+
+
+def test_on_a_phone_times_do_not_overlap_and_pictures_stand_beside_the_text(
+    tmp_path: Path, folder: Path, open_page: Callable[..., Any]
+) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (640, 480), (200, 30, 30)).save(data, "JPEG")
+    keep(folder, "front-door", "e3", SNAPSHOT, data.getvalue())
+    with published(tmp_path / "e.db", handlers={"features": features(folder), "scores": scores}) as bus:
+        busy(bus)
+        with served(bus.endpoint) as web:
+            page = open_page(web, PHONE)
+            is_live(page)
+            page.wait_for_selector("#recent-rows img[data-there]")
+            row = page.locator("#recent-rows tr:has(img[data-there])")
+            image, name = row.locator("img").bounding_box(), row.locator("th").bounding_box()
+            assert image["x"] + image["width"] <= name["x"]
+            assert image["height"] <= 100
+            assert overflow(page) <= 0
+            for span in ("120", "300", "900"):
+                page.locator("#span").select_option(span)
+                holds(page, "document.querySelectorAll('.axis span').length > 0")
+                ticks = [box for tick in page.locator(".axis span").all() if (box := tick.bounding_box())]
+                assert all(a["x"] + a["width"] <= b["x"] for a, b in pairwise(ticks)), span
+            row.get_by_text("Details").click()
+            page.wait_for_selector("#why-chart svg")
+            scale = "document.querySelector('#why-chart svg').getScreenCTM().a"
+            assert page.evaluate(scale) == pytest.approx(1.0, abs=0.05), "its text is as large as elsewhere"
 
 
 @pytest.mark.timeout(600)

@@ -14,6 +14,7 @@ from datetime import datetime
 from streamer.bus.messages import EventMessage, Gap, HeartbeatMessage, Message, StatusMessage
 from streamer.labels.label_set import LabelSet
 from streamer.labels.phrases import ENGLISH, fill, name_of, plain
+from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.narration.settings import (
     CameraSettings,
     LabelSettings,
@@ -67,6 +68,7 @@ class Policy:
         self, settings: Settings, names: LabelSet, clock: Clock = SYSTEM_CLOCK, *, quiet: bool = True
     ) -> None:
         self._settings, self._names, self._clock = settings, names, clock
+        self._events = EventFilter(labels=settings.label)
         self._quiet = [parse_hours(text) for text in settings.quiet_hours] if quiet else []
         self._said: dict[str, float] = {}  # text -> monotonic seconds
         self._open: dict[str, float] = {}  # event that people know of -> when they were last told
@@ -127,16 +129,19 @@ class Policy:
         started = event.phase == "start"
         utterance = self._of(event, "start" if started else "end", self._sentence(event, own, started))
         reason = None
+        chosen = bool(self._settings.label)
+        wanted = self._events.wants_subject(event) or (own != LabelSettings() and not chosen)
         if not started and self._open.pop(event.id, None) is None:
             reason = "its start was not said"
         elif not started and event.reason:
             reason = f"it was cut short: {plain(event.reason)}"
         elif not started and self._settings.verbosity == "brief":
             reason = "verbosity"
-        elif started and event.background and own == LabelSettings():
-            reason = "nothing happens"
+        elif started and not wanted:
+            reason = "label not wanted" if chosen else "nothing happens"
         decided = self._decide(utterance, reason)
-        if started and (decided.left_out is None or own.start == ""):  # "": its end alone is wanted
+        ends_alone = own.start == "" and wanted  # nothing is said of its start
+        if started and (decided.left_out is None or ends_alone):
             self._remember(event.id)
         return [decided]
 

@@ -105,6 +105,7 @@ class Settings(Section):
     label_set: PathText | None = None
     verbosity: Literal["brief", "normal", "full"] = "normal"
     camera: tuple[str, ...] = ()  # the only ones to speak of; none: all
+    label: tuple[str, ...] = ()  # the only ones to speak of; none: all that mean an action
     camera_names: Literal["auto", "always", "never"] = "auto"
     repeat_after: Seconds = 60.0
     fresh: Seconds = 15.0  # older news is not said any more; 0: however old

@@ -144,7 +144,7 @@ class Page:
         except SearchError as error:
             return _wrong(400, "bad_request", str(error))
         if self._searching >= SEARCHES:
-            return _wrong(503, "busy", "other searches are under way; try again")
+            return _wrong(503, "busy", "other searches are under way")
         self._searching += 1
         try:
             return JSONResponse(await Search(self._search, query).run(self._clock.wall()))

@@ -42,7 +42,7 @@ class AttentionPictures:
         if (made := self._made.get(key)) is not None:
             return made
         if not self._one.acquire(blocking=False):
-            raise AttentionError("another one is being computed; try again in a moment", busy=True)
+            raise AttentionError("another one is being computed", busy=True)
         try:
             made = self._made[key] = self._computed(*key)
             if len(self._made) > MOST_KEPT:

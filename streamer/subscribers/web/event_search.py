@@ -56,7 +56,9 @@ class Query:
         )
 
     def finds(self, told: Json) -> bool:
-        """Whether an event has the words that are looked for."""
+        """Whether an event has the words that are looked for; "no action" is found only where it is named."""
+        if told["background"] and not (self.label or self.text):
+            return False
         words = (told["camera"], told["label"], told["display"], told["reason"] or "")
         return self.text.casefold() in "\n".join(words).casefold()
 

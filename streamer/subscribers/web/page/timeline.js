@@ -6,6 +6,8 @@ import * as filters from "./filters.js"
 import { cameras, events, now, person } from "./store.js"
 
 const rows = new Map() // camera -> {root, track, bars: Map(id -> bar), gaps: [bar]}
+const TICK_ROOM = 100 // pixels for one time below the bars
+const STEPS = [30, 60, 180, 300, 900] // seconds between two of them
 const axis = el("div", { class: "axis", "aria-hidden": "true" })
 
 export function draw(isAlert) {
@@ -96,7 +98,8 @@ function place(bar, since, until, start, end) {
 }
 
 function drawAxis(start, end, span) {
-  const step = span > 600 ? 180 : span > 200 ? 60 : 30
+  const room = axis.clientWidth / TICK_ROOM
+  const step = STEPS.find((seconds) => span / seconds <= room) ?? STEPS.at(-1)
   const wanted = []
   for (let at = Math.ceil(start / step) * step; at < end; at += step) wanted.push(at)
   while (axis.children.length > wanted.length) axis.lastChild.remove()

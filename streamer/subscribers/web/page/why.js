@@ -5,7 +5,7 @@ import { colour } from "./colours.js"
 import { $, clock, el, fillSelect, lasted, percent, put, show } from "./dom.js"
 import { labels } from "./store.js"
 
-const WIDTH = 640, HEIGHT = 200, LEFT = 40, BOTTOM = 22, TOP = 8
+const WIDEST = 640, NARROWEST = 260, HEIGHT = 200, LEFT = 40, BOTTOM = 22, TOP = 8
 const NS = "http://www.w3.org/2000/svg"
 let asked = null // {camera, model, track, label, since, until, event}
 const LONGEST_LOOK = 330 // seconds that computing where the model looked may take
@@ -119,18 +119,19 @@ function svg(tag, properties, text) {
 }
 
 function chart({ times, series }) {
+  const width = Math.min(WIDEST, Math.max(NARROWEST, $("why-chart").clientWidth)) // drawn in the size it is shown in: text stays readable
   const first = times[0], last = times.at(-1)
-  const x = (at) => LEFT + (WIDTH - LEFT - 6) * (at - first) / Math.max(0.001, last - first)
+  const x = (at) => LEFT + (width - LEFT - 6) * (at - first) / Math.max(0.001, last - first)
   const y = (score) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - score)
   const [main, ...others] = series
-  const root = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Scores of ${series.map((one) => one.display).join(", ")} from ${clock(first)} to ${clock(last)}` })
+  const root = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `Scores of ${series.map((one) => one.display).join(", ")} from ${clock(first)} to ${clock(last)}` })
   const { event } = asked
   if (event) {
     const from = x(Math.max(first, event.started_at)), to = x(Math.min(last, event.ended_at ?? last))
     root.append(svg("rect", { class: "event-span", x: from, y: TOP, width: Math.max(1, to - from), height: y(0) - TOP }))
   }
   for (const score of [0, 0.5, 1]) {
-    root.append(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - 6, y1: y(score), y2: y(score) }),
+    root.append(svg("line", { class: "grid", x1: LEFT, x2: width - 6, y1: y(score), y2: y(score) }),
       svg("text", { class: "tick", x: LEFT - 5, y: y(score) + 4, "text-anchor": "end" }, percent(score)))
   }
   for (const part of [0, 0.5, 1]) {
@@ -138,7 +139,7 @@ function chart({ times, series }) {
     root.append(svg("text", { class: "tick", x: x(at), y: HEIGHT - 6, "text-anchor": ["start", "middle", "end"][2 * part] }, clock(at)))
   }
   others.forEach((one, index) => root.append(line(one, "other", index)))
-  if (main.rule) rules(root, main, times, x, y)
+  if (main.rule) rules(root, main, times, width, x, y)
   root.append(line(main, "main", 0))
   return root
 
@@ -149,15 +150,15 @@ function chart({ times, series }) {
 }
 
 /** enter and exit as lines, and min_on from each moment at which the score came over enter. */
-function rules(root, { scores, rule }, times, x, y) {
+function rules(root, { scores, rule }, times, width, x, y) {
   for (const [kind, score] of [["enter", rule.enter], ["exit", rule.exit]]) {
-    root.append(svg("line", { class: kind, x1: LEFT, x2: WIDTH - 6, y1: y(score), y2: y(score) }),
-      svg("text", { class: "rule", x: WIDTH - 8, y: y(score) - 3, "text-anchor": "end" }, `${kind} ${percent(score)}`))
+    root.append(svg("line", { class: kind, x1: LEFT, x2: width - 6, y1: y(score), y2: y(score) }),
+      svg("text", { class: "rule", x: width - 8, y: y(score) - 3, "text-anchor": "end" }, `${kind} ${percent(score)}`))
   }
   let above = false
   scores.forEach((score, index) => {
     if (score >= rule.enter && !above) {
-      const from = x(times[index]), to = Math.min(WIDTH - 6, x(times[index] + rule.min_on))
+      const from = x(times[index]), to = Math.min(width - 6, x(times[index] + rule.min_on))
       root.append(svg("rect", { class: "min-on", x: from, y: y(rule.enter) - 4, width: Math.max(1, to - from), height: 8 }))
     }
     above = score >= rule.enter
