@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from streamer.cluster.archive_jobs import Job, News, What
+from streamer.cluster.child_output import private_output
 from streamer.errors import ModelError, StreamerError
 from streamer.system import memory, threads
 
@@ -26,7 +27,7 @@ def main() -> None:
     memory.prepare()  # before the first thread
     threads.prepare()
     lines: queue.Queue[dict[str, Any]] = queue.Queue()
-    answers = _private_output()
+    answers = private_output()
     saying = threading.Lock()
 
     def tell(news: News) -> None:
@@ -66,14 +67,6 @@ def _serve(lines: queue.Queue[dict[str, Any]], tell: Any) -> int:
         except WriteError as error:
             tell(News(What.UNFIT, reason=str(error), code="WriteError"))
             return 0
-
-
-def _private_output() -> Any:
-    """Standard output for us alone: what libraries print there would be taken for news."""
-    kept = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    return kept
 
 
 if __name__ == "__main__":

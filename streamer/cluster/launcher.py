@@ -38,5 +38,5 @@ class Launcher(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the engine. The workers go on."""
+        """Let go of the engine; a call in progress ends. The workers go on."""
         ...

@@ -36,7 +36,7 @@ class LocalPool:
 
     def start(self, player: int) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streamer.cluster.archive_process"],
+            [sys.executable, "-P", "-m", "streamer.cluster.archive_process"],  # -P: no module of this folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

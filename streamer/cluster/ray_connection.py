@@ -34,6 +34,10 @@ _TOKEN = (
 )
 
 
+class NoClusterError(ConfigError):
+    """There is no cluster that could be used, at least not now."""
+
+
 def connect(address: str) -> Any:
     """The module `ray`, connected to a cluster that is there already.
 
@@ -41,7 +45,8 @@ def connect(address: str) -> Any:
         address: HOST:PORT of its head, or "auto": the one on this machine, or RAY_ADDRESS.
 
     Raises:
-        ConfigError: Ray is not installed, there is no such cluster, or it is open to everybody.
+        NoClusterError: there is none, or it does not answer.
+        ConfigError: Ray is not installed, or the cluster is open to everybody.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     extras.need("cluster", "--ray", instead="leave --ray out")
@@ -115,7 +120,7 @@ def _init(ray: Any, address: str) -> None:
         one_line(failure[0]) if failure else f"it does not answer within {CONNECT:g} s; has it another token?"
     )
     where = "on this machine" if address == "auto" else f"at {address}"
-    raise ConfigError(
+    raise NoClusterError(
         f"--ray {address}: no Ray cluster {where} can be used ({why}); start one with "
         "`ray start --head`, or leave --ray out"
     ) from (failure[0] if failure else None)
@@ -126,7 +131,7 @@ def _refuse_open_cluster(ray: Any, address: str) -> None:
     try:
         mode = ray.get(ray.remote(_authentication).options(num_cpus=0).remote(), timeout=ASK)
     except Exception as error:
-        raise ConfigError(f"--ray {address}: nothing can be started there ({one_line(error)})") from error
+        raise NoClusterError(f"--ray {address}: nothing can be started there ({one_line(error)})") from error
     if mode != "token":
         raise ConfigError(f"--ray {address}: {_TOKEN}")
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between two looks
 SILENT = 10.0  # seconds after which a worker that was heard is ended: its cameras have long been given away
 JOIN = 90.0  # seconds that a worker may take to be heard for the first time
-CLOSE = 12.0  # seconds for a call of the engine that is in progress at the end
+CLOSE = 2.0  # seconds for a call of the engine that is in progress at the end
 
 
 class Staffing:
@@ -62,6 +62,7 @@ class Staffing:
         self._over.set()
         self._thread.join(CLOSE)
         self._launcher.close()
+        self._thread.join(CLOSE)
 
     def look(self) -> None:
         """Start and end what is due. Raises StreamerError: the engine does not answer."""

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,44 +16,14 @@ from typing import Any
 import psutil
 import pytest
 
-from streamer.bus import EventMessage, HeartbeatMessage, PredictionMessage, Subscriber
+from streamer.bus import EventMessage, HeartbeatMessage, Subscriber
 from tests.helpers.bus_parts import until
 from tests.helpers.cluster_parts import Cluster
+from tests.helpers.prediction_listener import Listener
 
 pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX"), pytest.mark.realtime]
 
 WORKERS = ("w1", "w2", "w3")
-
-
-class Listener:
-    """Notes when each camera was last told of, and its longest silence; on a thread of its own."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.at: dict[str, list[tuple[float, str]]] = {}
-        self._endpoint, self._stop = endpoint, threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with Subscriber(self._endpoint, topics=["prediction/"], high_water_mark=1000) as subscriber:
-            while not self._stop.is_set():
-                message = subscriber.receive(0.1)
-                if isinstance(message, PredictionMessage):
-                    told = self.at.setdefault(message.camera, [])
-                    told.append((time.monotonic(), str(message.raw["worker"])))
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def silence(self, camera: str, since: float) -> float:
-        """The longest pause after `since`, seconds."""
-        times = [since, *(at for at, _ in self.at.get(camera, []) if at >= since)]
-        return max((b - a for a, b in pairwise(times)), default=float("inf"))
-
-    def back(self, camera: str, since: float, not_by: str) -> float | None:
-        """Seconds from `since` until another worker told of it."""
-        return next((at - since for at, by in self.at.get(camera, []) if at > since and by != not_by), None)
 
 
 def fault(cluster: Cluster, listener: Listener, happens: Callable[[str], None]) -> dict[str, float]:

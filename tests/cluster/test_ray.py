@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from streamer.cluster.ray_launcher import RayLauncher
+from streamer.cluster.ray_client import RayClient
+from streamer.cluster.ray_launcher import LauncherError, RayLauncher
 from streamer.cluster.worker_settings import WorkerSettings
 from tests.helpers.archive_parts import archive, lines_of, recordings, said
 from tests.helpers.ray_parts import needs_ray, ray_cluster
@@ -164,6 +165,42 @@ def test_a_cluster_without_a_token_is_refused() -> None:
     )
     assert "it asks nobody for a token" in done.stdout, done.stderr
     assert "ray get-auth-token --generate" in done.stdout
+
+
+def test_a_front_outlives_the_process_that_ray_ends(cluster: Any, tmp_path: Path) -> None:
+    """As Ray ends it, when its head has been away for a minute."""
+    client = RayClient(cluster.address, entry=ENTRY)
+    try:
+        nodes = client.nodes()
+        assert len(nodes) == 2
+        assert client.here
+        client.start(nodes[0], WorkerSettings("tcp://127.0.0.1:1", state=str(tmp_path)))
+        _wait(lambda: nodes[0] in told(tmp_path))
+        assert client._process is not None
+        client._process.kill()
+        with pytest.raises(LauncherError, match="Ray has ended its process"):
+            client.nodes()
+        assert client.workers() == {nodes[0]: nodes[0]}, "it is there again, and so is the worker"
+        with pytest.raises(LauncherError, match="Ray has no node nowhere"):
+            client.start("nowhere", WorkerSettings("tcp://127.0.0.1:1"))
+        client.stop(nodes[0])
+        _wait(lambda: not client.workers())
+    finally:
+        client.close()
+    with pytest.raises(LauncherError):
+        client.nodes()
+
+
+def test_a_front_begins_without_its_cluster_and_finds_it_later(tmp_path: Path) -> None:
+    """Nobody is there: that is said, and asked again, but not as often as it is looked."""
+    client = RayClient("127.0.0.2:1")
+    try:
+        for _ in range(2):
+            with pytest.raises(LauncherError, match="no Ray cluster at .* can be used"):
+                client.nodes()
+            assert client._process is None
+    finally:
+        client.close()
 
 
 @pytest.mark.parametrize("address", ["the cluster's, without its token", "nobody's"])
