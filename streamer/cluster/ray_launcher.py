@@ -44,6 +44,7 @@ class WorkerActor:
 
         def run() -> None:
             code = 0
+            _as_urgent_as_ray()
             try:
                 work(WorkerSettings(**settings), self._stop)
             except BaseException:  # noqa: BLE001 - a thread's top: told in Ray's log, and by the process's end
@@ -58,6 +59,17 @@ class WorkerActor:
     def end(self) -> None:
         """Stop the work in order."""
         self._stop.set()
+
+
+def _as_urgent_as_ray() -> None:
+    """Ray starts its workers with niceness 15, as for work that can wait: not for cameras, which on a busy
+    machine would be lost for it. This thread, and those that it starts, are as urgent as Ray's own process.
+    """
+    wanted = os.getpriority(os.PRIO_PROCESS, os.getppid())
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), wanted)
+    except PermissionError:
+        print("streamer: this user may not: start Ray with RAY_worker_niceness=0", file=sys.stderr)
 
 
 class RayLauncher:

@@ -7,8 +7,10 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -73,15 +75,15 @@ def test_two_of_one_name_and_the_same_twice(clips: list[Path], whole: Path, tmp_
 def test_killed_at_any_moment_and_begun_again_nothing_is_missing_or_twice(
     clips: list[Path], whole: Path, tmp_path: Path
 ) -> None:
-    """Each time the command, or a process that plays, is killed with -9 at a moment of chance."""
+    """Each time the command, or a process that plays, is killed with -9 when a part of chance is written."""
     out, chance = tmp_path / "out", random.Random(5)
     for kill in range(3):
         with subprocess.Popen(
             [*COMMAND, *map(str, clips), "-o", str(out), "--workers", "2"], stderr=subprocess.PIPE, text=True
         ) as running:
             process = psutil.Process(running.pid)
-            _wait(lambda: bool(_playing(out)) or running.poll() is not None)
-            time.sleep(chance.random())
+            moment = chance.uniform(_written(out), _written(whole))
+            _wait(lambda at=moment: _written(out) >= at or running.poll() is not None)
             children = process.children(recursive=True) if running.poll() is None else []
             victim = chance.choice([process, *children]) if kill else process
             victim.kill()
@@ -113,12 +115,13 @@ def test_a_recording_that_kills_its_process_is_named_and_left_out(clips: list[Pa
         text=True,
     ) as running:
         killed = set()
+        waiting = threading.Event()
         while running.poll() is None:
             for pid, name in _playing(out):
                 if name == f".{clips[1].name}.part" and pid not in killed:
                     killed.add(pid)
                     os.kill(pid, signal.SIGSEGV)
-            time.sleep(0.002)
+            waiting.wait(0.002)
         told, complained = running.communicate(timeout=LONGEST)
     if len(killed) < 3:
         pytest.skip("a recording was over before its process could be killed")
@@ -208,8 +211,17 @@ def _playing(out: Path) -> list[tuple[int, str]]:
     return found
 
 
+def _written(out: Path) -> int:
+    """Bytes of results, half ones among them."""
+    total = 0
+    for file in (*out.glob("*.jsonl"), *out.glob(".*.part")):
+        with suppress(FileNotFoundError):  # it has just got its name
+            total += file.stat().st_size
+    return total
+
+
 def _wait(until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONGEST
+    deadline, pause = time.monotonic() + LONGEST, threading.Event()
     while not until():
         assert time.monotonic() < deadline, "did not come"
-        time.sleep(0.01)
+        pause.wait(0.01)

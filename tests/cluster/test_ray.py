@@ -59,7 +59,7 @@ def begin(launcher: RayLauncher, folder: Path) -> dict[str, int]:
     return {name: int(values["pid"]) for name, values in told(folder).items()}
 
 
-def test_one_worker_a_node_bound_to_it_with_the_models_own_threads(
+def test_one_worker_a_node_bound_to_it_with_the_models_own_threads_and_urgency(
     launcher: RayLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -70,6 +70,8 @@ def test_one_worker_a_node_bound_to_it_with_the_models_own_threads(
     for name, values in told(tmp_path).items():
         assert launcher._nodes()[name]["NodeID"] == values["node"]
         assert values["threads"] == "None", "Ray's choice is not the user's"
+        if os.geteuid() == 0:  # others may not undo it
+            assert values["less urgent than Ray"] == "0"
 
 
 def test_a_controller_that_comes_back_finds_the_workers(cluster: Any, tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def test_a_front_begins_without_its_cluster_and_finds_it_later(tmp_path: Path) -
     client = RayClient("127.0.0.2:1")
     try:
         for _ in range(2):
-            with pytest.raises(LauncherError, match="no Ray cluster at .* can be used"):
+            with pytest.raises(LauncherError, match="no Ray cluster at"):
                 client.nodes()
             assert client._process is None
     finally:
