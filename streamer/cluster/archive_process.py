@@ -12,7 +12,6 @@ import os
 import queue
 import sys
 import threading
-from importlib import import_module
 from typing import Any
 
 from streamer.cluster.archive_jobs import Job, News, What
@@ -45,9 +44,9 @@ def main() -> None:
 
 
 def _serve(lines: queue.Queue[dict[str, Any]], tell: Any) -> int:
-    from streamer.cluster.recording_player import RecordingPlayer, WriteError
+    from streamer.cluster.recording_player import RecordingPlayer, WriteError, import_ahead
 
-    import_module("streamer.recognition.loading")  # seconds of importing, while others load or play
+    import_ahead()
     player = RecordingPlayer(tell)
     while True:
         order = lines.get()

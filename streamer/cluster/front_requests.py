@@ -53,6 +53,7 @@ class FrontRequests:
             "workers": lambda request, peer: {
                 "workers": self._members.states(),
                 "cameras": self._members.owners(),
+                "models": self._members.loaded(),
             },
             "features": lambda request, peer: self._configured()[1],
             "labels": self._labels,

@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -44,8 +45,8 @@ class WorkerActor:
 
         def run() -> None:
             code = 0
-            _as_urgent_as_ray()
             try:
+                _as_urgent_as_ray()
                 work(WorkerSettings(**settings), self._stop)
             except BaseException:  # noqa: BLE001 - a thread's top: told in Ray's log, and by the process's end
                 traceback.print_exc()
@@ -63,11 +64,16 @@ class WorkerActor:
 
 def _as_urgent_as_ray() -> None:
     """Ray starts its workers with niceness 15, as for work that can wait: not for cameras, which on a busy
-    machine would be lost for it. This thread, and those that it starts, are as urgent as Ray's own process.
+    machine would be lost for it. All threads of this process are made as urgent as Ray's own process: one
+    that waits for its turn with Python's lock in its hand would hold up the others.
     """
+    if sys.platform != "linux":
+        return
     wanted = os.getpriority(os.PRIO_PROCESS, os.getppid())
     try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), wanted)
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):  # it has just ended
+                os.setpriority(os.PRIO_PROCESS, int(thread), wanted)
     except PermissionError:
         print("streamer: this user may not: start Ray with RAY_worker_niceness=0", file=sys.stderr)
 

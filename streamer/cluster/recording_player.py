@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,6 +27,12 @@ Tell = Callable[[News], None]
 
 class WriteError(Exception):
     """A result cannot be written: no fault of the recording."""
+
+
+def import_ahead() -> None:
+    """Seconds of importing, so that loading, which players do one after the other, takes a moment."""
+    import_module("streamer.recognition.loading")
+    import_module("transformers.models.timesformer.modeling_timesformer")  # what all video models need
 
 
 class RecordingPlayer:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -82,14 +83,16 @@ class RayMachines:
 
     def freeze(self, name: str, frozen: bool = True) -> None:
         for process in self.processes(name):
-            process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def lose(self, name: str) -> None:
         """As when its power is gone: nothing of it sees the rest die."""
         self.freeze(name)
         gone = self.processes(name)
         for process in gone:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._running.pop(name).wait()
         psutil.wait_procs(gone, 10)
 
