@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from importlib import import_module
@@ -15,6 +17,10 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+
+from streamer.bus.key_store import allow, new_pair
+from streamer.bus.request_client import RequestClient
+from tests.helpers.bus_parts import DEADLINE, free_pair, until
 
 DEPLOY = Path(__file__).resolve().parents[2] / "configs" / "deploy"
 UNITS = ("streamer-front.service", "streamer-worker.service")
@@ -77,6 +83,64 @@ def test_systemd_accepts_a_unit(name: str, tmp_path: Path) -> None:
     assert (done.returncode, complaints) == (0, [])
 
 
+class Started:
+    """What a unit starts, as it is written, with a test's folders and ports. Hears what systemd would."""
+
+    def __init__(self, name: str, folder: Path, replaced: dict[str, str]) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(folder / f"{name}.sock"))
+        self.socket.settimeout(DEADLINE)
+        words = unit(f"{name}.service")["ExecStart"]
+        given = unit(f"{name}.service")["Environment"]
+        places = {"%S": str(folder / "lib" / name), "%C": str(folder / "cache")}
+        for old, new in {**replaced, **places}.items():
+            words, given = words.replace(old, new), given.replace(old, new)
+        own = dict(one.split("=", 1) for one in given.split())
+        own |= {"NOTIFY_SOCKET": str(folder / f"{name}.sock"), "WATCHDOG_USEC": "60000000"}
+        self.process = subprocess.Popen(
+            shlex.split(words),
+            env={**os.environ, **own}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def wait_until_ready(self) -> None:
+        while b"READY=1" not in self.socket.recv(4096):
+            assert self.process.poll() is None
+
+    def stop(self) -> tuple[int, str]:
+        """(exit code, what it said), as when systemd ends it."""
+        self.process.terminate()
+        said = self.process.communicate(timeout=DEADLINE)[1]
+        self.socket.close()
+        return self.process.returncode, said
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="systemd is of Linux")
+def test_the_units_start_a_front_and_a_worker_that_watches(tmp_path: Path) -> None:
+    front_keys, worker_keys = tmp_path / "front" / "keys", tmp_path / "worker" / "keys"
+    new_pair(front_keys, "server")
+    new_pair(worker_keys, "client")
+    shutil.copy(front_keys / "server.key", worker_keys)
+    allow(front_keys, str(worker_keys / "client.key"), "worker-1")
+    (tmp_path / "front" / "cameras.yaml").write_text("cameras: [{name: demo, source: demo}]\nloop: true\n")
+    port = free_pair()
+    program = f"{shlex.quote(sys.executable)} -m streamer"
+    common = {"/opt/streamer/bin/streamer": program, "0.0.0.0:5555": f"127.0.0.1:{port}",
+              ":9464": ":0", ":9465": ":0"}  # fmt: skip
+    running = [Started("streamer-front", tmp_path, {**common, "/etc/streamer": str(tmp_path / "front")})]
+    try:
+        of_worker = {"/etc/streamer": str(tmp_path / "worker"), "${FRONT}": f"tcp://127.0.0.1:{port + 1}"}
+        running.append(Started("streamer-worker", tmp_path, {**common, **of_worker}))
+        for one in running:
+            one.wait_until_ready()
+        with RequestClient(f"tcp://127.0.0.1:{port + 1}", str(worker_keys)) as client:
+            until(lambda: "demo" in client.ask("workers", DEADLINE)["cameras"])
+    finally:
+        ended = [one.stop() for one in reversed(running)]
+    # 130: it took longer than its grace, on a busy machine, and left something behind
+    assert {code for code, _ in ended} <= {0, 130}, "\n".join(said for _, said in ended)
+
+
 # --- Kubernetes ---
 
 KINDS = {
@@ -84,6 +148,13 @@ KINDS = {
     "Service": "v1",
     "Deployment": "apps/v1",
 }
+
+
+def test_the_schemas_of_kubernetes_accept_the_objects() -> None:
+    """Run with: pip install kubernetes-validate."""
+    schemas = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    for one in documents("kubernetes.yaml"):
+        schemas.validate(one, schemas.latest_version(), strict=True)
 
 
 def pods() -> dict[str, Any]:
