@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def test_a_recording_that_kills_its_process_is_named_and_left_out(clips: list[Pa
         killed = set()
         waiting = threading.Event()
         while running.poll() is None:
-            for pid, name in _playing(out):
+            for pid, name in _playing(out, psutil.Process(running.pid).children()):
                 if name == f".{clips[1].name}.part" and pid not in killed:
                     killed.add(pid)
                     os.kill(pid, signal.SIGSEGV)
@@ -197,15 +197,15 @@ def test_two_archives_do_not_share_a_folder(clips: list[Path], tmp_path: Path) -
     assert "another streamer archive is at work" in second.stderr
 
 
-def _playing(out: Path) -> list[tuple[int, str]]:
-    """(process, what it writes) of all that write results into a folder."""
+def _playing(out: Path, among: Iterable[psutil.Process] | None = None) -> list[tuple[int, str]]:
+    """(process, what it writes) of all, or of some, that write results into a folder."""
     found = []
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in psutil.process_iter() if among is None else among:
         try:
-            for descriptor in (process / "fd").iterdir():
+            for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
                 target = Path(os.readlink(descriptor))
                 if target.parent == out and target.name.endswith(".part"):
-                    found.append((int(process.name), target.name))
+                    found.append((process.pid, target.name))
         except OSError:  # it has ended
             continue
     return found

@@ -21,7 +21,7 @@ from streamer.cluster.worker_settings import WorkerSettings
 from tests.helpers.archive_parts import archive, lines_of, recordings, said
 from tests.helpers.ray_parts import needs_ray, ray_cluster
 
-pytestmark = [pytest.mark.realtime, needs_ray]
+pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300), needs_ray]
 
 LONGEST = 60.0  # seconds that anything here may take on a busy machine
 ENTRY = "tests.helpers.ray_parts:pretended_worker"

@@ -43,6 +43,7 @@ def ray_cluster(nodes: int = 1, **head: Any) -> Iterator[Any]:
     """A `ray.cluster_utils.Cluster` on loopback, by default of one node with two CPUs."""
     os.environ.setdefault("RAY_AUTH_MODE", TOKEN["RAY_AUTH_MODE"])
     os.environ.setdefault("RAY_AUTH_TOKEN", TOKEN["RAY_AUTH_TOKEN"])
+    os.environ.setdefault("RAY_worker_niceness", "1")  # Ray's 15 would starve them on a busy machine
     from ray.cluster_utils import Cluster
 
     settings = {**NODE, "node_ip_address": LOOPBACK, **head}
