@@ -35,7 +35,13 @@ class RayMachines:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
-        self.environment = {**os.environ, **TOKEN, "RAY_USAGE_STATS_ENABLED": "0", **environment}
+        self.environment = {
+            **os.environ,
+            **TOKEN,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",
+            **environment,
+        }
         # sockets of Unix are in it, whose paths must be short
         self._sockets = tempfile.mkdtemp(prefix="ray", dir="/tmp")
         with socket.socket() as probe:
@@ -47,6 +53,8 @@ class RayMachines:
     def head(self) -> None:
         """Start the head, or start it anew."""
         host, port = self.address.split(":")
+        # where all machines are one, Ray takes the others' processes for a head that runs
+        Path(self._sockets, "ray_current_cluster").unlink(missing_ok=True)
         words = ["--head", f"--port={port}", f"--temp-dir={self._sockets}", "--include-dashboard=false"]
         self._start(HEAD, host, [*words, "--num-cpus=0"])
 
