@@ -26,12 +26,6 @@ class RecordingActor:
         self._player: Any = None
         self._at: dict[str, Any] | None = None
 
-    def import_ahead(self) -> None:
-        """What fails here fails in `load`, which says so."""
-        from streamer.cluster import recording_player
-
-        recording_player.import_ahead()
-
     def load(self, version: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """READY or UNFIT, as JSON."""
         import streamer
@@ -100,7 +94,6 @@ class RayPool:
         )
         with self._lock:
             self._actors[player] = actor.remote()
-            self._actors[player].import_ahead.remote()
 
     def load(self, player: int, config: Mapping[str, Any]) -> None:
         from streamer import __version__

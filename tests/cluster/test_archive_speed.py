@@ -43,7 +43,7 @@ def test_two_processes_are_nearly_twice_as_fast(tmp_path: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         pytest.skip("there is one core")
-    made = recordings(tmp_path / "made", 4)
+    made = recordings(tmp_path / "made", 4, seconds=6.0)
     clips = [tmp_path / f"clip{number}.mp4" for number in range(FILES)]
     for number, clip in enumerate(clips):
         shutil.copy(made[number % len(made)], clip)

@@ -211,13 +211,7 @@ def test_with_durable_state_workers_go_on_without_rays_head(
     victim = MACHINES[0]
     since = time.monotonic()
     workers[victim].kill()
-    cluster.wait(lambda: any(one for one in _others(cluster, victim, workers[victim])))
+    cluster.wait(lambda: any(one != workers[victim] for one in cluster.machines.workers(victim)))
     print(f"a worker killed then is made anew after {time.monotonic() - since:.1f} s")
     assert set(owners) == set(CAMERAS)
     assert cluster.front.poll() is None
-
-
-def _others(cluster: RayCluster, machine: str, before: psutil.Process) -> list[psutil.Process]:
-    """Workers on a machine that are not the one before."""
-    found = [one for one in cluster.machines.processes(machine) if "WorkerActor" in " ".join(one.cmdline())]
-    return [one for one in found if one != before]

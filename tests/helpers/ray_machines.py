@@ -81,7 +81,15 @@ class RayMachines:
 
     def worker(self, name: str) -> psutil.Process:
         """The process of a machine's worker."""
-        (found,) = [one for one in self.processes(name) if "WorkerActor" in " ".join(one.cmdline())]
+        (found,) = self.workers(name)
+        return found
+
+    def workers(self, name: str) -> list[psutil.Process]:
+        """Those of its processes in which a worker lives."""
+        found = []
+        for one in self.processes(name):
+            with suppress(psutil.NoSuchProcess):  # it has ended
+                found += [one] if "WorkerActor" in " ".join(one.cmdline()) else []
         return found
 
     def agent(self, name: str) -> psutil.Process:
