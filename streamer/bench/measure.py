@@ -20,7 +20,7 @@ from streamer.bench.runner import Runner, Timed
 from streamer.bench.step_ways import StepWays
 from streamer.bench.stronger_baselines import compiled, with_sdpa
 from streamer.config import ModelConfig
-from streamer.errors import ConfigError, ModelError, ModelLoadError
+from streamer.errors import ConfigError, ModelError
 from streamer.recognition.checkpoints.checkpoint import open_checkpoint
 from streamer.recognition.device import DTYPES, has_bf16, use_threads
 from streamer.recognition.engines.calibration import clip_windows
@@ -30,8 +30,10 @@ from streamer.recognition.engines.tuning import LogitsOnly
 from streamer.recognition.families.timesformer import FusedTimesformer
 from streamer.recognition.loading import load, quiet_transformers
 from streamer.recognition.model_config import ATTENTION, model_config, one_line
+from streamer.recognition.stream_loading import streaming_tensors
 
 SATURATED = 1.05  # less gain than this from more cameras, and larger numbers are left out
+NONE_LEFT = "no engine and precision of those asked for is available here"
 CALIBRATION = 12  # windows for int8
 Say = Callable[[str], None]
 
@@ -41,7 +43,7 @@ def measure(plan: Plan, say: Say) -> Report:
 
     Raises:
         ModelError: the checkpoint cannot be loaded or computed.
-        ConfigError: it is not a model of windows, or no way is left.
+        ConfigError: no way is left.
     """
     with inputs.checkpoint(plan.model) as model_id:
         stage = _Stage(plan, model_id, say)
@@ -72,11 +74,6 @@ class _Stage:
         config = ModelConfig(id=model_id, device=plan.device, engine="torch", precision="fp32")  # type: ignore[arg-type]
         recognizer: Any = load(config)
         self._recognizer = recognizer
-        if recognizer.spec.streaming:
-            raise ModelLoadError(
-                f"{recognizer.spec.name} is a streaming model, and bench measures models of windows so far: "
-                "name the one that it was made from"
-            )
         if plan.threads is not None:
             recognizer.threads = plan.threads
         use_threads(recognizer.threads)  # transformers' way too
@@ -98,7 +95,9 @@ class _Stage:
         self._runners = [self._baseline("transformers", self._eager)]
         if plan.strong:
             self._runners += self._stronger()
-        self._runners += [*self._ours(), *self._steps()]
+        if not self._spec.streaming:
+            self._runners += self._ours()
+        self._runners += self._steps()
 
     def machine(self) -> dict[str, Any]:
         """Who was measured."""
@@ -241,10 +240,15 @@ class _Stage:
         return runners
 
     def _steps(self) -> list[Runner]:
-        """One frame a hop, where the model can be streamed."""
+        """One frame a hop, where the model can be streamed.
+
+        Raises:
+            ConfigError: the model is streaming, and no way is left.
+        """
         if not StepWays.fits(self._eager):
             return []
-        ways = StepWays(self._recognizer, self._eager, self._clip)
+        own = streaming_tensors(self._folder) if self._spec.streaming else None
+        ways = StepWays(self._recognizer, self._eager, self._clip, own)
         runners = []
         for way in self._variants():
             self._say(f"building streaming {way}")
@@ -252,9 +256,13 @@ class _Stage:
                 runners.append(ways.runner(way))
             except ModelError as error:
                 self.notes.append(f"streaming {way} left out: {error}")
+        if self._spec.streaming and not runners:
+            raise ConfigError(NONE_LEFT)
         if runners:
-            said = "streaming: one frame a hop; its tables are random: its time counts, not its scores"
-            self.notes.append(f"{said}; {ways.megabytes}")
+            windows = "transformers computes its weights as a model of windows"
+            said = windows if own else "its tables are random"
+            told = f"streaming: one frame a hop; {said}: its time counts, not its scores; {ways.megabytes}"
+            self.notes.append(told)
         return runners
 
     def _scores(self, logits: torch.Tensor) -> NDArray[Any]:
@@ -270,7 +278,7 @@ class _Stage:
             except ModelError as error:
                 self.notes.append(f"{way} left out: {error}")
         if not runners:
-            raise ConfigError("no engine and precision of those asked for is available here")
+            raise ConfigError(NONE_LEFT)
         return runners
 
     def _our(self, way: EngineVariant) -> Runner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
@@ -32,13 +33,16 @@ class StepWays:
         recognizer: of the window model.
         eager: `TimesformerForVideoClassification`; it is not changed.
         clip: what cameras show.
+        tensors: a streaming checkpoint's own; None: random ones.
     """
 
-    def __init__(self, recognizer: Any, eager: Any, clip: Clip) -> None:
+    def __init__(
+        self, recognizer: Any, eager: Any, clip: Clip, tensors: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
         self._recognizer = recognizer
         self._clip = clip
         self._size = (3, *recognizer.spec.size)
-        self._model = _streaming(copy.deepcopy(eager))
+        self._model = _streaming(copy.deepcopy(eager), tensors)
         with torch.device("meta"):
             bare = _streaming(type(eager)(copy.deepcopy(eager.config)))
         self._gflop = count_flops(lambda x: bare.step(x, bare.new_state(1), [0]), (1, *self._size))
@@ -97,7 +101,9 @@ class StepWays:
         return pixels.view(STRETCHES, TICKS, *pixels.shape[1:])
 
 
-def _streaming(model: Any) -> StreamingTimesformer:
+def _streaming(model: Any, tensors: Mapping[str, torch.Tensor] | None = None) -> StreamingTimesformer:
     made = StreamingTimesformer(model, fused=True).eval().requires_grad_(False)
-    made.adopt({name: TABLES * torch.randn_like(tensor) for name, tensor in made.own_tensors().items()})
+    if tensors is None:
+        tensors = {name: TABLES * torch.randn_like(tensor) for name, tensor in made.own_tensors().items()}
+    made.adopt(tensors)
     return made

@@ -11,6 +11,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 WINDOW, STREAMING = "demo", "demo-streaming"
 BUNDLED = {WINDOW: "checkpoint", STREAMING: "streaming_checkpoint"}  # name -> its folder
+SHORT = {"streaming": STREAMING}  # where no folder has this name
 
 
 def clip_path() -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from streamer.config import ModelConfig
 from streamer.errors import ModelLoadError
@@ -35,8 +37,7 @@ def load_streaming(checkpoint: Checkpoint, loaded: LoadedModel, config: ModelCon
     placement = loaded.placement
     try:
         model = StreamingTimesformer(loaded.model, fused=True)
-        with safe_open(checkpoint.folder / "model.safetensors", framework="pt") as file:
-            model.adopt({key: file.get_tensor(key) for key in file.keys() if key.startswith(PREFIX)})  # noqa: SIM118
+        model.adopt(streaming_tensors(checkpoint.folder))
     except (ValueError, OSError, SafetensorError) as error:
         raise ModelLoadError(
             f"{checkpoint.name} says that it is a streaming model, but {one_line(error)}: train it again "
@@ -47,3 +48,13 @@ def load_streaming(checkpoint: Checkpoint, loaded: LoadedModel, config: ModelCon
     recognizer = StreamRecognizer(dataclasses.replace(loaded, spec=spec, model=None))
     choose_stream_engine(recognizer, model, config)
     return recognizer
+
+
+def streaming_tensors(folder: Path) -> dict[str, Tensor]:
+    """What a checkpoint has beside the window model; see `StreamingTimesformer.adopt`.
+
+    Raises:
+        OSError, SafetensorError: it cannot be read.
+    """
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys() if key.startswith(PREFIX)}  # noqa: SIM118

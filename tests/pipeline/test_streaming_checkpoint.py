@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from streamer.bench import machine_limits, measure
+from streamer.bench.step_ways import StepWays
 from streamer.cli.command_line import main
 from streamer.config import (
     CameraConfig,
@@ -189,9 +192,33 @@ def test_its_memory_is_what_the_formula_says(streaming: Path) -> None:
     assert state.bytes_per_camera == layers * ages * (2 * patches + 1) * width * np.float32().itemsize
 
 
-def test_bench_says_that_it_measures_windows(streaming: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--model", str(streaming), "--device", "cpu", "--rounds", "1"]) == 4
-    assert "bench measures models of windows so far" in capsys.readouterr().err.splitlines()[-1]
+def test_bench_measures_its_steps(
+    streaming: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    class Ways(StepWays):
+        def __init__(self, recognizer: Any, eager: Any, clip: Any, tensors: Any = None) -> None:
+            given.append(tensors)
+            super().__init__(recognizer, eager, clip, tensors)
+
+    monkeypatch.setattr(measure, "StepWays", Ways)
+    monkeypatch.setattr(machine_limits, "ROWS", 64)  # the machine's own peak is not what is asked for here
+    words = ["--device", "cpu", "--engines", "torch", "--precisions", "fp32", "--size", "160x120"]
+    assert (
+        main(["bench", "--model", str(streaming), *words, "--rounds", "1", "--cameras", "1", "--json"]) == 0
+    )
+    report = json.loads(capsys.readouterr().out)
+    assert [result["way"] for result in report["results"]] == ["transformers", "streaming"]
+    assert all(result["model_ms"] > 0 for result in report["results"])
+    assert any("computes its weights as a model of windows" in note for note in report["notes"])
+    own = {
+        name: tensor
+        for name, tensor in load_file(streaming / "model.safetensors").items()
+        if name in given[0]
+    }
+    assert own.keys() == given[0].keys()
+    assert all(torch.equal(own[name], given[0][name]) for name in own), "the checkpoint's own tables"
 
 
 def test_models_show_says_that_it_streams(streaming: Path, capsys: pytest.CaptureFixture[str]) -> None:

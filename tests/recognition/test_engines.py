@@ -20,7 +20,7 @@ from streamer.recognition.engines.cache import KEPT, Cache, entry_key, weights_h
 from streamer.recognition.engines.calibration import clip_windows
 from streamer.recognition.engines.comparison import REFERENCE, Measurement, best_of, compare
 from streamer.recognition.engines.engine import EngineVariant, build, check
-from streamer.recognition.engines.packing import PackedLinear, can_pack
+from streamer.recognition.engines.packing import PackedLinear, PackedPatches, can_pack
 from streamer.recognition.engines.tuning import candidates
 from streamer.recognition.families.timesformer import FusedTimesformer
 from streamer.system.user_folders import cache_folder
@@ -87,6 +87,16 @@ class TestPackedWeights:
         assert any(isinstance(layer, PackedLinear) for layer in fast.modules())
         with torch.inference_mode():
             assert error(forward(values), expected) < 1e-5
+
+    @needs_packing
+    @pytest.mark.parametrize("bias", [True, False])
+    @pytest.mark.parametrize("size", [(16, 16), (19, 30)], ids=["whole", "with a rest"])
+    def test_patches_are_those_of_the_convolution(self, size: tuple[int, int], bias: bool) -> None:
+        patches = torch.nn.Conv2d(3, 8, (4, 6), stride=(4, 6), bias=bias).requires_grad_(False)
+        pictures = torch.randn(2, 3, *size)
+        found, expected = PackedPatches(patches)(pictures), patches(pictures)
+        assert found.shape == expected.shape
+        assert torch.allclose(found, expected, atol=1e-5)
 
     @needs_packing
     def test_bf16(self) -> None:

@@ -15,6 +15,7 @@ from streamer.config import Config, ModelConfig
 from streamer.demo import assets
 from streamer.errors import ConfigError, ModelError, WindowShapeError
 from streamer.pipeline.model_rules import hop_of
+from streamer.recognition.checkpoints.checkpoint import open_checkpoint
 from streamer.recognition.engines.torch_stream import TorchStream
 from streamer.recognition.families.stream_recognizer import StreamRecognizer
 from streamer.types import Frame, Step, Window
@@ -166,6 +167,16 @@ def test_a_file_played_fast_gives_the_same_every_time_and_misses_no_tick(
     assert len(first) > 60 / (hop or 0.2) - 3
     if hop is None:
         assert rows() == first
+
+
+def test_its_short_name_is_a_folders_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_checkpoint("streaming").name == assets.STREAMING
+    shutil.copytree(assets.checkpoint_path(), tmp_path / "streaming")
+    own = open_checkpoint("streaming")
+    assert (own.name, own.folder.resolve()) == ("streaming", tmp_path.resolve() / "streaming")
 
 
 def test_the_bundled_one_is_had_by_name_and_recommends_its_events() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from streamer.demo.assets import BUNDLED, checkpoint_path
+from streamer.demo.assets import BUNDLED, SHORT, checkpoint_path
 from streamer.errors import ModelLoadError
 from streamer.recognition.checkpoints.checkpoint_files import CONFIG, cached_folder, read_json
 from streamer.recognition.checkpoints.limits import check_config
@@ -46,7 +46,7 @@ def open_checkpoint(model_id: str, *, download: bool = True) -> Checkpoint:
     """Find a checkpoint and read its config.json.
 
     Args:
-        model_id: "demo", "demo-streaming", a folder, or a Hub id.
+        model_id: "demo", "demo-streaming" ("streaming" for short), a folder, or a Hub id.
         download: fetch a Hub id that is not in the cache.
 
     Raises:
@@ -66,6 +66,8 @@ def _locate(model_id: str, download: bool) -> tuple[str, Path]:
     path = Path(model_id).expanduser()
     if path.is_dir():
         return path.resolve().name, path
+    if model_id in SHORT:
+        return SHORT[model_id], checkpoint_path(SHORT[model_id])
     if path.exists():
         raise ModelLoadError(f"model {model_id} is a file: give the folder that holds {CONFIG}")
     if not HUB_ID.fullmatch(model_id):

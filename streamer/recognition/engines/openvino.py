@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
 FEW_ROWS = 128
-RECIPE = "2"  # part of the key: raise it when `_convert` or `_quantise` change
+RECIPE = "3"  # part of the key: raise it when `_convert` or `_quantise` change
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
@@ -206,7 +206,7 @@ def _quantise(model: Any, samples: Sized, floating: Sequence[str]) -> Any:
     nncf.set_log_level(logging.ERROR)
     off = nncf.AdvancedSmoothQuantParameters(matmul=-1, convolution=-1)
     types = ["Convolution", "ScaledDotProductAttention", *floating]
-    scope = nncf.IgnoredScope(types=types, names=_small(model), validate=False)
+    scope = nncf.IgnoredScope(types=types, names=_floating_products(model), validate=False)
     with redirect_stdout(StringIO()):  # progress bars; standard output is the product's
         return nncf.quantize(
             model,
@@ -218,15 +218,23 @@ def _quantise(model: Any, samples: Sized, floating: Sequence[str]) -> Any:
         )
 
 
-def _small(model: Any) -> list[str]:
-    """Names of the matrix products of at most FEW_ROWS rows."""
+def _floating_products(model: Any) -> list[str]:
+    """Names of the matrix products of at most FEW_ROWS rows, and of those without weights: attention's."""
     names = []
     for op in model.get_ordered_ops():
         if op.get_type_name() == "MatMul":
             *rows, _ = op.get_output_shape(0)
-            if prod(rows) <= FEW_ROWS:
+            if prod(rows) <= FEW_ROWS or not any(_is_weight(side.get_node()) for side in op.input_values()):
                 names.append(op.get_friendly_name())
     return names
+
+
+def _is_weight(node: Any, steps: int = 3) -> bool:
+    """True for a constant, and for what a few operations make of constants alone."""
+    if node.get_type_name() == "Constant":
+        return True
+    inputs = node.input_values() if steps else []
+    return bool(inputs) and all(_is_weight(value.get_node(), steps - 1) for value in inputs)
 
 
 def _save(model: Any, folder: Path) -> None:

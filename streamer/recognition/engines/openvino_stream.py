@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from streamer.errors import ModelError
 from streamer.recognition.engines.cache import Cache
 from streamer.recognition.engines.openvino import compiled, load_converted, one_line
-from streamer.recognition.families.stream_state import StreamState, ages_of, by_head
+from streamer.recognition.families.stream_state import (
+    StreamState,
+    ages_of,
+    answered_by_age,
+    asked_by_age,
+    by_head,
+)
 
 INPUTS = ("pixel_values", "keys", "values", "answers", "ages", "seen")
 # Not quantised: the products of the cache, element by element, would be rounded at each age.
@@ -188,19 +194,19 @@ class _CachedLayer:
         def scores(keys: Tensor) -> Tensor:
             return by_head(keys * q.flatten(2).unsqueeze(1), q.shape[2]).sum(-1)
 
-        old = scores((self._keys + by_age[self._ages].unsqueeze(1)).unsqueeze(0))
-        new = scores((k + by_age[0]).unsqueeze(1))
-        return torch.where(self._is_newest, new, old) + self._hidden.view(1, -1, 1, 1)
+        found = torch.where(self._is_newest, scores(k.unsqueeze(1)), scores(self._keys.unsqueeze(0)))
+        found = found + asked_by_age(q, by_age[self._ages].unsqueeze(0))
+        return found + self._hidden.view(1, -1, 1, 1)
 
     def answered(self, weights: Tensor, v: Tensor, by_age: Tensor) -> Tensor:
         """See `LayerCache.answered`."""
         self.newest.append(v)
         heads = weights.shape[-1]
-        values = by_head((self._values + by_age[self._ages].unsqueeze(1)).unsqueeze(0), heads)
+        values = by_head(self._values.unsqueeze(0), heads)
         old = (values * weights.masked_fill(self._is_newest, 0.0).unsqueeze(-1)).sum(1)
         share = weights.masked_fill(~self._is_newest, 0.0).sum(1)  # (1, N, H)
-        new = by_head(v + by_age[0], heads) * share.unsqueeze(-1)
-        return (old + new).flatten(2)
+        new = by_head(v, heads) * share.unsqueeze(-1)
+        return (old + new).flatten(2) + answered_by_age(weights, by_age[self._ages].unsqueeze(0))
 
     def mean_answer(self, answer: Tensor, by_age: Tensor) -> Tensor:
         """See `LayerCache.mean_answer`."""

@@ -33,6 +33,27 @@ class PackedLinear(nn.Module):
         return y
 
 
+class PackedPatches(nn.Module):
+    """A convolution whose patches do not overlap, as a `PackedLinear` over each patch's numbers."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.height, self.width = (int(size) for size in convolution.kernel_size)
+        linear = nn.Linear(convolution.weight[0].numel(), convolution.out_channels, device="meta")
+        linear.weight = nn.Parameter(convolution.weight.flatten(1), requires_grad=False)
+        linear.bias = convolution.bias
+        self.linear = PackedLinear(linear)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, C, height, width) -> (R, D, rows, columns); what is left beside whole patches is not seen."""
+        r, c, height, width = x.shape
+        rows, columns = height // self.height, width // self.width
+        x = x[:, :, : rows * self.height, : columns * self.width]
+        x = x.reshape(r, c, rows, self.height, columns, self.width).permute(0, 2, 4, 1, 3, 5)
+        y: Tensor = self.linear(x.reshape(r, rows * columns, -1))  # (R, rows x columns, D)
+        return y.transpose(1, 2).unflatten(2, (rows, columns))
+
+
 def can_pack(dtype: torch.dtype) -> bool:
     """True where this torch and this processor have the kernels, and they give the right answer."""
     if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -55,7 +76,7 @@ def pack(model: Any) -> int:
     parameter = next(model.parameters())
     if parameter.device.type != "cpu" or not can_pack(parameter.dtype):
         return 0
-    count = 0
+    count = _pack_patches(model)
     for block in model.blocks:
         last = block is model.blocks[-1]
         for attention in (block.time, None if last else block.space):
@@ -71,7 +92,7 @@ def pack_streaming(model: Any) -> int:
     parameter = next(model.parameters())
     if parameter.device.type != "cpu" or not can_pack(parameter.dtype):
         return 0
-    count = 0
+    count = _pack_patches(model)
     for block in model.blocks:
         count += _pack(block, "time_qkv", "time_out")
         if block is not model.blocks[-1]:
@@ -83,6 +104,14 @@ def _pack(module: Any, *names: str) -> int:
     for name in names:
         setattr(module, name, PackedLinear(getattr(module, name)))
     return len(names)
+
+
+def _pack_patches(model: Any) -> int:
+    projection = model.projection
+    if projection.stride != projection.kernel_size or any(projection.padding):
+        return 0
+    model.projection = PackedPatches(projection)
+    return 1
 
 
 def _pack_mlp(block: Any) -> int:

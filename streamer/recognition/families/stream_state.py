@@ -20,7 +20,7 @@ class LayerCache(Protocol):
         """Scores of each slot's frame, minus infinity where it holds none.
 
         Args:
-            q: (B, N, H, d), scaled.
+            q: (B, N, H, d).
             k: (B, N, D), the newest frame's keys; they are kept.
             by_age: (T, D), what a frame's age adds to its keys.
 
@@ -85,6 +85,21 @@ def by_head(x: Tensor, heads: int) -> Tensor:
     return x.reshape(*x.shape[:-1], heads, -1)
 
 
+def asked_by_age(q: Tensor, table: Tensor) -> Tensor:
+    """What a table of keys adds to the scores: T questions a place, not T x N keys that a sum would write.
+
+    (B, N, H, d), (B, T, D) -> (B, T, N, H).
+    """
+    keys = by_head(table, q.shape[2]).permute(0, 2, 3, 1)  # (B, H, d, T)
+    return (q.transpose(1, 2) @ keys).permute(0, 3, 2, 1)
+
+
+def answered_by_age(weights: Tensor, table: Tensor) -> Tensor:
+    """What a table of values adds to the answers. (B, T, N, H), (B, T, D) -> (B, N, D)."""
+    values = by_head(table, weights.shape[-1]).transpose(1, 2)  # (B, H, T, d)
+    return (weights.permute(0, 3, 2, 1) @ values).transpose(1, 2).flatten(2)
+
+
 class RingCache:
     """A step of B cameras over a `StreamState`.
 
@@ -100,10 +115,10 @@ class RingCache:
         frames = [state.frames[camera] for camera in cameras]
         self.ages = torch.tensor([ages_of(n, count) for n in frames], device=device)  # (B, T)
         self.unseen = self.ages > torch.tensor(frames, device=device)[:, None]  # (B, T)
-        self.slots = torch.tensor([n % count for n in frames], device=device)
-        self.cameras = torch.tensor(list(cameras), device=device)
+        self.places = [(camera, n % count) for camera, n in zip(cameras, frames, strict=True)]
         in_a_row = list(cameras) == list(range(cameras[0], cameras[0] + len(cameras)))
-        self.chosen: Any = slice(cameras[0], cameras[0] + len(cameras)) if in_a_row else self.cameras
+        chosen = slice(cameras[0], cameras[0] + len(cameras))
+        self.chosen: Any = chosen if in_a_row else torch.tensor(list(cameras), device=device)
 
     def layer(self, number: int) -> _RingLayer:
         """The cache of one layer."""
@@ -120,19 +135,26 @@ class _RingLayer:
 
     def _written(self, ring: Tensor, newest: Tensor) -> Tensor:
         """(M, T, ...) with (B, ...) in the newest slots -> the step's cameras (B, T, ...)."""
-        ring[self._step.cameras, self._step.slots] = newest
+        for place, new in zip(self._step.places, newest, strict=True):
+            ring[place] = new  # an index of tensors would copy number by number
         return ring[self._step.chosen]
 
     def asked(self, q: Tensor, k: Tensor, by_age: Tensor) -> Tensor:
         """See `LayerCache.asked`."""
-        keys = self._written(self._keys, k) + by_age[self._step.ages].unsqueeze(2)  # (B, T, N, D)
-        scores = by_head(keys * q.flatten(2).unsqueeze(1), q.shape[2]).sum(-1)
-        return scores.masked_fill(self._step.unseen[:, :, None, None], float("-inf"))
+        keys, flat = self._written(self._keys, k), q.flatten(2)
+        # age by age: what is computed stays in the processor's cache
+        scores = [by_head(key * flat, q.shape[2]).sum(-1) for key in keys.unbind(1)]
+        found = torch.stack(scores, 1) + asked_by_age(q, by_age[self._step.ages])
+        return found.masked_fill_(self._step.unseen[:, :, None, None], float("-inf"))
 
     def answered(self, weights: Tensor, v: Tensor, by_age: Tensor) -> Tensor:
         """See `LayerCache.answered`."""
-        values = self._written(self._values, v) + by_age[self._step.ages].unsqueeze(2)
-        return (by_head(values, weights.shape[-1]) * weights.unsqueeze(-1)).sum(1).flatten(2)
+        values = by_head(self._written(self._values, v), weights.shape[-1])  # (B, T, N, H, d)
+        found = answered_by_age(weights, by_age[self._step.ages])
+        heads = by_head(found, weights.shape[-1])
+        for value, weight in zip(values.unbind(1), weights.unbind(1), strict=True):
+            heads.addcmul_(value, weight.unsqueeze(-1))
+        return found
 
     def mean_answer(self, answer: Tensor, by_age: Tensor) -> Tensor:
         """See `LayerCache.mean_answer`."""

@@ -115,17 +115,16 @@ class Block(nn.Module):
         patches = x[:, 1:]  # (B, N, D)
         q, k, v = self.time_qkv(self.time_norm(patches)).chunk(3, -1)
         tables = self.tables
-        q = self._heads(q * (q.shape[-1] // self.heads) ** -0.5)  # (B, N, H, d)
-        scores = cache.asked(q, k, tables.keys)  # (B, T, N, H)
+        q = self._heads(q)  # (B, N, H, d)
+        scores = cache.asked(q, k, tables.keys) * q.shape[-1] ** -0.5  # (B, T, N, H)
         y = cache.answered(scores.softmax(1), v, tables.values)  # (B, N, D)
-        patches += self.time_out(y)
+        x = _added(x, self.time_out(y))
 
         space = self._space_of_class(x) if last else self._space(x)  # (B, 1 or P, D)
         answer = cache.mean_answer(space[:, 0], tables.answers)  # (B, D)
         if last:
             return self._finish(x[:, :1], answer.unsqueeze(1))
-        space[:, 0] = answer
-        return self._finish(x, space)
+        return self._finish(x, _with_class(space, answer))
 
     def _space_of_class(self, x: Tensor) -> Tensor:
         """What only the class token sees of its frame. (B, P, D) -> (B, 1, D), before `space_out`.
@@ -145,6 +144,22 @@ class Block(nn.Module):
         y = (seen @ weight_v.view(self.heads, -1, width).transpose(1, 2)).reshape(b, 1, width)
         out: Tensor = y if biases[2] is None else y + biases[2]
         return out
+
+
+def _added(x: Tensor, y: Tensor) -> Tensor:
+    """(B, P, D) with (B, N, D) added to its patches. Eager code writes into `x`."""
+    if torch.compiler.is_compiling():  # or exporting, where writing into a part copies the whole first
+        return torch.cat((x[:, :1], x[:, 1:] + y), 1)
+    x[:, 1:] += y
+    return x
+
+
+def _with_class(x: Tensor, token: Tensor) -> Tensor:
+    """(B, P, D) with (B, D) in the class token's place. Eager code writes into `x`."""
+    if torch.compiler.is_compiling():
+        return torch.cat((token.unsqueeze(1), x[:, 1:]), 1)
+    x[:, 0] = token
+    return x
 
 
 def _by_age(weights: Tensor, ages: Tensor, count: int) -> Tensor:
