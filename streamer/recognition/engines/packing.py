@@ -39,9 +39,12 @@ class PackedPatches(nn.Module):
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         self.height, self.width = (int(size) for size in convolution.kernel_size)
-        linear = nn.Linear(convolution.weight[0].numel(), convolution.out_channels, device="meta")
-        linear.weight = nn.Parameter(convolution.weight.flatten(1), requires_grad=False)
-        linear.bias = convolution.bias
+        bias = convolution.bias
+        numbers, width = convolution.weight[0].numel(), convolution.out_channels
+        linear = nn.Linear(numbers, width, bias=bias is not None, device="meta")
+        linear.weight = nn.Parameter(convolution.weight.detach().flatten(1), requires_grad=False)
+        if bias is not None:
+            linear.bias = nn.Parameter(bias.detach(), requires_grad=False)
         self.linear = PackedLinear(linear)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,7 +54,7 @@ class PackedPatches(nn.Module):
         x = x[:, :, : rows * self.height, : columns * self.width]
         x = x.reshape(r, c, rows, self.height, columns, self.width).permute(0, 2, 4, 1, 3, 5)
         y: Tensor = self.linear(x.reshape(r, rows * columns, -1))  # (R, rows x columns, D)
-        return y.transpose(1, 2).unflatten(2, (rows, columns))
+        return y.transpose(1, 2).view(r, -1, rows, columns)
 
 
 def can_pack(dtype: torch.dtype) -> bool:
