@@ -53,7 +53,7 @@ class FrontRequests:
             "workers": lambda request, peer: {
                 "workers": self._members.states(),
                 "cameras": self._members.owners(),
-                "models": self._members.loaded(),
+                "models": self._loaded(),
             },
             "features": lambda request, peer: self._configured()[1],
             "labels": self._labels,
@@ -63,6 +63,11 @@ class FrontRequests:
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _loaded(self) -> dict[str, list[str]]:
+        """Worker -> models that a camera need not wait for there; those that are lost have none."""
+        members = {name: self._members.member(name) for name in self._members.states()}
+        return {name: sorted(m.told.loaded) for name, m in members.items() if m is not None and not m.lost}
 
     def _joined(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         _may_work(peer)

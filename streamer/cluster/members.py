@@ -320,11 +320,6 @@ class Members:
                     found[camera] = f"{UNPLACED}: no worker has room for it"
             return found
 
-    def loaded(self) -> dict[str, list[str]]:
-        """Worker -> models that a camera need not wait for there; those that are lost have none."""
-        with self._lock:
-            return {name: sorted(m.told.loaded) for name, m in self._members.items() if not m.lost}
-
     def states(self) -> dict[str, dict[str, Any]]:
         """Worker -> its state and seconds since its last request, for heartbeats."""
         with self._lock:

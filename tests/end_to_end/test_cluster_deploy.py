@@ -153,7 +153,9 @@ KINDS = {
 def test_the_schemas_of_kubernetes_accept_the_objects() -> None:
     """Run with: pip install kubernetes-validate."""
     schemas = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
-    for one in documents("kubernetes.yaml"):
+    found = documents("kubernetes.yaml")
+    assert found
+    for one in found:
         schemas.validate(one, schemas.latest_version(), strict=True)
 
 
