@@ -363,6 +363,8 @@ def test_on_a_phone_times_do_not_overlap_and_pictures_stand_beside_the_text(
             image, name = row.locator("img").bounding_box(), row.locator("th").bounding_box()
             assert image["x"] + image["width"] <= name["x"]
             assert image["height"] <= 100
+            lasted = row.locator("[data-label=Lasted]").bounding_box()
+            assert lasted["y"] >= name["y"] + name["height"], "a short time does not push the name aside"
             assert overflow(page) <= 0
             for span in ("120", "300", "900"):
                 page.locator("#span").select_option(span)
