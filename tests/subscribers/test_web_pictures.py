@@ -352,14 +352,14 @@ def test_on_a_phone_times_do_not_overlap_and_pictures_stand_beside_the_text(
 ) -> None:
     data = io.BytesIO()
     Image.new("RGB", (640, 480), (200, 30, 30)).save(data, "JPEG")
-    keep(folder, "front-door", "e3", SNAPSHOT, data.getvalue())
+    keep(folder, "yard", "e1", SNAPSHOT, data.getvalue())
     with published(tmp_path / "e.db", handlers={"features": features(folder), "scores": scores}) as bus:
         busy(bus)
         with served(bus.endpoint) as web:
             page = open_page(web, PHONE)
             is_live(page)
-            page.wait_for_selector("#recent-rows img[data-there]")
-            row = page.locator("#recent-rows tr:has(img[data-there])")
+            page.wait_for_selector("#recent-rows tr:has-text('falling') img[data-there]")
+            row = page.locator("#recent-rows tr", has_text="falling")
             image, name = row.locator("img").bounding_box(), row.locator("th").bounding_box()
             assert image["x"] + image["width"] <= name["x"]
             assert image["height"] <= 100
