@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 DEFAULT_FILE = "cameras.yaml"
 _TRIES = 3  # at a login that is typed
 _LONGEST_SEARCH = 60.0  # seconds
+_PASSING = (
+    "unknown",
+    "codec",
+)  # it has just said that it has video: a refusal, or a decoder that was too late
 _PAUSE = 1.0  # seconds before a camera that refused is asked again
 
 
@@ -94,7 +98,7 @@ def _picture(camera: CameraConfig) -> Any:
             return first_picture(camera, CaptureConfig())
         except SourceOpenError as error:
             tries -= 1
-            if not tries or error.code != "unknown":
+            if not tries or error.code not in _PASSING:
                 text = str(error).removeprefix(f"camera {camera.name}: ")
                 raise SourceOpenError(text, error.code) from error
         threading.Event().wait(_PAUSE)

@@ -17,7 +17,7 @@ import pytest
 from streamer.capture.network_discovery import FoundCamera
 from streamer.cli import command_line
 from streamer.config import CameraConfig, CaptureConfig, load_config
-from streamer.errors import SourceOpenError
+from streamer.errors import SourceCode, SourceOpenError
 from tests.helpers.media import moving, write_clip
 from tests.helpers.servers import gst
 from tests.helpers.servers.mini_rtsp import MiniRtsp
@@ -130,11 +130,13 @@ def test_a_picture_replaces_no_file_that_was_not_named(
 
 
 @pytest.mark.realtime
-@pytest.mark.parametrize(("refusals", "result"), [(1, 0), (3, 3)])
+@pytest.mark.parametrize(
+    ("refusals", "code", "result"), [(1, "unknown", 0), (1, "codec", 0), (3, "unknown", 3)]
+)
 def test_a_camera_that_refuses_for_a_moment_is_asked_again(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int, result: int
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int, code: SourceCode, result: int
 ) -> None:
-    """As some do while the session that looked for the path still ends: error 503."""
+    """As some do while the session that looked for the path still ends (503), or too late for the decoder."""
     from streamer.capture import first_picture as module
 
     monkeypatch.chdir(tmp_path)
@@ -143,7 +145,7 @@ def test_a_camera_that_refuses_for_a_moment_is_asked_again(
     def picture(camera: CameraConfig, capture: CaptureConfig) -> Any:
         asked.append(camera)
         if len(asked) <= refusals:
-            raise SourceOpenError("camera one: it answers with error 503", "unknown")
+            raise SourceOpenError("camera one: it answers with error 503", code)
         return real(camera, capture)
 
     monkeypatch.setattr(module, "first_picture", picture)
