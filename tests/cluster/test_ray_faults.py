@@ -208,10 +208,5 @@ def test_with_durable_state_workers_go_on_without_rays_head(
     cluster.wait(lambda: all(times[-1][0] > since + away for times in listener.at.values()))
     silence = max(listener.silence(camera, since) for camera in CAMERAS)
     print(f"head away for {away:.0f} s: longest silence {silence:.2f} s, load {os.getloadavg()[0]:.0f}")
-    victim = MACHINES[0]
-    since = time.monotonic()
-    workers[victim].kill()
-    cluster.wait(lambda: any(one != workers[victim] for one in cluster.machines.workers(victim)))
-    print(f"a worker killed then is made anew after {time.monotonic() - since:.1f} s")
-    assert set(owners) == set(CAMERAS)
+    assert cluster.owners() == owners
     assert cluster.front.poll() is None
