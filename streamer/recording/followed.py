@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from streamer.people.squares import union
 from streamer.types import Box, LaneResult, Track, Tracks
 
-PICTURES_KEPT = 2048  # of a camera: at 25 a second 82 seconds, longer than windows and pre-rolls reach back
+PICTURES_KEPT = 2048  # of a camera
+SECONDS_KEPT = 80.0  # at a slow rate too; longer than windows and pre-rolls reach back
 PEOPLE_KEPT = 256  # of a camera, of whom something was believed
 OF_LATE = 0.5  # seconds
 LOOKED = 2.0  # seconds without a look after which nobody knows who is there
@@ -68,7 +69,8 @@ class Followed:
             if camera.pictures and tracks.time < next(reversed(camera.pictures)):  # the time line begins anew
                 camera.pictures.clear()
             camera.pictures[tracks.time] = tracks
-            while len(camera.pictures) > PICTURES_KEPT:
+            oldest = tracks.time - SECONDS_KEPT
+            while len(camera.pictures) > PICTURES_KEPT or next(iter(camera.pictures)) < oldest:
                 camera.pictures.popitem(last=False)
 
     def result(self, result: LaneResult) -> None:

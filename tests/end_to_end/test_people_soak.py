@@ -147,11 +147,11 @@ def test_people_come_and_go(tmp_path: Path) -> None:
         print(f"freed {max(0.0, freed - walk):.1f} s after the last one had left; ends: {heard.reasons}")
         child.send_signal(signal.SIGTERM)
         assert child.wait(10) == 0
-    settled = max(MINUTES * 60 / 5, min(120.0, MINUTES * 30))
+    settled = MINUTES * 60 / 5
     late = [sample for sample in samples if sample[0] >= settled]
     tail = max(1, len(late) // 5)
     growth = median(rss for _, rss, _ in late[-tail:]) - median(rss for _, rss, _ in late[:tail])
     print(f"memory growth after {settled / 60:.1f} minutes: {growth:.1f} MB; {len(heard.people)} people")
     assert growth < GROWTH
     assert max(threads for *_, threads in late) - min(threads for *_, threads in late) <= 2
-    assert len(heard.people) > CAMERAS * max(1.0, MINUTES), "people come and go, on a crowded machine too"
+    assert len(heard.people) > 0.5 * CAMERAS * MINUTES * 60 / APART

@@ -121,12 +121,22 @@ def test_a_belief_counts_from_the_window_that_said_so() -> None:
 def test_what_is_kept_is_bounded() -> None:
     followed = Followed()
     for number in range(5000):
-        followed.tracks(Tracks("front-door", float(number), 0, (Track(number, (0, 0, 1, 1)),)))
-        followed.result(result(number, "busy", float(number)))
+        time = number / 32
+        followed.tracks(Tracks("front-door", time, 0, (Track(number, (0, 0, 1, 1)),)))
+        followed.result(result(number, "busy", time))
     camera = followed._cameras["front-door"]
     assert len(camera.pictures) == 2048
     assert len(camera.beliefs) == 256
-    assert followed.people("front-door", 4999.0)[0].labels == ("busy",)
+    assert followed.people("front-door", 4999 / 32)[0].labels == ("busy",)
+
+
+def test_a_slow_camera_is_remembered_no_longer_than_a_quick_one() -> None:
+    followed = Followed()
+    for number in range(1000):
+        followed.tracks(Tracks("front-door", float(number), 0, (Track(1, (0, 0, 1, 1)),)))
+    assert followed.people("front-door", 999.0 - 80.0)
+    assert not followed.people("front-door", 999.0 - 81.0)
+    assert len(followed._cameras["front-door"].pictures) == 81
 
 
 # --- every way out ---
