@@ -44,6 +44,9 @@ Kind: TypeAlias = Annotated[
 
 Raw: TypeAlias = dict[str, Any]  # a message inside a reply: checked for itself, so that one bad one is one
 Events: TypeAlias = Annotated[list[Raw], Meta(extra_json_schema={"items": {"$ref": "#/$defs/event"}})]
+Predictions: TypeAlias = Annotated[
+    list[Raw], Meta(extra_json_schema={"items": {"$ref": "#/$defs/prediction"}})
+]
 
 
 def _schema_of_one(kind: str) -> Meta:
@@ -290,6 +293,7 @@ class CameraSnapshotJson(TypedDict):
     status: Annotated[Raw | None, _schema_of_one("status")]
     events: Events
     prediction: Annotated[Raw | None, _schema_of_one("prediction")]
+    predictions: NotRequired[Predictions]
 
 
 class SnapshotJson(TypedDict):

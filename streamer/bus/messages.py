@@ -157,7 +157,8 @@ class CameraSnapshot:
 
     status: StatusMessage | None
     events: tuple[EventMessage, ...]  # open ones
-    prediction: PredictionMessage | None  # the newest
+    prediction: PredictionMessage | None  # the newest, of the whole picture where that is asked for
+    predictions: tuple[PredictionMessage, ...] = ()  # of each model and person
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +234,7 @@ def _camera(told: contract.CameraSnapshotJson) -> CameraSnapshot:
         status=None if status is None else _status(status),
         events=tuple(_event(item) for item in told["events"]),
         prediction=None if prediction is None else _prediction(prediction),
+        predictions=tuple(_prediction(item) for item in told.get("predictions", ())),
     )
 
 

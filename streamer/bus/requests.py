@@ -19,6 +19,8 @@ from streamer.errors import RequestError, StreamerError
 from streamer.system.clock import Clock
 
 MAX_REQUEST = 64 * 1024  # bytes
+TRACK_GONE = 10.0  # seconds after the last prediction of somebody
+MOST_PEOPLE = 128  # of a camera, of whom the last prediction is told
 MOST_WAITING = 64  # answers that others work on
 _MAX_SEQ = 2**63 - 1
 
@@ -42,7 +44,8 @@ class Present:
 
     def __init__(self) -> None:
         self.statuses: dict[str, wire.Body] = {}
-        self.predictions: dict[str, dict[str, wire.Body]] = {}  # by camera, then by model
+        # by camera, then by model and person (None: the whole picture), oldest news first
+        self.predictions: dict[str, dict[tuple[str, int | None], wire.Body]] = {}
         self.events: dict[str, wire.Body] = {}  # event id -> its last message
 
     def note(self, message: wire.Body) -> None:
@@ -50,15 +53,33 @@ class Present:
         if kind == "status":
             self.statuses[message["camera"]] = message
         elif kind == "prediction":
-            self.predictions.setdefault(message["camera"], {})[message["model"]] = message
+            self._predicted(message)
         elif message["event"]["phase"] == "end":
             self.events.pop(message["event"]["id"], None)
         else:
             self.events[message["event"]["id"]] = message
 
+    def _predicted(self, message: wire.Body) -> None:
+        known = self.predictions.setdefault(message["camera"], {})
+        track = message.get("track")
+        key = message["model"], None if track is None else track["id"]
+        known.pop(key, None)
+        known[key] = message
+        people = [key for key in known if key[1] is not None]
+        for number, old in enumerate(people):  # who left says so nowhere
+            gone = message["sent_at"] - known[old]["sent_at"] > TRACK_GONE
+            if not gone and len(people) - number <= MOST_PEOPLE:
+                break
+            del known[old]
+
     def forget(self, camera: str) -> None:
         self.statuses.pop(camera, None)
         self.predictions.pop(camera, None)
+
+    def _whole(self, camera: str) -> wire.Body | None:
+        """The prediction to tell where only one is wanted: of the whole picture, where there is one."""
+        known = self.predictions.get(camera, {})
+        return next((known[key] for key in known if key[1] is None), next(iter(known.values()), None))
 
     def cameras(self) -> wire.Body:
         """One entry per camera, for a snapshot."""
@@ -68,7 +89,7 @@ class Present:
             name: {
                 "status": self.statuses.get(name),
                 "events": [event for event in self.events.values() if event["camera"] == name],
-                "prediction": next(iter(self.predictions.get(name, {}).values()), None),
+                "prediction": self._whole(name),
                 "predictions": list(self.predictions.get(name, {}).values()),
             }
             for name in names

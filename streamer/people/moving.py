@@ -12,6 +12,7 @@ there does not change.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
@@ -19,7 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.people.detection import Detection, overlap
+from streamer.people.appearance import Appearances
+from streamer.people.detection import Detection, likeness, overlap
 from streamer.types import Box, Track
 
 PIXELS = 320 * 240  # of the picture that is looked at
@@ -33,11 +35,23 @@ MOST = 0.6  # of all pixels: more is another light, or the camera turns
 LEAST_PIXELS = 24  # of a detection
 LEAST_FILL = 0.2  # of its box
 SIDE_BY_SIDE = 1.4  # times the widest of several people: then they do not hide each other
+ALONE = 0.5  # likeness of a track and a detection that is of nobody else, or of two tracks in one place
 LONGEST_REST = 300.0  # seconds somebody is followed who does not move at all
 PARTLY, SEEN = 0.3, 0.6  # of a track's box, covered by a detection: it is found; the place shows them
-STILL = 8.0  # grey levels, mean, by which the place of somebody who rests may change
+STILL = 8.0  # grey levels, mean, by which somebody who rests may change
+REST_FILL = 0.4  # of a track's box that must not be as usual: nobody rests in an empty place
 NOT_ACTIVE = 0.3  # the score of what does not move, or lies
 FLATTEST = 1.5  # width by height of what may begin a track; who lies down stays followed
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """Somebody who may stay where they are."""
+
+    since: float
+    box: Box
+    patch: NDArray[Any]  # uint8 (h, w): what is there
+    mask: NDArray[Any]  # uint8 (h, w): where it is they
 
 
 class MovingDetector:
@@ -54,7 +68,8 @@ class MovingDetector:
         self._began: float | None = None
         self._last = 0.0
         self._past: list[tuple[float, NDArray[Any]]] = []  # grey pictures of the last `LOOK_BACK` seconds
-        self._resting: dict[int, tuple[float, Box, NDArray[Any]]] = {}  # id -> since, where, what was there
+        self._resting: dict[int, _Rest] = {}
+        self._appearances = Appearances()
 
     def detect(self, image: NDArray[Any], time: float, followed: Sequence[Track]) -> list[Detection]:
         """See `Detector.detect`."""
@@ -64,9 +79,9 @@ class MovingDetector:
         moved = self._moved(grey, time)
         if mask is None:
             return []
-        found = _blobs(mask, moved)
-        found = [part for one in found for part in _shared_out(one, followed)]
-        return found + self._at_rest(grey, time, followed, found)
+        found = [part for one in _blobs(mask, moved) for part in self._shared_out(one, followed, small, mask)]
+        self._appearances.keep(track.id for track in followed)
+        return found + self._at_rest(grey, mask, time, followed, found)
 
     def _foreground(self, small: NDArray[Any], time: float) -> NDArray[Any] | None:
         """uint8 (h, w), 255 where the picture is not as usual; None where all of it is not."""
@@ -98,8 +113,39 @@ class MovingDetector:
         differs: NDArray[Any] = cv2.absdiff(grey, self._past[0][1]) > CHANGED
         return differs
 
+    def _shared_out(
+        self, one: Detection, followed: Sequence[Track], small: NDArray[Any], mask: NDArray[Any]
+    ) -> list[Detection]:
+        """A detection in which several people are expected: one for each, where it looks like them."""
+        inside = [
+            track for track in followed if overlap(track.box, one.box) > 0.5 * track.box[2] * track.box[3]
+        ]
+        if len(inside) < 2:
+            if inside and likeness(inside[0].box, one.box) > ALONE:
+                self._appearances.learn(inside[0].id, small, mask, one.box)
+            return [one]
+        seen: dict[int, tuple[float, Box]] = {}
+        for track in inside:
+            there = self._appearances.find(track.id, small, track.box)
+            if there is None:
+                continue
+            rivals = [number for number, (_, box) in seen.items() if likeness(box, there[1]) > ALONE]
+            if all(seen[number][0] < there[0] for number in rivals):
+                for number in rivals:  # nobody is where somebody else is seen better
+                    del seen[number]
+                seen[track.id] = there
+        return [
+            Detection(seen[track.id][1] if track.id in seen else part, one.score)
+            for track, part in _parts(one.box, inside)
+        ]
+
     def _at_rest(
-        self, grey: NDArray[Any], time: float, followed: Sequence[Track], found: Sequence[Detection]
+        self,
+        grey: NDArray[Any],
+        mask: NDArray[Any],
+        time: float,
+        followed: Sequence[Track],
+        found: Sequence[Detection],
     ) -> list[Detection]:
         """Those who are still where they stopped, though the picture there has become the usual one."""
         known = {track.id for track in followed}
@@ -110,13 +156,16 @@ class MovingDetector:
             covered = max((overlap(track.box, one.box) / area for one in found), default=0.0)
             if covered > PARTLY:
                 # half covered, they are walking off, and the place shows what is behind them
-                patch = _patch(grey, track.box)
-                if covered > SEEN and patch.size:
-                    self._resting[track.id] = (time, track.box, patch.copy())
-            elif (rest := self._resting.get(track.id)) is not None and time - rest[0] <= LONGEST_REST:
-                there = _patch(grey, rest[1])
-                if there.shape == rest[2].shape and float(cv2.absdiff(there, rest[2]).mean()) < STILL:
-                    resting.append(Detection(rest[1], NOT_ACTIVE))
+                patch, theirs = _patch(grey, track.box), _patch(mask, track.box)
+                if covered > SEEN and patch.size and np.count_nonzero(theirs) >= REST_FILL * theirs.size:
+                    self._resting[track.id] = _Rest(time, track.box, patch.copy(), theirs.copy())
+            elif (rest := self._resting.get(track.id)) is not None and time - rest.since <= LONGEST_REST:
+                there = _patch(grey, rest.box)
+                if (
+                    there.shape == rest.patch.shape
+                    and cv2.mean(cv2.absdiff(there, rest.patch), rest.mask)[0] < STILL
+                ):
+                    resting.append(Detection(rest.box, NOT_ACTIVE))
         return resting
 
 
@@ -148,22 +197,19 @@ def _blobs(mask: NDArray[Any], moved: NDArray[Any]) -> list[Detection]:
     return found
 
 
-def _shared_out(one: Detection, followed: Sequence[Track]) -> list[Detection]:
-    """A detection in which several people are expected: a part of it for each of them."""
-    inside = [track for track in followed if overlap(track.box, one.box) > 0.5 * track.box[2] * track.box[3]]
-    if len(inside) < 2:
-        return [one]
-    left, top, width, height = one.box
-    inside.sort(key=lambda track: track.box[0] + track.box[2] / 2)
-    side_by_side = width > SIDE_BY_SIDE * max(track.box[2] for track in inside)
+def _parts(whole: Box, inside: Sequence[Track]) -> list[tuple[Track, Box]]:
+    """Where each of several people may be in what is one to the detector, from left to right."""
+    left, top, width, height = whole
+    ordered = sorted(inside, key=lambda track: track.box[0] + track.box[2] / 2)
+    side_by_side = width > SIDE_BY_SIDE * max(track.box[2] for track in ordered)
     parts = []
-    for number, track in enumerate(inside):
+    for number, track in enumerate(ordered):
         w, h = min(track.box[2], width), min(track.box[3], height)
         x = min(max(track.box[0], left), left + width - w)
-        if side_by_side and number in (0, len(inside) - 1):  # the edges of the whole are theirs
+        if side_by_side and number in (0, len(ordered) - 1):  # the edges of the whole are theirs
             x = left if number == 0 else left + width - w
         y = min(max(track.box[1], top), top + height - h)
-        parts.append(Detection((x, y, w, h), one.score))
+        parts.append((track, (x, y, w, h)))
     return parts
 
 

@@ -58,7 +58,8 @@ class _Camera:
     presence: EventsConfig | None
     kept: KeptFrames
     people: dict[int, _Person] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)  # guards `people`
+    ended: int = 0  # tracks up to this number have ended: their last frames may come after that
+    lock: threading.Lock = field(default_factory=threading.Lock)  # guards `people` and `ended`
 
 
 class LanePeople:
@@ -119,11 +120,14 @@ class LanePeople:
         kept = camera.kept.keep(frame)
         for track in seen.visible:
             person = camera.people.get(track.id) or self._came(camera, track, now)
+            if person is None:
+                continue
             person.latest = Gone(Track(track.id, camera.asked.follower.place(track.box)), now)
             if kept is not None:
                 person.windows.see(kept, track.box)
 
-    def _came(self, camera: _Camera, track: Track, now: Moment) -> _Person:
+    def _came(self, camera: _Camera, track: Track, now: Moment) -> _Person | None:
+        """Somebody new; None for who ended when the video broke off, which this frame does not know yet."""
         asked, spec = camera.asked, self._spec
         windows = PersonWindows(
             windows_for(spec, camera.name, self._hop, self._complete),
@@ -138,6 +142,8 @@ class LanePeople:
         presence = None if rule is None else Presence(camera.name, spec.name, rule, now)
         person = _Person(windows, presence, Gone(track, now))
         with camera.lock:
+            if track.id <= camera.ended:
+                return None
             camera.people[track.id] = person
         camera.windows.join(windows)
         return person
@@ -185,6 +191,7 @@ class LanePeople:
             return
         with one.lock:
             people = list(one.people.values())
+            one.ended = max(one.people, default=one.ended)
         for person in people:
             person.windows.close()
             gone = person.gone or person.latest

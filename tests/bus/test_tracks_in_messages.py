@@ -9,7 +9,17 @@ import msgspec
 import pytest
 
 from streamer.bus import wire
-from streamer.bus.messages import EventMessage, PredictionMessage, StatusMessage, TrackMessage, parse
+from streamer.bus.messages import (
+    EventMessage,
+    PredictionMessage,
+    Snapshot,
+    StatusMessage,
+    TrackMessage,
+    parse,
+    parse_snapshot,
+)
+from streamer.bus.requests import Present
+from streamer.subscribers.web.page_state import PageState
 from streamer.types import Phase, Track
 from tests.helpers.bus_parts import event, prediction, status
 
@@ -77,3 +87,49 @@ def test_a_broken_track_makes_the_message_invalid(track: object) -> None:
     message = sent(wire.event_body(event()))
     with pytest.raises(ValueError, match="not a message of this bus"):
         parse({**message, "track": track})
+
+
+# --- what is told to who comes later ---
+
+
+def noted(present: Present, person: int | None, at: float = 1_700_000_000.0, model: str = "tiny") -> None:
+    one = prediction()
+    track = None if person is None else Track(person, (0.1, 0.1, 0.2, 0.4))
+    window = replace(one.window, track=track, follows=True)
+    body = wire.prediction_body(replace(one, window=window, model=model), None, 5)
+    present.note(dict(wire.stamp(body, "abc", 7, at)))
+
+
+def told(present: Present) -> Snapshot:
+    answer = {"v": wire.VERSION, "type": "snapshot", "cameras": present.cameras(), "last_event_seq": 0}
+    answer = msgspec.json.decode(wire.encode(answer))
+    VALIDATOR.validate(answer)
+    return parse_snapshot(answer)
+
+
+def test_a_snapshot_tells_the_newest_of_each_person_and_of_the_whole_picture() -> None:
+    present = Present()
+    for number in (None, 1, 2, 1):
+        noted(present, number)
+    (camera,) = told(present).cameras.values()
+    assert [one.track and one.track.id for one in camera.predictions] == [None, 2, 1]
+    assert camera.prediction is not None
+    assert camera.prediction.track is None, "who wants one gets the whole picture's"
+    page = PageState()
+    page.snapshot(told(present))
+    ((_, models),) = page.predictions.items()
+    assert {one["track"] and one["track"]["id"] for one in models.values()} == {None, 1, 2}
+
+
+def test_a_snapshot_tells_of_nobody_who_left_and_never_of_too_many() -> None:
+    present, now = Present(), 1_700_000_000.0
+    noted(present, None, now)
+    noted(present, 1, now)
+    noted(present, 2, now + 8.0)
+    noted(present, 3, now + 11.0)
+    (camera,) = told(present).cameras.values()
+    assert [one.track and one.track.id for one in camera.predictions] == [None, 2, 3]
+    for number in range(1000):
+        noted(present, number + 4, now + 12.0)
+    (camera,) = told(present).cameras.values()
+    assert len(camera.predictions) == 1 + 128

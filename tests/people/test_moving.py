@@ -109,3 +109,44 @@ def test_a_picture_of_another_size_begins_anew() -> None:
     for number in range(5):
         detector.detect(scene([], number / 10), number / 10, [])
     assert detector.detect(scene([], 0.5)[: HEIGHT // 2, : WIDTH // 2], 0.5, []) == []
+
+
+def test_who_is_between_others_is_where_they_look_like_themselves() -> None:
+    """All three are one to the background; where the one in the middle was expected is not where they are."""
+    alone = [
+        Walker(lambda _t, left=left: left, seed=seed) for seed, left in ((1, 40.0), (2, 120.0), (3, 200.0))
+    ]
+    together = [
+        Walker(lambda _t, left=left: left, seed=seed) for seed, left in ((1, 96.0), (2, 122.0), (3, 148.0))
+    ]
+    detector = MovingDetector()
+    for number in range(5):
+        detector.detect(scene([], number / 10), number / 10, [])
+    boxes = [walker.box(0.0) for walker in alone]
+    followed = [Track(number + 1, box) for number, box in enumerate(boxes) if box is not None]
+    detector.detect(scene(alone, 0.5), 0.5, followed)
+    left, middle, right = (walker.box(0.0) for walker in together)
+    assert left is not None
+    assert middle is not None
+    assert right is not None
+    off = (middle[0] + 9 / WIDTH, *middle[1:])
+    found = detector.detect(scene(together, 0.6), 0.6, [Track(1, left), Track(2, off), Track(3, right)])
+    assert len(found) == 3
+    for there in (left, middle, right):
+        assert max(likeness(one.box, there) for one in found) > 0.8
+
+
+def test_nobody_rests_in_a_place_that_is_as_usual() -> None:
+    """As a track does that got into the empty middle of something large, which goes away."""
+    detector, place = MovingDetector(), (108 / WIDTH, 88 / HEIGHT, 44 / WIDTH, 74 / HEIGHT)
+    for number in range(30):
+        time = number / 10
+        picture = scene([], time)
+        if 5 <= number < 20:
+            rim = scene([Walker(lambda _t: 100.0, top=80.0, width=60, height=90)], time)
+            rim[88:162, 108:152] = picture[88:162, 108:152]
+            picture = rim
+        found = detector.detect(picture, time, [Track(1, place)])
+        if number == 6:
+            assert any(likeness(one.box, place) > 0.4 for one in found), "the rim is found, around the place"
+    assert not found

@@ -200,6 +200,22 @@ def test_a_camera_that_loses_its_picture_ends_everybody() -> None:
     assert again.track.id in (3, 4), "nobody knows whether they are the same"
 
 
+def test_who_was_ended_is_not_present_again_by_a_frame_that_comes_late() -> None:
+    """As one does that the camera's thread has in hand while the lane's hears that the picture is dark."""
+    with scene() as one:
+        one.show(LEFT, seconds=3.0)
+        one.told(lambda result: result.track is not None and bool(result.changes))
+        one.lane.lost("one", "picture black")
+        told = one.told(is_gone(1))
+        one.show(LEFT, seconds=1.0)
+        one.follower.lost()
+        one.show(RIGHT, seconds=3.0)
+        one.show(seconds=2.0)
+        told += one.told(is_gone(2))
+    present = [event for event in changes(told) if event.label == "present" and event.phase is Phase.END]
+    assert [(e.track.id, e.reason) for e in present if e.track] == [(1, "picture black"), (2, "track lost")]
+
+
 def test_at_the_end_everybodys_events_end() -> None:
     with scene() as one:
         one.show(LEFT, seconds=3.0)

@@ -160,8 +160,9 @@ class PageState:
         for camera in snapshot.cameras.values():
             if camera.status is not None:
                 self.status(camera.status)
-            if camera.prediction is not None:
-                self.prediction(camera.prediction)
+            newest = () if camera.prediction is None else (camera.prediction,)
+            for prediction in camera.predictions or newest:
+                self.prediction(prediction)
 
     def keep_workers(self, told: Mapping[str, Any]) -> bool:
         """The workers of a front's heartbeat; none of a single run."""
