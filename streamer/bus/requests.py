@@ -44,7 +44,7 @@ class Present:
 
     def __init__(self) -> None:
         self.statuses: dict[str, wire.Body] = {}
-        # by camera, then by model and person (None: the whole picture), oldest news first
+        # by camera, then by model and person (None: the whole picture), of people the oldest news first
         self.predictions: dict[str, dict[tuple[str, int | None], wire.Body]] = {}
         self.events: dict[str, wire.Body] = {}  # event id -> its last message
 
@@ -63,7 +63,8 @@ class Present:
         known = self.predictions.setdefault(message["camera"], {})
         track = message.get("track")
         key = message["model"], None if track is None else track["id"]
-        known.pop(key, None)
+        if track is not None:
+            known.pop(key, None)
         known[key] = message
         people = [key for key in known if key[1] is not None]
         for number, old in enumerate(people):  # who left says so nowhere
