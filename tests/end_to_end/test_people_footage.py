@@ -19,19 +19,21 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import pytest
 
-from streamer.config import CameraConfig, Config, FollowConfig
+from streamer.config import CameraConfig, Config, FollowConfig, ModelConfig
 from streamer.people.detection import likeness
 from streamer.people.looking import LooksAtOnce
 from streamer.people.moving import MovingDetector
 from streamer.people.person_follower import Follower
+from streamer.people.person_windows import PersonWindows
+from streamer.pipeline import lane_people
 from streamer.pipeline.pipeline import Pipeline
-from streamer.types import Box, Frame
+from streamer.types import Box, Frame, Window
 from tests.helpers.pipelines import QUIET
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
@@ -198,6 +200,37 @@ def test_best_labels_agree_with_where_walkers_go(vtest: Path) -> None:
                 wrong[one.label] += 1
     print(f"\n{agree} of {windows} windows agree, {agree / windows:.1%}; wrong: {dict(wrong)}")
     assert agree >= 0.85 * windows
+
+
+class Counting(PersonWindows):
+    """Somebody's windows, of which the steps for a streaming model are counted."""
+
+    counts: ClassVar[Counter[str]] = Counter()
+
+    def take(self) -> Window | None:
+        window = super().take()
+        if window is not None:
+            self.counts.update(windows=1, steps=len(window.steps))
+            self.counts["cold"] += any(step.begins for step in window.steps)
+        return window
+
+
+def test_new_squares_cost_a_streaming_model_few_steps(vtest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_people, "PersonWindows", Counting)
+    Counting.counts.clear()
+    listening = Listening()
+    config = Config(
+        cameras=(CameraConfig(name="street", source=str(vtest)),),
+        model=ModelConfig(id="demo-streaming"),
+        follow=FollowConfig(detector="moving", max=20, whole=False),
+        **QUIET,
+    )
+    with Pipeline(config, sinks=[listening]) as pipeline:
+        assert pipeline.run(threading.Event()).error is None
+    counts, people = Counting.counts, len(listening.said)
+    print(f"\n{people} people: {dict(counts)}; {counts['steps'] / counts['windows']:.2f} steps a window")
+    assert counts["cold"] <= 0.15 * counts["windows"]
+    assert counts["steps"] <= 2 * counts["windows"]
 
 
 def stand_still(pictures: list[Looked], seconds: float = 3.0) -> set[int]:
