@@ -368,10 +368,13 @@ def test_on_a_phone_times_do_not_overlap_and_pictures_stand_beside_the_text(
             assert overflow(page) <= 0
             for span in ("120", "300", "900"):
                 page.locator("#span").select_option(span)
-                holds(page, "document.querySelectorAll('.axis span').length > 0")
-                ticks = [box for tick in page.locator(".axis span").all() if (box := tick.bounding_box())]
-                assert all(a["x"] + a["width"] <= b["x"] for a, b in pairwise(ticks)), span
-            row.get_by_text("Details").click()
+                holds(page, f"document.querySelector('.axis').dataset.span === '{span}'")
+                boxes = page.evaluate(
+                    "[...document.querySelectorAll('.axis span')].map((tick) => tick.getBoundingClientRect())"
+                    ".filter((box) => box.width > 0).map((box) => [box.left, box.right])"
+                )
+                assert all(a[1] <= b[0] for a, b in pairwise(boxes)), (span, boxes)
+            page.locator("#recent-rows tr", has_text="waving").get_by_text("Details").click()
             page.wait_for_selector("#why-chart svg")
             scale = "document.querySelector('#why-chart svg').getScreenCTM().a"
             assert page.evaluate(scale) == pytest.approx(1.0, abs=0.05), "its text is as large as elsewhere"

@@ -104,6 +104,7 @@ function drawAxis(start, end, span) {
   for (let at = Math.ceil(start / step) * step; at < end; at += step) wanted.push(at)
   while (axis.children.length > wanted.length) axis.lastChild.remove()
   while (axis.children.length < wanted.length) axis.append(el("span"))
+  axis.dataset.span = span
   wanted.forEach((at, index) => {
     const tick = axis.children[index]
     put(tick, step < 60 ? new Date(at * 1000).toLocaleTimeString() : shortTime(at))
