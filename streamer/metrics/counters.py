@@ -294,11 +294,6 @@ class Counters:
         with self._lock:
             self._model = self._model or spec
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The main model's, in its order; none until it is loaded."""
-        return () if self._model is None else self._model.labels
-
     # --- looks ---
 
     def stats(self, readers: Mapping[str, Camera] | None = None, **more: Any) -> Stats:

@@ -104,9 +104,7 @@ class Pipeline:
         self._edits = LabelEdits(config, config_file, reload, self._camera_edits.edited)
         self._read = threading.Event()  # the first cameras are being read: others may come
         self._changes = LabelChanges(self._lanes.of, self._words_changed, self.warn, clock.wall)
-        self._answers = RunAnswers(
-            config, self._names, lambda camera: self._lanes.of.get(camera, ()), lambda: self._counters.labels
-        )
+        self._answers = RunAnswers(config, self._names, lambda camera: self._lanes.of.get(camera, ()))
         self._privacy = Privacy(config)
         self._uncertain: UncertainWindows | None = None
         if config.uncertain.folder:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +26,10 @@ LONGEST = 3600.0  # seconds of scores in one answer
 
 
 class RunAnswers:
-    """`history` takes in results; `handlers` are for the publisher. `labels`: the main model's."""
+    """`history` takes in results; `handlers` are for the publisher."""
 
-    def __init__(
-        self,
-        config: Config,
-        names: LabelSet,
-        lanes_of: Callable[[str], tuple[Lane, ...]],
-        labels: Callable[[], Sequence[str]],
-    ) -> None:
-        self.config, self._names, self._lanes_of, self._labels = config, names, lanes_of, labels
+    def __init__(self, config: Config, names: LabelSet, lanes_of: Callable[[str], tuple[Lane, ...]]) -> None:
+        self.config, self._names, self._lanes_of = config, names, lanes_of
         self.history = ScoreHistory()
 
     @property
@@ -57,11 +51,16 @@ class RunAnswers:
                 "folder": self._folder() if peer.local else None,
             },
             "marks": bool(config.uncertain.folder) and known,
-            "labels": list(self._labels()),
+            "labels": self._labels(),
             "models": {
                 name: str(model_id) for model_id, name in config.model_names.items()
             } if peer.local else {},
         }  # fmt: skip
+
+    def _labels(self) -> list[str]:
+        """Of the first camera's first model, in its order; none until it is loaded."""
+        lanes = (lane for camera in self.config.cameras for lane in self._lanes_of(camera.name))
+        return list(next((lane.recognizer.spec.labels for lane in lanes), ()))
 
     def _folder(self) -> str | None:
         """Where pictures of events are, also those that earlier runs have kept."""

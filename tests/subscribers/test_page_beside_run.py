@@ -19,6 +19,8 @@ import pytest
 from streamer.cli import run as run_command
 from streamer.cli.run_page import DEFAULT
 from streamer.config import Config, Pictures, PreviewConfig, load_config
+from streamer.demo.assets import checkpoint_path
+from streamer.labels.action_colours import colours_of
 from streamer.recording.files import MARKER
 from streamer.subscribers.web.page_process import PageProcess
 from streamer.subscribers.web.run_features import Features
@@ -148,8 +150,10 @@ def test_the_page_knows_what_the_run_keeps_without_being_told(start: Any, tmp_pa
     )  # fmt: skip
     url = run.page()
 
+    demo = json.loads((checkpoint_path() / "config.json").read_text())
     wanted = {
         "known": True, "live": True, "snapshots": True, "clips": True, "marks": False, "recordings": True,
+        "colours": colours_of([*demo["id2label"].values()]),
     }  # fmt: skip
 
     def recorded(told: dict[str, Any]) -> bool:
