@@ -103,10 +103,14 @@ def clip_lines(clips: Mapping[str, Any]) -> list[str]:
     return out
 
 
+def _files(looked_at: Mapping[str, Any]) -> str:
+    return "1 file" if looked_at["files"] == 1 else f"{looked_at['files']} files"
+
+
 def _stream_lines(streams: Mapping[str, Any]) -> list[str]:
     minutes = streams["seconds"] / 60
     out = [
-        f"streams: {streams['files']} files, {minutes:.1f} minutes, {streams['actions']} actions, "
+        f"streams: {_files(streams)}, {minutes:.1f} minutes, {streams['actions']} actions, "
         f"{streams['windows']} windows",
         f"windows wholly inside an action: {streams['windows_inside']}, "
         f"right {percent(streams['window_accuracy'])}; frame mAP {percent(streams['frame_map'])}",
@@ -141,7 +145,7 @@ def _event_table(events: Mapping[str, Any], what: str) -> list[str]:
 
 def _people_lines(people: Mapping[str, Any]) -> list[str]:
     out = [
-        f"people: {people['files']} files, {people['seconds'] / 60:.1f} minutes, {people['people']} people, "
+        f"people: {_files(people)}, {people['seconds'] / 60:.1f} minutes, {people['people']} people, "
         f"{people['boxes']} boxes in {people['moments']} pictures",
         f"boxes, IoU 0.5: {percent(people['recall'])} found, {percent(people['precision'])} of told right",
         f"tracks: {people['tracks']}, {people['switches']} switches; IDF1 {percent(people['idf1'])}, "
@@ -152,7 +156,7 @@ def _people_lines(people: Mapping[str, Any]) -> list[str]:
 
 def _idle_lines(idle: Mapping[str, Any]) -> list[str]:
     out = [
-        f"idle: {idle['files']} files, {idle['seconds'] / 60:.1f} minutes, "
+        f"idle: {_files(idle)}, {idle['seconds'] / 60:.1f} minutes, "
         f"{idle['false_events']} false events, {number(idle['false_events_per_hour'])} an hour"
     ]
     bad = {name: count for name, count in idle["false_events_by_file"].items() if count}

@@ -81,7 +81,7 @@ def test_a_file_of_ours_with_what_each_does(
     assert told["events"]["0.3"]["tp"] + told["events"]["0.3"]["fn"] == 2
     assert main(["evaluate", str(film), "--truth", str(truth), *QUICK]) == 0
     lines = capsys.readouterr().out
-    assert "people: 1 files, 0.1 minutes, 2 people" in lines
+    assert "people: 1 file, 0.1 minutes, 2 people" in lines
     assert "HOTA" in lines
     assert "events of people, IoU" in lines
 
