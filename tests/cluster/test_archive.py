@@ -182,7 +182,7 @@ def test_stopped_it_ends_soon_and_says_what_is_left(
         told = running.communicate(timeout=LONGEST)[0]
     assert time.monotonic() - began < 15  # 0.3 s are measured; after 2.8 s it would be forced
     assert running.returncode == 130
-    assert "the same command goes on with them" in told
+    assert "the same command continues" in told
     assert not list(out.glob(".*"))
 
 
