@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from streamer.cli import web
 from streamer.config import BusConfig
 from streamer.errors import BusError, ConfigError, RequestError
 from streamer.recording.files import CLIP, SNAPSHOT, place
-from streamer.subscribers.web import page_address
+from streamer.subscribers.web import page_address, publisher_feed, publisher_requests
 from streamer.subscribers.web.access_control import OPEN, AccessRules
 from streamer.subscribers.web.client_queues import MOST_WAITING, ClientQueues, sse
 from streamer.subscribers.web.login import FORGOTTEN, MOST_ADDRESSES, MOST_WRONG, LoginTries
@@ -171,6 +172,27 @@ def test_a_wrong_place_is_no_place(bus: Publisher, last: str) -> None:
     with served(bus.endpoint) as web, listening(web.port, last.replace("\n", " ")) as page:
         live(page)
         page.until(lambda: "e1" in page.events())
+
+
+def test_what_the_run_offers_is_asked_until_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher_requests, "ANSWER", 0.3)
+    monkeypatch.setattr(publisher_feed, "AGAIN", 0.1)
+    asked: list[Any] = []
+
+    def features(request: Any, peer: object) -> Any:
+        asked.append(request)
+        return Future() if len(asked) < 3 else {"pictures": {"clips": True}, "marks": True}
+
+    with (
+        published(tmp_path / "e.db", handlers={"features": features}) as bus,
+        served(bus.endpoint) as web,
+        listening(web.port) as page,
+    ):
+        page.until(lambda: page.of("state") and page.of("state")[-1]["features"]["marks"], "offers")
+        assert page.of("state")[-1]["features"]["known"]
+    assert len(asked) >= 3
 
 
 @pytest.mark.realtime

@@ -179,6 +179,7 @@ def test_everything_can_be_done_by_keyboard(tmp_path: Path, open_page: Callable[
             assert wanted in reached
 
         button = page.locator("button[aria-label='Mark as wrong: waving, front-door']")
+        button.wait_for()  # until the run has said that it takes marks
         button.focus()
         page.keyboard.press("Enter")
         assert page.evaluate(f"{focused}.id") == "mark-label"

@@ -25,12 +25,14 @@ from streamer.errors import BusError
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.web.client_queues import ClientQueues, sse
 from streamer.subscribers.web.page_state import WINDOW, Json, PageState, whose
-from streamer.subscribers.web.publisher_requests import AskPublisher
+from streamer.subscribers.web.publisher_requests import AskPublisher, refusal
 from streamer.subscribers.web.run_features import Features
+from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 POLL = 0.5  # seconds between two looks at whether the publisher is still there
-AGAIN = 3.0  # seconds before another attempt where the publisher refused us
+AGAIN = 3.0  # seconds before another attempt where the publisher refused us, or did not answer ...
+MOST_AGAIN = 60.0  # ... again and again
 TOPICS = ["event/", "status/", "prediction/", "heartbeat/"]
 
 
@@ -54,6 +56,7 @@ class PublisherFeed:
         self._since = Position.at(max(0.0, clock.wall() - WINDOW))
         self._session = ""
         self._journal = ""
+        self._offers_of = ""  # session of which `features` tells
         self._recognised = ""  # session in which something was: its models are loaded
         self._newest = 0  # number of the newest event, as the publisher says
         self._tasks = asyncio.TaskGroup()
@@ -142,11 +145,24 @@ class PublisherFeed:
         await self._offers()
 
     async def _offers(self) -> None:
-        """What the run offers; asked again when it begins to recognise: only then its labels are known."""
-        try:
-            self.features = Features.of(await self._ask("features"))
-        except BusError:  # an older run, or one that answers no requests
-            self.features = Features()
+        """What the run offers, asked until it answers; again when it begins to recognise: only then its
+        labels are known.
+        """
+        session, waits = self._session, Backoff(AGAIN, MOST_AGAIN)
+        while session == self._session:
+            try:
+                self._offered(session, Features.of(await self._ask("features")))
+                return
+            except BusError as error:
+                if refusal(error)[0] != "no_answer":  # an older run
+                    self._offered(session, Features())
+                    return
+                if self._offers_of != session:  # what another run offered says nothing of this one
+                    self._offered(session, Features())
+            await asyncio.sleep(waits.next())
+
+    def _offered(self, session: str, features: Features) -> None:
+        self.features, self._offers_of = features, session
         self._queues.resync()
 
     def _publish_link(self, state: str, detail: str = "") -> None:
