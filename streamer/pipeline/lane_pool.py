@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from streamer.config import CameraConfig, Config, FollowConfig, ModelConfig, Pace
@@ -156,17 +157,15 @@ class Lanes:
         everywhere = {label for labels in outcomes for label in labels}
         follow = config.follow_of(camera)
         watching = []
-        try:
+        with ExitStack() as undo:  # of a camera that is refused half way
+            undo.callback(self._followers.pop, camera.name, None)
             for lane, own in zip(lanes, outcomes, strict=True):
                 elsewhere = everywhere.difference(own)
                 deliver = lane.add(camera, events, self._names, elsewhere, follows=follow.follows)
+                undo.callback(lane.remove, camera.name, "camera removed")
                 watching.append((lane, deliver))
             fan = self._follow(camera, follow, watching) if follow.follows else FanOut(watching)
-        except Exception:
-            for lane, _ in watching:  # those before the one that refuses
-                lane.remove(camera.name, "camera removed")
-            self._followers.pop(camera.name, None)
-            raise
+            undo.pop_all()
         self.of[camera.name] = lanes
         return fan
 
