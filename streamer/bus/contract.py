@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, TypedDict
 
 from msgspec import Meta
+from msgspec.json import Decoder
 
 from streamer.types import CameraState, Phase
 
@@ -327,3 +328,9 @@ MESSAGES: Final[dict[str, type]] = {
 REPLIES: Final[dict[str, type]] = {
     "events": EventsReplyJson, "snapshot": SnapshotJson, "error": ErrorJson,
 }  # fmt: skip
+
+# msgspec works out what a type is at its first use, and leaves that where other threads find it half done:
+# two threads that took their first message at once ended the process by a segmentation fault (0.22). An
+# import is one thread's, so all types are worked out here.
+for _told in (*MESSAGES.values(), *REPLIES.values(), OtherJson):
+    Decoder(_told)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct, ValidationError, convert
+from msgspec.json import Decoder
 
 from streamer.errors import RequestError
 
@@ -51,6 +52,9 @@ class Renewal(Struct, frozen=True):
     draining: bool = False
     failed: dict[str, Word] = {}  # camera -> why it cannot be watched there
     failed_as: dict[str, Word] = {}  # and with which fingerprint: another definition may do
+
+
+Decoder(Renewal)  # worked out while one thread imports this: see the end of streamer/bus/contract.py
 
 
 def read_renewal(request: dict[str, Any], version: int) -> Renewal:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,27 @@ from streamer.bus import contract, contract_tables, wire
 from streamer.bus.messages import PredictionMessage, parse
 from streamer.types import LabelScore
 from tests.helpers.bus_parts import prediction
+
+# Each round imports the contract anew; six threads then take its first message at once.
+FIRST_MESSAGES = """
+import importlib, sys, threading
+from streamer.bus import contract, messages, wire
+from tests.helpers.bus_parts import event
+sys.setswitchinterval(1e-6)
+body = wire.stamp(wire.event_body(event()), "s", 1, 1.0)
+for _ in range(30):
+    importlib.reload(contract)
+    together, taken = threading.Barrier(6), []
+    def take():
+        together.wait()
+        taken.append(messages.parse(dict(body)))
+    threads = [threading.Thread(target=take) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 6
+"""
 
 PAGE = Path(__file__).parents[2] / "docs" / "bus.md"
 
@@ -40,3 +63,9 @@ def test_keys_of_the_second_version_are_optional_and_known() -> None:
         assert isinstance(parse({**body, **more}), PredictionMessage)
     with pytest.raises(ValueError, match="track"):
         parse({**body, "track": {"id": 3, "box": [0.1, 0.2, 0.3]}})
+
+
+def test_first_messages_that_come_on_many_threads_at_once() -> None:
+    """In a process of its own: it was ended by a segmentation fault inside msgspec."""
+    done = subprocess.run([sys.executable, "-c", FIRST_MESSAGES], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done
