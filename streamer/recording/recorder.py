@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +35,6 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 6  # raw pictures of one camera on their way to the recorder
 BATCH = 2  # pictures that are encoded before new ones are looked at
 CHECK_EVERY = 0.5  # seconds between two looks at the clock
-NICE = 5  # less urgent than the model (Linux)
 ENCODING_LEFT = 0.3  # seconds for pictures that wait at the end
 REMEMBERED = 16  # windows whose scores tell where an event had its peak before it was decided
 
@@ -204,7 +202,6 @@ class Recorder:
         return max(begun, default=(0.0, event.decided.time))[1]
 
     def _run(self) -> None:
-        _lower_priority()
         try:
             while not self._process_queues():
                 pass
@@ -258,12 +255,3 @@ class Recorder:
         camera_recorder.work(self._clock.monotonic(), BATCH)
         while self._complete and camera_recorder.behind and not self._closing:
             camera_recorder.work(self._clock.monotonic(), BATCH)
-
-
-def _lower_priority() -> None:
-    """Give way to the model's threads, where one thread's priority can be lowered alone."""
-    if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
-        try:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-        except OSError:
-            log.debug("recording: its thread keeps the priority of the others")
