@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -409,6 +410,64 @@ def test_where_the_model_looked_is_computed_on_demand(
             assert web.ask(f"{where}&event=e9&model=demo")[0] == 404
             status_, _, body = web.ask(f"{where}&event=e2&model=demo")
             assert (status_, b"the clip cannot be read" in body) == (502, True)
+
+
+def test_an_open_dialog_follows_its_event_without_moving_anything(
+    tmp_path: Path, folder: Path, open_page: Callable[..., Any]
+) -> None:
+    asked: list[tuple[float, str]] = []
+
+    def going_on(request: Mapping[str, Any], peer: object) -> dict[str, Any]:
+        asked.append((float(request["until"]), request.get("label", "")))
+        return scores(request, peer)
+
+    begun = replace(event(camera="front-door"), peak=0.6)
+    since = begun.started.wall - 20.0
+    begun = replace(begun, started=replace(begun.started, wall=since))
+    ended = replace(begun, phase=Phase.END, peak=0.9, ended=replace(begun.started, wall=since + 12.0))
+    handlers = {"features": features(folder, labels=("falling",)), "scores": going_on}
+    with published(tmp_path / "e.db", handlers=handlers) as bus, served(bus.endpoint) as web:
+        bus.status(status("front-door"))
+        bus.event(begun)
+        page = open_page(web, (1280, 500))
+        is_live(page)
+        page.locator("#recent-rows button", has_text="Details").click()
+        facts, media = page.locator("#details-facts"), page.locator("#details-media")
+        facts.get_by_text("still going on, ").wait_for()
+        media.get_by_text("Its clip is ready when").wait_for()
+        page.wait_for_selector("#why-chart svg")
+        until(lambda: len(asked) >= 2, "the scores of what goes on are asked for again")
+        assert page.locator("#why-text").get_attribute("aria-live") == "off", "nobody asked: no flood"
+
+        keep(folder, "front-door", "e1", SNAPSHOT, jpeg((30, 200, 30)))
+        holds(page, "document.getElementById('picture').naturalWidth === 64")
+        page.locator("#picture-link").focus()
+        page.evaluate("document.getElementById('details').scrollTop = 60")
+        place_of = "[document.activeElement.id, document.getElementById('details').scrollTop]"
+        before = page.evaluate(place_of)
+        assert before == ["picture-link", 60]
+
+        bus.event(replace(begun, phase=Phase.UPDATE, peak=0.8))
+        facts.get_by_text("80%").wait_for()
+        holds(page, "document.getElementById('picture').src.endsWith('false-0.8')")
+        assert page.evaluate(place_of) == before
+        bus.event(ended)
+        facts.get_by_text("after 12 s").wait_for()
+        assert "90%" in facts.inner_text()
+        holds(page, "document.querySelector('#why-text').ariaLive === 'polite'")  # the end is told once
+        last = since + 12.0 + 5.0
+        until(lambda: abs(asked[-1][0] - last) < 0.01, "the scores after its end are asked for")
+        assert page.evaluate(place_of) == before
+
+        keep(folder, "front-door", "e1", CLIP, clip_path().read_bytes())
+        page.wait_for_selector("#clip")
+        assert page.evaluate(place_of)[0] == "picture-link"
+        assert page.locator("#picture").is_hidden()
+        assert page.locator("#media-note").is_hidden()
+        assert page.locator("#look").is_visible()
+        assert violations(page) == []
+        page.keyboard.press("Escape")
+        assert page.locator("#clip").get_attribute("src") is None, "a clip that plays stops"
 
 
 def test_where_no_scores_are_kept_it_is_said(explained: Publisher, open_page: Callable[..., Any]) -> None:

@@ -11,11 +11,13 @@ const RECENT = 120 // seconds of scores of a camera
 const LEAD = 1 // seconds that a clip begins before its event
 const CLIP_COMES = 120 // seconds after the last news of an event in which its clip may still come
 const LOOK_AGAIN = 3 // seconds
-let current = null
+let current = null // the event that is shown, as it stands now
+let opened = 0
 
 /** Open the dialog for a camera: nothing was an event, and the question is why not. */
 export function openCamera(camera) {
   current = null
+  opened += 1
   put($("details-title"), `Scores of ${camera}`)
   begin(false)
   const people = peopleOf(camera)
@@ -40,22 +42,46 @@ function begin(event) {
 /** Open the dialog; `wrong`: begin at the correction. */
 export function open(event, wrong) {
   current = event
+  opened += 1
+  showFacts(event)
   put($("details-title"), `${event.display}, ${event.camera}`)
-  $("details-facts").replaceChildren(...facts(event).flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]))
   fillLabels(event)
   put($("mark-result"), "")
   begin(true)
-  if (features.recordings) fillMedia(event)
+  if (features.recordings) fillMedia(opened)
   const { camera, model, label } = event
-  why.ask({ camera, model, label, event, track: event.track?.id ?? null, since: event.started_at - AROUND, until: (event.ended_at ?? now()) + AROUND })
+  why.ask({ camera, model, label, event, track: event.track?.id ?? null, since: event.started_at - AROUND, until: endOf(event) })
   if (wrong) $("mark-label").focus()
+}
+
+/** The event that is shown goes on: so does what is told of it. What has the focus stays, and where one has scrolled to. */
+export function draw() {
+  if (!current) return
+  const told = events.get(current.id)
+  if (told && told.sent_at >= current.sent_at) current = told
+  showFacts(current)
+  why.follow(current, endOf(current))
+}
+
+/** Until when its scores are wanted, Unix seconds. */
+const endOf = (event) => (event.ended_at ?? now()) + AROUND
+
+function showFacts(event) {
+  const list = $("details-facts")
+  const wanted = facts(event).flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)])
+  wanted.forEach((node, index) => {
+    const shown = list.children[index]
+    if (!shown) list.append(node)
+    else if (shown.textContent !== node.textContent) shown.replaceWith(node)
+  })
+  while (list.children.length > wanted.length) list.lastChild.remove()
 }
 
 function facts(event) {
   const found = [
     ["Camera", name(event.camera)], ["Action", name(event.display)],
     ["Started", clock(event.started_at)],
-    ["Ended", event.phase === "end" ? `${clock(event.ended_at)}, after ${lasted(event.ended_at - event.started_at)}` : "still going on"],
+    ["Ended", event.phase === "end" ? `${clock(event.ended_at)}, after ${lasted(event.ended_at - event.started_at)}` : `still going on, ${lasted(now() - event.started_at)} so far`],
     ["Peak score", percent(event.peak)],
   ]
   if (event.track) found.push(["Person", String(event.track.id)])
@@ -75,39 +101,51 @@ function fillLabels(event) {
 }
 
 /** What is kept of the event, and what comes to it while one looks: its clip is ready some seconds after it. */
-async function fillMedia(event) {
-  const wanted = () => current === event
-  const failed = (text) => { if (!$("details-media").dataset.kinds) $("details-media").replaceChildren(el("p", { class: "note" }, `Whether there are pictures could not be asked: ${text}`)) }
-  const query = new URLSearchParams({ camera: event.camera, event: event.id })
+async function fillMedia(mine) {
+  const wanted = () => mine === opened
+  const query = new URLSearchParams({ camera: current.camera, event: current.id })
+  const failed = (text) => { if (!$("details-media").dataset.kinds) note(`Whether there are pictures could not be asked: ${text}`) }
   while (wanted()) {
     const told = await keepAsking(`/recordings?${query}`, { wanted, failed })
     if (!told) return
-    if ($("details-media").dataset.kinds !== told.kinds.join()) showMedia(event, told, query)
-    why.offerLook(told.kinds.includes("clip"))
-    if (told.kinds.includes("clip") || !mayCome(event)) return
+    const clip = told.kinds.includes("clip")
+    showMedia(current, told, query)
+    why.offerLook(clip)
+    if (clip || !mayCome(current)) return
     await seconds(LOOK_AGAIN)
   }
 }
 
+/** Elements that are there stay there: the focus may be in them. */
 function showMedia(event, { kinds, from, to }, query) {
   const about = `${event.display}, ${event.camera}, ${clock(event.started_at)}`
-  const picture = `/recording?${query}&kind=snapshot`
-  const shown = []
-  if (kinds.includes("clip")) {
-    const clip = `/recording?${query}&kind=clip${from === null ? "" : `#t=${Math.max(0, from - LEAD).toFixed(2)}`}`
-    shown.push(
-      el("video", { src: clip, controls: true, preload: "metadata", "aria-label": `Clip: ${about}` }),
-      el("p", {}, ...(from === null ? [] : [`The event is from ${inClip(from)} to ${inClip(to)} of the clip. `]),
-        el("a", { href: clip, target: "_blank", rel: "noopener" }, "The clip by itself")))
-  }
-  if (kinds.includes("snapshot")) {
-    shown.push(
-      ...(kinds.includes("clip") ? [] : [el("img", { src: picture, alt: `Picture: ${about}` })]),
-      el("p", {}, el("a", { href: picture, target: "_blank", rel: "noopener" }, "The picture at its peak")))
-  }
-  if (!kinds.includes("clip")) shown.push(el("p", { class: "note" }, missing(event, kinds)))
+  const clip = kinds.includes("clip"), picture = kinds.includes("snapshot")
   $("details-media").dataset.kinds = kinds.join()
-  $("details-media").replaceChildren(...shown)
+  if (clip) {
+    const address = `/recording?${query}&kind=clip${from === null ? "" : `#t=${Math.max(0, from - LEAD).toFixed(2)}`}`
+    set($("clip"), { src: address, "aria-label": `Clip: ${about}` })
+    set($("clip-link"), { href: address })
+    put($("clip-place"), from === null ? "" : `The event is from ${inClip(from)} to ${inClip(to)} of the clip. `)
+  }
+  if (picture) {
+    const address = `/recording?${query}&kind=snapshot&v=${event.phase === "end"}-${event.peak.toFixed(1)}` // better ones come while it goes on
+    set($("picture"), { src: address, alt: `Picture: ${about}` })
+    set($("picture-link"), { href: address })
+  }
+  show($("clip"), clip)
+  show($("clip-row"), clip)
+  show($("picture"), picture && !clip)
+  show($("picture-row"), picture)
+  note(clip ? "" : missing(event, kinds))
+}
+
+function set(node, properties) {
+  for (const [name, value] of Object.entries(properties)) if (node.getAttribute(name) !== value) node.setAttribute(name, value)
+}
+
+function note(text) {
+  put($("media-note"), text)
+  show($("media-note"), Boolean(text))
 }
 
 /** Whether a clip may still be made of it. */
@@ -122,7 +160,7 @@ function missing(event, kinds) {
 const inClip = (at) => `${Math.floor(Math.round(at) / 60)}:${String(Math.round(at) % 60).padStart(2, "0")}`
 
 async function send() {
-  const event = current
+  const event = current, mine = opened
   const choice = $("mark-label").value
   const other = $("mark-other").value.trim()
   if (choice === OTHER && !other) {
@@ -142,7 +180,7 @@ async function send() {
   } catch (error) {
     text = `Not kept: ${error.message}.${error.again ? " Send it again." : ""}`
   }
-  if (current === event) put($("mark-result"), text)
+  if (mine === opened) put($("mark-result"), text)
 }
 
 $("mark").addEventListener("submit", (event) => {
@@ -153,11 +191,14 @@ $("mark-label").addEventListener("change", () => show($("mark-other-row"), $("ma
 $("details-close").addEventListener("click", () => $("details").close())
 $("details").addEventListener("close", () => {
   current = null
+  opened += 1
   why.close()
   clearMedia() // a clip that plays stops
 })
 
 function clearMedia() {
-  $("details-media").replaceChildren()
+  for (const id of ["clip", "picture"]) $(id).removeAttribute("src")
+  $("clip").load() // without a source: it lets go of the old one
+  for (const part of $("details-media").children) show(part, false)
   delete $("details-media").dataset.kinds
 }

@@ -43,6 +43,7 @@ function draw() {
   alerts.draw()
   alerts.drawChoice()
   history.drawChoices()
+  details.draw()
 }
 
 // ---- pictures: what the run does with them, and how to change that

@@ -3,19 +3,21 @@
 import { keepAsking } from "./ask.js"
 import { colour } from "./colours.js"
 import { $, clock, el, fillSelect, lasted, percent, put, show } from "./dom.js"
-import { labels } from "./store.js"
+import { labels, now } from "./store.js"
 
 const WIDEST = 640, NARROWEST = 260, HEIGHT = 200, LEFT = 40, BOTTOM = 22, TOP = 8
 const NS = "http://www.w3.org/2000/svg"
-let asked = null // {camera, model, track, label, since, until, event}
+let asked = null // {camera, model, track, label, since, until, event, ended}
+const FOLLOW = 2 // seconds between two looks at the scores of an event that goes on
 const LONGEST_LOOK = 330 // seconds that computing where the model looked may take
 let running = 0
 let looking = 0
+let loaded = null // when the scores that are shown were asked for, Unix seconds; null: they are not there yet
 
 /** Show the scores of `camera` from `since` to `until`; `event`: the one that is asked about, if it is one.
  * `track`: the person, null for the whole picture; `people`: [track, text] of those to choose from. */
 export function ask({ people = [], ...wanted }) {
-  asked = wanted
+  asked = { ...wanted, ended: wanted.event?.phase === "end" }
   show($("why-person-row"), people.length > 1)
   $("why-person").replaceChildren(...people.map(([track, text]) => el("option", { value: track ?? "" }, text)))
   $("why-person").value = wanted.track ?? ""
@@ -61,18 +63,32 @@ function clearLook() {
 
 $("look").addEventListener("click", look)
 
-async function load() {
+/** The event that was asked about goes on, or has just ended: so do its scores. */
+export function follow(event, until) {
+  asked.event = event
+  if (loaded === null || loaded > asked.until || now() - loaded < FOLLOW) return
+  const ended = event.phase === "end", quiet = ended === asked.ended
+  Object.assign(asked, { until, ended })
+  load(quiet)
+}
+
+/** `quiet`: nobody asked, so a screen reader is not told of each change, and what is drawn stays until there is better. */
+async function load(quiet = false) {
   const mine = running += 1
   const { camera, model, track, label, since, until } = asked
   const query = new URLSearchParams({ camera, since, until, ...(label ? { label } : {}), ...(model ? { model } : {}), ...(track ? { track } : {}) })
+  const at = now()
+  loaded = null
+  $("why-text").setAttribute("aria-live", quiet ? "off" : "polite")
   const told = await keepAsking(`/scores?${query}`, {
     wanted: () => mine === running,
     failed: (text) => {
-      $("why-chart").replaceChildren()
-      put($("why-text"), `There are no scores: ${text}`)
+      if (!quiet) $("why-chart").replaceChildren()
+      put($("why-text"), `There are no ${quiet ? "newer " : ""}scores: ${text}`)
     },
   })
   if (!told) return
+  loaded = at
   const some = told.times.length > 1
   $("why-chart").replaceChildren(...(some ? [chart(told), legend(told)] : []))
   put($("why-text"), some ? inWords(told) : "No scores are kept of that time: they stay in memory for about 15 minutes.")
