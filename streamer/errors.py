@@ -31,6 +31,7 @@ SourceCode = Literal[
     "unknown",  # none of these could be told
 ]
 SOURCE_CODES: tuple[str, ...] = get_args(SourceCode)
+UNMENDABLE = frozenset({"auth_failed", "not_found", "codec", "permission"})  # no retry mends these
 
 
 class StreamerError(Exception):

@@ -21,7 +21,7 @@ from streamer.capture.picture_check import PictureCheck
 from streamer.capture.read_loop import ReadLoop
 from streamer.capture.reader_thread import Reader
 from streamer.config import CameraConfig, CaptureConfig, Pace
-from streamer.errors import SourceError, SourceLostError, SourceOpenError
+from streamer.errors import UNMENDABLE, SourceError, SourceLostError, SourceOpenError
 from streamer.system.backoff import Backoff
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.system.redaction import redact
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 MOST_ABANDONED = 3  # hung native calls left behind by one camera before it stops opening more
 _CHECK_EVERY = 0.2  # seconds between two checks of the reader
 _STOP_GRACE = 1.0  # seconds a reader gets to finish after stop()
-_SLOW = frozenset({"auth_failed", "not_found", "codec", "permission"})  # no retry mends these
 _STARTING = frozenset({"not_found", "codec"})  # but these may pass while a camera starts up
 _FINAL = frozenset({CameraState.ENDED, CameraState.FAILED})
 
@@ -233,14 +232,16 @@ class Camera:
         # A webcam that is not there may be plugged in any moment, and looking costs nothing. A camera that
         # starts up answers before it has video: that its video or path is wrong must be seen twice.
         certain = error.code not in _STARTING or error.code == self._code
-        slow = error.code in _SLOW and certain and self._read_loop.kind is not Kind.DEVICE
+        slow = error.code in UNMENDABLE and certain and self._read_loop.kind is not Kind.DEVICE
         wait = self._backoff.next(slow)
         been = self._ran_since is not None or self._state is not CameraState.CONNECTING
         state = CameraState.RECONNECTING if been else CameraState.CONNECTING
         level = logging.DEBUG if self._code == error.code else logging.WARNING
         log.log(level, "%s", error)
-        soon = f"{wait:.1f}" if wait < 2 else f"{wait:.0f}"
-        self._set(state, f"{self._for_people(error)}; next try in {soon} s", error.code)
+        soon = f"; next try in {wait:.1f} s" if wait < 2 else f"; next try in {wait:.0f} s"
+        if self._capture.give_up and error.code in UNMENDABLE and not self._delivery.counts.captured:
+            soon = ""  # the run ends, unless another camera can still be had
+        self._set(state, self._for_people(error) + soon, error.code)
         self._clock.wait(self._stop, wait)
 
     def _for_people(self, error: SourceError) -> str:

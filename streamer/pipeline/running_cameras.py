@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from streamer.config import CameraConfig, Config, Pace
-from streamer.errors import ConfigError, SourceOpenError
+from streamer.errors import UNMENDABLE, ConfigError, SourceOpenError
 from streamer.metrics.counters import Counters
 from streamer.pipeline.lane_pool import Lanes
 from streamer.pipeline.statuses import CameraStatuses
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from streamer.recording.event_pictures import EventPictures
 
 FINAL = (CameraState.ENDED, CameraState.FAILED)
-UNMENDABLE = ("auth_failed", "not_found", "codec", "permission")
 LEAVE = 2.0  # seconds given to a camera that is removed; a native call that hangs is left behind
 
 

@@ -69,9 +69,12 @@ def test_give_up_ends_with_exit_code_3_where_no_retry_can_help() -> None:
     with FakeCamera(noise, password="right") as server:
         camera = CameraConfig(name="door", source=server.url.replace("://", "://cam:wrong@"))
         given_up = {**LIVE, "capture": QUICK.model_copy(update={"give_up": True})}
-        result, _ = watch(Config(cameras=(camera,), **given_up), FakeRecognizer(calm), stop)
+        result, sink = watch(Config(cameras=(camera,), **given_up), FakeRecognizer(calm), stop)
     late.cancel()
     assert (result.ending, exit_code(result)) == (Ending.COMPLETE, 3)
+    refused = [message["detail"] for message in sink.messages if message.get("code") == "auth_failed"]
+    assert refused
+    assert not any("next try" in detail for detail in refused), "there is none"
 
 
 def test_an_address_that_can_never_be_opened_ends_it() -> None:
