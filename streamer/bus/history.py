@@ -12,12 +12,13 @@ from urllib.parse import quote
 
 from streamer.bus.journal_file import SCHEMA_VERSION, default_path
 from streamer.errors import BusError
+from streamer.recording.clip_events import span_in
 from streamer.recording.files import find
 from streamer.recording.retention import default_folder
 
 COLUMNS = (
     "seq", "id", "camera", "model", "label", "phase", "started_at", "ended_at", "seconds", "peak", "score",
-    "reason", "snapshot", "clip",
+    "reason", "snapshot", "clip", "clip_from", "clip_to",
 )  # fmt: skip
 
 
@@ -35,7 +36,8 @@ def list_events(
     that follow people have `track` too, as messages have it: where they were at the newest phase.
 
     `recordings`: the folder of the pictures of events (`recording.folder`; None: the usual one), in which
-    `snapshot` and `clip` are looked for; they are None where there is none.
+    `snapshot` and `clip` are looked for; they are None where there is none. A clip shows a whole burst of
+    events: `clip_from` and `clip_to` are where in it this one is, in seconds, None where that is not known.
 
     `background`: those too whose label means "no action".
 
@@ -100,6 +102,7 @@ def _open(file: Path) -> sqlite3.Connection:
 def _record(message: dict[str, Any], pictures: Path) -> dict[str, Any]:
     event = message["event"]
     recording = find(pictures, message["camera"], event["id"], event["started_at"])
+    clip_from, clip_to = (recording.clip and span_in(recording.clip, event["id"])) or (None, None)
     started, ended = event["started_at"], event["ended_at"]
     return {
         "seq": message["seq"],
@@ -116,6 +119,8 @@ def _record(message: dict[str, Any], pictures: Path) -> dict[str, Any]:
         "reason": event.get("reason"),
         "snapshot": None if recording.snapshot is None else str(recording.snapshot),
         "clip": None if recording.clip is None else str(recording.clip),
+        "clip_from": clip_from,
+        "clip_to": clip_to,
         **({"background": True} if event.get("background") else {}),
         **({"track": message["track"]} if "track" in message else {}),
     }

@@ -94,9 +94,10 @@ def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
         print("no events", file=out)
         return
     pictures = any(record["snapshot"] or record["clip"] for record in records)
+    placed = any(record["clip_from"] is not None for record in records)
     people = any(record.get("track") for record in records)
     head = ("started", "lasted", "camera", "person" if people else "", "label", "peak", "",
-            "clip or snapshot" if pictures else "")  # fmt: skip
+            "in clip at" if placed else "", "clip or snapshot" if pictures else "")  # fmt: skip
     rows = []
     for record in records:
         started = datetime.fromtimestamp(record["started_at"]).strftime("%Y-%m-%d %H:%M:%S")
@@ -109,6 +110,7 @@ def write_table(records: Sequence[dict[str, Any]], out: TextIO) -> None:
             record["label"],
             f"{record['peak']:.2f}",
             record["reason"] or "",
+            "" if record["clip_from"] is None else f"{record['clip_from']:.1f} s",
             record["clip"] or record["snapshot"] or "",
         )
         rows.append([str(word) for word in words])

@@ -484,12 +484,13 @@ def test_the_whole_program_records(tmp_path: Path, film: Path) -> None:
     )
     (told,) = map(json.loads, found.splitlines())
     assert (told["snapshot"], told["clip"]) == (str(still), str(clip))
+    assert (told["clip_from"], told["clip_to"]) == span_in(clip, told["id"])
     assert files.find(tmp_path / "r", "Front Door", told["id"]) == files.Recording(still, clip)
-    assert (
-        listed("--journal", str(tmp_path / "h.db"), "--recordings", str(tmp_path / "r")).count(str(clip)) == 1
-    )
+    table = listed("--journal", str(tmp_path / "h.db"), "--recordings", str(tmp_path / "r"))
+    assert table.splitlines()[1].endswith(str(clip))
+    assert f" {told['clip_from']:.1f} s  " in table, "the second of the clip at which it begins"
     nowhere = json.loads(listed("--journal", str(tmp_path / "h.db"), "--format", "json"))
-    assert (nowhere["snapshot"], nowhere["clip"]) == (None, None)
+    assert (nowhere["snapshot"], nowhere["clip"], nowhere["clip_from"]) == (None, None, None)
     (tmp_path / "c.yaml").write_text("journal: {path: h.db}\nrecording: {folder: r}\n")
     assert listed("--config", str(tmp_path / "c.yaml")).count(str(clip)) == 1
 
