@@ -7,10 +7,12 @@ its name. `max_restarts=0`: Ray would restart it on another node, and later than
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import re
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +24,8 @@ from streamer.cluster.worker_settings import WorkerSettings
 from streamer.errors import StreamerError
 
 ENTRY = "streamer.cluster.worker:run_worker"
-PREFIX = "worker:"  # of our actors' names: worker:NAME@NODE
+PREFIX = "worker:"  # of our actors' names: worker:NAME@NODE, or worker:NAME@NODE#2 where that name is taken
+GIVEN_UP = 60.0  # seconds that a name may be taken though no actor has it, until another is used
 
 
 class LauncherError(StreamerError):
@@ -93,6 +96,7 @@ class RayLauncher:
         self._ray = ray_connection.connect(address)
         self._entry = entry
         self._begun: list[Any] = []  # answers of `begin` that nobody waits for
+        self._taken: dict[str, float] = {}  # names that no actor has -> refused since (monotonic)
 
     @property
     def here(self) -> str:
@@ -103,7 +107,9 @@ class RayLauncher:
         return list(self._nodes())
 
     def workers(self) -> Mapping[str, str]:
-        return dict(map(_parts, self._names()))
+        names = self._names()
+        self._taken = {full: since for full, since in self._taken.items() if full not in names}
+        return dict(map(_parts, names))
 
     def start(self, node: str, settings: WorkerSettings) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -113,11 +119,12 @@ class RayLauncher:
             raise LauncherError(f"Ray has no node {node} any more")
         settings = replace(settings, name=settings.name or node)
         threads = os.environ.get("OMP_NUM_THREADS")
+        full = self._free(f"{PREFIX}{settings.name}@{node}")
         try:
             actor = (
                 self._ray.remote(WorkerActor)
                 .options(
-                    name=f"{PREFIX}{settings.name}@{node}",
+                    name=full,
                     lifetime="detached",
                     max_restarts=0,
                     max_concurrency=2,
@@ -129,6 +136,8 @@ class RayLauncher:
             )
             self._begun.append(actor.begin.remote(self._entry, asdict(settings), threads))
         except Exception as error:
+            if isinstance(error, ValueError):  # what Ray raises where a name is taken
+                self._taken.setdefault(full, time.monotonic())
             raise LauncherError(
                 f"worker {settings.name} cannot be started on {node}: {ray_connection.one_line(error)}"
             ) from error
@@ -150,6 +159,14 @@ class RayLauncher:
         found = self._asked(self._ray.util.list_named_actors)
         return [str(name) for name in found if name.startswith(PREFIX)]
 
+    def _free(self, full: str) -> str:
+        """A name for an actor. A head that was started again from durable state keeps the names of actors
+        that died since, though it does not list them.
+        """
+        now, numbers = time.monotonic(), itertools.count(2)
+        names = itertools.chain([full], (f"{full}#{number}" for number in numbers))
+        return next(one for one in names if now - self._taken.get(one, now) < GIVEN_UP)
+
     def _nodes(self) -> dict[str, Mapping[str, Any]]:
         """Those with a CPU for anybody, by name; where two have one name, by name and number."""
         alive = [n for n in self._asked(self._ray.nodes) if n["Alive"] and n["Resources"].get("CPU", 0) >= 1]
@@ -168,7 +185,7 @@ class RayLauncher:
 
 def _parts(full: str) -> tuple[str, str]:
     """(worker, node) of an actor's name."""
-    name, _, node = full.removeprefix(PREFIX).rpartition("@")
+    name, _, node = full.removeprefix(PREFIX).partition("#")[0].rpartition("@")
     return name, node
 
 

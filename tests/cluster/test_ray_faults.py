@@ -210,3 +210,18 @@ def test_with_durable_state_workers_go_on_without_rays_head(
     print(f"head away for {away:.0f} s: longest silence {silence:.2f} s, load {os.getloadavg()[0]:.0f}")
     assert cluster.owners() == owners
     assert cluster.front.poll() is None
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("cluster", [DURABLE], indirect=True)
+def test_a_worker_that_dies_after_a_durable_head_came_back_is_made_anew(cluster: RayCluster) -> None:
+    """Ray itself never notices, and keeps the actor's name as taken."""
+    cluster.machines.lose(HEAD)
+    cluster.machines.head()
+    name = MACHINES[0]
+    worker, since = cluster.machines.worker(name), time.monotonic()
+    worker.kill()
+    cluster.wait(lambda: set(cluster.owners().values()) == {MACHINES[1]})
+    cluster.wait(lambda: any(one.pid != worker.pid for one in cluster.machines.workers(name)))
+    cluster.wait(lambda: name in cluster.owners().values())
+    print(f"a worker there again after {time.monotonic() - since:.0f} s, load {os.getloadavg()[0]:.0f}")
