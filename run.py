@@ -85,6 +85,8 @@ def main(words: list[str]) -> int:
             restart([str(PYTHON), str(ROOT / "run.py"), *words])
     if testing:
         os.chdir(ROOT)
+        # some hundred processes import the same files: each is compiled by the first that needs it
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         restart([sys.executable, "-m", "pytest", *pytest_words(words[1:])])
     return hand_over(words)
 

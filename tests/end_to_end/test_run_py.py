@@ -125,6 +125,24 @@ def test_tests_get_their_extras_once_and_starts_after_that_need_none(checkout: C
     assert len(checkout.installs) == 2
 
 
+def test_what_a_run_of_tests_compiles_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its processes would compile streamer and every test file anew."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.chdir(ROOT)
+    started: list[tuple[list[str], bool]] = []
+    main = runpy.run_path(str(ROOT / "run.py"))["main"]
+    main.__globals__.update(
+        is_there=lambda _module: True,
+        is_set_up=lambda _testing: True,
+        restart=lambda command: started.append((command, "PYTHONDONTWRITEBYTECODE" in os.environ)),
+        hand_over=lambda _words: 0,
+    )
+    main(["test", "--quick"])
+    command, told_to_forget = started[-1]
+    assert command[1:3] == ["-m", "pytest"]
+    assert not told_to_forget
+
+
 def test_whole_runs_are_shared_out_and_parts_of_them_are_not() -> None:
     words = runpy.run_path(str(ROOT / "run.py"))["pytest_words"]
     cores = os.cpu_count() or 1
