@@ -55,7 +55,7 @@ class FrontRequests:
                 "cameras": self._members.owners(),
                 "models": self._loaded(),
             },
-            "features": lambda request, peer: self._configured()[1],
+            "features": self._features,
             "labels": self._labels,
             "mark": self._of_camera,
             "scores": self._of_camera,
@@ -92,6 +92,23 @@ class FrontRequests:
         return {"worker": name, "cameras": [c for c, w in self._members.owners().items() if w == name]}
 
     # ---- passed on
+
+    def _features(self, request: Mapping[str, Any], peer: Peer) -> Answer:
+        """What the configuration says, and the labels of the first camera's model, which its worker knows."""
+        cameras, offered = self._configured()
+        owner = next(filter(None, map(self._members.owner, cameras)), None)
+        if owner is None:
+            return offered
+        asked = self._ask(owner, {"op": "features"})
+
+        def merged() -> Mapping[str, Any]:
+            try:
+                labels = asked.result(PATIENCE + 1.0).get("labels", [])
+            except (RequestError, BusError, TimeoutError):
+                labels = []  # colours go by the names of actions meanwhile
+            return {**offered, "labels": labels}
+
+        return _later(merged)
 
     def _labels(self, request: Mapping[str, Any], peer: Peer) -> Answer:
         if request.get("camera") is not None:

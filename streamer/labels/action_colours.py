@@ -1,7 +1,7 @@
 """Each action's own colour, the same in the terminal and on the page, and at every start.
 
 A model's actions get the colours in the order of its labels; labels that mean "no action" are grey. A label
-of another model, or of one whose labels are not known (a front's), gets one by its name.
+of another model, or of one whose labels are not known, gets one by its name.
 
 The hues are Okabe and Ito's ("Color Universal Design"), which people who see fewer colours can tell apart;
 where there are more actions than hues their names do. `text` is the same hue at a lightness that can be read

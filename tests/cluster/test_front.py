@@ -132,6 +132,14 @@ def test_subscribers_see_one_publisher(tmp_path: Path) -> None:
                 with pytest.raises(BusError, match="not_collecting"):
                     subscriber.request("mark", camera="a", event="e", timeout=10.0)
                 now = time.time()
+
+                def labels() -> list[str]:
+                    """Of the workers' model, in its order; none while nobody watches a camera."""
+                    told = subscriber.request("features", timeout=10.0)
+                    assert told["pictures"]["clips"] is False
+                    return list(told.get("labels", ()))
+
+                until(lambda: labels() == ["calm", "busy"])
                 scores = subscriber.request("scores", camera="b", since=now - 60, until=now, timeout=10.0)
                 assert scores["times"]
             stats = front.stats()
