@@ -3,7 +3,7 @@
     python -m streamer.recognition.explain_clip CLIP MODEL LABEL [FROM TO] > picture.jpg
 
 A process of its own that the page starts on demand: it computes for some BUDGET seconds on one thread, and
-the run does not notice. Frames are lit where the model looked, brighter the more.
+the run does not notice. Frames are grey, and orange where the model looked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ BUDGET = 20.0  # ... as far as so many seconds allow: first far apart, then in b
 MOST_FRAMES = 900  # of a clip that are looked at
 COLUMNS = 4
 WIDTH = 240  # pixels of one frame in the picture
-DARKEST = 0.2  # of a place that was not looked at
+GAP = 4  # pixels between two frames
+ORANGE = (255, 150, 0)  # seen on grey, by day and by night, and by those who see fewer colours
+STRONGEST = 0.8  # of the orange, where it looked most
+GREY_FROM, GREY_PART = 30, 0.6  # what was not looked at: dark pictures stay visible
 WHOLE = (0.0, float("inf"))  # of a clip
 SLACK = 0.5  # seconds: frames are not where a window wants them
 REFUSED, FAILED = 2, 1
@@ -141,13 +144,15 @@ def _drawn(frames: Sequence[NDArray[Any]], looked: NDArray[Any]) -> bytes:
     grid = (grid - grid.min()) / max(1e-12, float(np.quantile(grid, 0.995) - grid.min()))
     tall = round(WIDTH * height / width)
     rows = -(-len(frames) // COLUMNS)
-    whole = Image.new("RGB", (COLUMNS * WIDTH, rows * tall))
+    whole = Image.new("RGB", (COLUMNS * (WIDTH + GAP) - GAP, rows * (tall + GAP) - GAP))
     for number, frame in enumerate(frames):
         heat = Image.fromarray((np.clip(grid[number], 0, 1) * 255).astype(np.uint8))
         light = np.asarray(heat.resize((WIDTH, tall), Image.Resampling.BILINEAR), np.float32)[..., None] / 255
-        shown = np.asarray(Image.fromarray(frame).resize((WIDTH, tall)), np.float32)
-        lit = (shown * (DARKEST + (1 - DARKEST) * light)).astype(np.uint8)
-        whole.paste(Image.fromarray(lit), (number % COLUMNS * WIDTH, number // COLUMNS * tall))
+        grey = np.asarray(Image.fromarray(frame).resize((WIDTH, tall)).convert("L"), np.float32)[..., None]
+        part = STRONGEST * light
+        lit = (GREY_FROM + GREY_PART * grey) * (1 - part) + np.array(ORANGE, np.float32) * part
+        place = number % COLUMNS * (WIDTH + GAP), number // COLUMNS * (tall + GAP)
+        whole.paste(Image.fromarray(lit.astype(np.uint8)), place)
     data = io.BytesIO()
     whole.save(data, "JPEG", quality=85)
     return data.getvalue()

@@ -76,8 +76,11 @@ def test_other_attention_is_refused(demo: Any) -> None:
 def test_a_clip_gives_a_picture_of_its_frames(tmp_path: Path) -> None:
     pytest.importorskip("av")
     picture = Image.open(io.BytesIO(explain_clip.explain(clip_path(), "demo", "waving")))
-    assert picture.size[0] == explain_clip.COLUMNS * explain_clip.WIDTH
-    assert np.asarray(picture).std() > 5
+    assert (
+        picture.size[0] == explain_clip.COLUMNS * (explain_clip.WIDTH + explain_clip.GAP) - explain_clip.GAP
+    )
+    red, _, blue = np.moveaxis(np.asarray(picture, int), -1, 0)
+    assert 0.01 < (red - blue > 60).mean() < 0.5, "orange where it looked, and not all over"
     with pytest.raises(ModelError, match="no label 'dancing'"):
         explain_clip.explain(clip_path(), "demo", "dancing")
     broken = tmp_path / "x.mp4"

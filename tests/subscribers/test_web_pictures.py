@@ -403,7 +403,7 @@ def test_where_the_model_looked_is_computed_on_demand(
             page.locator("#recent-rows tr", has_text="front-door").last.get_by_text("Details").click()
             page.locator("#look").click()
             page.locator("#look-text", has_text="A hint, not a proof").wait_for(timeout=300_000)
-            assert page.locator("#look-picture img").evaluate("node => node.naturalWidth") == 960
+            assert page.locator("#look-picture img").evaluate("node => node.naturalWidth") == 972
             assert violations(page) == []
             where = "/attention?camera=front-door&label=waving"
             assert web.ask(f"{where}&event=e1&model=../../x")[0] == 404, "only models that the run has"

@@ -49,8 +49,9 @@ async function look() {
   $("look").disabled = false
   if (!told) return
   $("look-picture").replaceChildren(el("img", {
-    src: `/attention?${query}`, alt: `The frames in which the model was surest of ${event.display}, in order; brighter where it looked more` }))
-  put($("look-text"), `Brighter: more of the answer came from there. The frames of the window in which it was surest of ${event.display}, in order. A hint, not a proof.`)
+    src: `/attention?${query}`, alt: `The frames in which the model was surest of ${event.display}, in order; orange where it looked` }))
+  show($("look-picture"), true)
+  put($("look-text"), `Orange: more of the answer came from there. The frames of the window in which it was surest of ${event.display}, in order. A hint, not a proof.`)
 }
 
 function clearLook() {
@@ -58,6 +59,7 @@ function clearLook() {
   $("look").disabled = false
   offerLook(false)
   $("look-picture").replaceChildren()
+  show($("look-picture"), false)
   put($("look-text"), "")
 }
 
