@@ -145,6 +145,8 @@ def _sort_out(paths: Sequence[Path], truth: str | None) -> tuple[list[tuple[Path
             datasets.append(path)
         else:
             file = Path(truth).expanduser() if truth else path.with_suffix(".csv")
+            if truth and not file.exists():
+                raise DatasetError(f"--truth {file}: there is no such file")
             if not file.exists():
                 raise DatasetError(
                     f"{path} has no truth: write {file} with start,end,label, or name it with --truth "

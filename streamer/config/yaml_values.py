@@ -89,7 +89,7 @@ def read_document(path: Path) -> Document:
         data = _read(path)
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; give the path of a config file") from None
+        raise ConfigError(f"{path}: no such file; give the path of one that exists") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     except (OSError, ValueError) as error:

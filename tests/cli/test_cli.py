@@ -127,7 +127,7 @@ def test_completion_is_for_some_shells_and_needs_its_library(
         (["run", "0", "--hop", "0"], "--hop: model.hop = '0': expected a number from 0.001 to 3600"),
         (["run", "0", "--device", "gpu"],
          "--device: model.device = 'gpu': expected one of auto, cpu, cuda, mps"),
-        (["--config", "none.yaml"], "none.yaml: no such file; give the path of a config file"),
+        (["--config", "none.yaml"], "none.yaml: no such file; give the path of one that exists"),
         (["run", "--frames", "8"], "unrecognized arguments: --frames; see streamer run --help"),
         (["--config"], "argument --config: expected one argument; see streamer run --help"),
         (["check"], "name a config file: streamer check FILE"),

@@ -113,7 +113,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             read_document(path)
         return str(caught.value).replace(f"{path}: ", "")
 
-    assert said(tmp_path / "none.yaml") == "no such file; give the path of a config file"
+    assert said(tmp_path / "none.yaml") == "no such file; give the path of one that exists"
     (tmp_path / "latin.yaml").write_bytes("ui: é".encode("latin-1"))
     assert said(tmp_path / "latin.yaml") == "is not UTF-8 text; save it as UTF-8"
     assert said(tmp_path) == "cannot be read: is a directory"

@@ -33,6 +33,7 @@ from streamer.subscribers.alerts.alert_policy import (
 )
 from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.publisher_address import PublisherAddress
+from streamer.system.redaction import redact
 from streamer.types import Phase
 from tests.helpers.bus_parts import DEADLINE, event, publisher, until
 
@@ -372,6 +373,7 @@ def test_one_notification_can_be_tried(
     receiver.answer = 404
     assert alert.run(options("--to-file", str(file), "--try")) == 1
     assert "a-secret-path" not in capsys.readouterr().err
+    assert redact("from tcp://127.0.0.1:5555") == "from tcp://127.0.0.1:5555", "an address is no secret"
 
 
 def test_a_label_is_the_models_or_what_people_call_it(tmp_path: Path) -> None:

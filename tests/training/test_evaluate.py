@@ -314,6 +314,7 @@ def test_the_command_on_streams_idle_and_clips(tmp_path: Path, capsys: pytest.Ca
         ([str(clip_path().with_name("LICENCES.md"))], "has no truth"),
         ([str(clip_path()), "--background", "fog"], "no label of the model"),
         (["--idle", "gone"], "no such video"),
+        ([str(clip_path()), "--truth", "gone.csv"], "--truth gone.csv: there is no such file"),
         ([str(clip_path()), "--set", "events.ignore=[fog]"], "is not a label"),
     ],
 )

@@ -13,6 +13,7 @@ from streamer.errors import ConfigError
 from streamer.system.redaction import redact, remember
 
 SHORTEST_SECRET = 6  # characters; shorter parts of an address say nothing
+_NO_SECRET = re.compile(r"localhost|\d{1,3}(\.\d{1,3}){3}")  # hiding these would hide the run's own address
 
 
 class _LastWords(logging.Handler):
@@ -33,6 +34,7 @@ class Target:
         import apprise
 
         parts = [part for part in re.split(r"[/:@?&=]+", url) if len(part) >= SHORTEST_SECRET]
+        parts = [part for part in parts if not _NO_SECRET.fullmatch(part)]
         remember(url, *parts, *map(unquote, parts))  # as they stand, and as a service may repeat them
         scheme = url.partition("://")[0]
         self.shown = f"{scheme}:// (address {number})"
