@@ -48,7 +48,8 @@ class PersonWindows:
         self._place = place
         self._squares = SquareChoice(margin, lasting=streaming)
         self._lock = threading.Lock()
-        self._boxes: deque[tuple[int, Box]] = deque(maxlen=BOXES_KEPT)  # index of a frame, where they were
+        # index of a frame, where they were, and where all others were
+        self._boxes: deque[tuple[int, Box, Sequence[Box]]] = deque(maxlen=BOXES_KEPT)
         self._cut: OrderedDict[tuple[int, Square], Frame] = OrderedDict()  # what windows share
         self._last: Square | None = None
         self._begun: set[int] = set()  # streams of a streaming model that have seen this square
@@ -62,10 +63,12 @@ class PersonWindows:
     def on_ready(self, call: Callable[[], None] | None) -> None:
         self._source.on_ready = call
 
-    def see(self, frame: Frame, box: Box) -> bool:
-        """The newest frame, uint8 BGR (H, W, 3), and where they are in it; False if it was not stored."""
+    def see(self, frame: Frame, box: Box, others: Sequence[Box] = ()) -> bool:
+        """The newest frame, uint8 BGR (H, W, 3), where they are in it, and where all others are; False if it
+        was not stored.
+        """
         with self._lock:
-            self._boxes.append((frame.index, box))
+            self._boxes.append((frame.index, box, others))
         return self._source.add(frame)
 
     def add(self, frame: Frame) -> bool:
@@ -86,9 +89,10 @@ class PersonWindows:
         with self._lock:
             while self._boxes[0][0] < first:
                 self._boxes.popleft()
-            boxes = [box for index, box in self._boxes if index <= last]
+            seen = [(box, others) for index, box, others in self._boxes if index <= last]
+        boxes = [box for box, _ in seen]
         height, width = window.frames[-1].image.shape[:2]
-        square = self._squares.choose(boxes, width, height)
+        square = self._squares.choose(boxes, width, height, [box for _, others in seen for box in others])
         if square != self._last:
             self._begun.clear()
             self._last = square

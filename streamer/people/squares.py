@@ -3,16 +3,27 @@
 A square that moved with them would hide the movement, and one that jitters looks like movement. So it holds
 everywhere they were in the window's span, with a margin; it stays the same from window to window for as long
 as it fits, which lets prepared frames, a streaming model's cache and the motion gate be used again.
+
+A square says nothing of whom it is about: who walks past inside it moves as well. So within its margin it is
+moved to where it shows least of others who are followed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from streamer.types import Box, Square
 
 TOO_LARGE = 1.3  # times the side that would be enough: then a smaller square is taken
 LEAST_SIDE = 8  # pixels
+LEAST_RIM = 0.05  # of what a new square holds, on each side, however it is moved
+PLACES = 17  # that are tried for it, along each side
+AVOIDABLE = 0.02  # of a square, in the mean of a window's moments: so much of others is worth a new square
 
 
 def union(boxes: Iterable[Box]) -> Box:
@@ -51,6 +62,53 @@ def holds(square: Square, box: Box, width: int, height: int, room: float = 0.0) 
     )
 
 
+def square_apart(box: Box, others: Sequence[Box], margin: float, width: int, height: int) -> Square:
+    """`square_around`, moved to where it shows least of others; it holds the box with `LEAST_RIM` to spare.
+
+    `others`: where they were, a box for each moment at which one of them was seen. Of places that show
+    equally much, the one nearest to the middle is taken.
+    """
+    left, top, w, h = square_around(box, margin, width, height)
+    if not others:
+        return left, top, w, h
+    lefts = _places(left, w, box[0] * width, box[2] * width, width)
+    tops = _places(top, h, box[1] * height, box[3] * height, height)
+    off = ((lefts - left) / w)[:, None] ** 2 + ((tops - top) / h)[None, :] ** 2
+    shown = _shown(lefts, tops, (w, h), others, width, height)
+    column, row = np.unravel_index(int(np.argmin(shown + 1e-6 * off)), off.shape)
+    return int(lefts[column]), int(tops[row]), w, h
+
+
+def _places(middle: int, side: int, start: float, length: float, total: int) -> NDArray[Any]:
+    """Where a square of this side may begin along one side of the picture, `middle` among them."""
+    first = max(0, math.ceil(min(total, start + (1 + LEAST_RIM) * length) - side))
+    last = min(total - side, math.floor(max(0.0, start - LEAST_RIM * length)))
+    if last <= first:
+        return np.array([middle])
+    return np.append(np.linspace(first, last, PLACES).round(), middle).astype(int)
+
+
+def _shown(
+    lefts: NDArray[Any],
+    tops: NDArray[Any],
+    size: tuple[int, int],
+    others: Sequence[Box],
+    width: int,
+    height: int,
+) -> NDArray[Any]:
+    """float (lefts, tops): in how many squares' area others are seen from each place, over all moments."""
+    boxes = np.array(others) * (width, height, width, height)
+    shared = []
+    for places, side, start, length in (
+        (lefts[:, None], size[0], boxes[:, 0], boxes[:, 2]),
+        (tops[:, None], size[1], boxes[:, 1], boxes[:, 3]),
+    ):
+        both = np.minimum(places + side, start + length) - np.maximum(places, start)
+        shared.append(np.maximum(both, 0.0) / side)
+    found: NDArray[Any] = shared[0] @ shared[1].T
+    return found
+
+
 class SquareChoice:
     """Which square each window of one person takes.
 
@@ -67,23 +125,41 @@ class SquareChoice:
         self._size = (0, 0)
         self.changes = 0
 
-    def choose(self, boxes: list[Box], width: int, height: int) -> Square:
-        """The square for a window in which they were at `boxes`, oldest first, of a picture of that size."""
+    def choose(self, boxes: list[Box], width: int, height: int, others: Sequence[Box] = ()) -> Square:
+        """The square for a window in which they were at `boxes`, oldest first, of a picture of that size.
+
+        `others`: boxes of everybody else at these moments.
+        """
         whole, newest = union(boxes), boxes[-1]
+        held = whole
         if self._lasting:
             ahead = (2 * newest[0] - boxes[0][0], 2 * newest[1] - boxes[0][1], newest[2], newest[3])
-            wanted = square_around(union([whole, ahead]), self._margin, width, height)
+            held = union([whole, ahead])
+        wanted = square_apart(held, others, self._margin, width, height)
+        stays = self._square is not None and self._size == (width, height)
+        if self._lasting:
+            stays = stays and self._fits(wanted, newest, 2 * TOO_LARGE)
         else:
-            wanted = square_around(whole, self._margin, width, height)
-        if self._square is None or self._size != (width, height) or not self._fits(wanted, whole, newest):
+            stays = stays and self._fits(wanted, whole, TOO_LARGE)
+            stays = stays and self._avoided(wanted, others) <= AVOIDABLE * len(boxes)
+        if self._square is None or not stays:
             self._square, self._size = wanted, (width, height)
             self.changes += 1
         return self._square
 
-    def _fits(self, wanted: Square, whole: Box, newest: Box) -> bool:
+    def _fits(self, wanted: Square, box: Box, room: float) -> bool:
         assert self._square is not None
-        side, enough = max(self._square[2:]), max(wanted[2:])
-        if self._lasting:
-            return holds(self._square, newest, *self._size) and side <= 2 * TOO_LARGE * enough
-        room = (self._margin - 1.0) / 4
-        return holds(self._square, whole, *self._size, room) and side <= TOO_LARGE * enough
+        return holds(self._square, box, *self._size) and max(self._square[2:]) <= room * max(wanted[2:])
+
+    def _avoided(self, wanted: Square, others: Sequence[Box]) -> float:
+        """How much less of others it would show than the square there is, in squares' area over all
+        moments.
+        """
+        assert self._square is not None
+        if not others:
+            return 0.0
+        before, after = (
+            float(_shown(np.array([left]), np.array([top]), (w, h), others, *self._size)[0, 0])
+            for left, top, w, h in (self._square, wanted)
+        )
+        return before - after

@@ -124,7 +124,8 @@ class LanePeople:
                 continue
             person.latest = Gone(Track(track.id, camera.asked.follower.place(track.box)), now)
             if kept is not None:
-                person.windows.see(kept, track.box)
+                others = tuple(other.box for other in seen.visible if other.id != track.id)
+                person.windows.see(kept, track.box, others)
 
     def _came(self, camera: _Camera, track: Track, now: Moment) -> _Person | None:
         """Somebody new; None for who ended when the video broke off, which this frame does not know yet."""

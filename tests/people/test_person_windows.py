@@ -63,6 +63,18 @@ def test_one_square_for_all_frames_and_the_box_of_the_newest() -> None:
             assert (y + h) * 100 <= top + height + 1
 
 
+def test_a_square_is_moved_to_where_no_other_is() -> None:
+    windows, found = of_windows(), []
+    for number in range(8):
+        windows.see(frame(number), (0.45, 0.3, 0.1, 0.4), [(0.6, 0.3, 0.1, 0.4)] if number < 4 else [])
+        if (window := windows.take()) is not None:
+            found.append(window)
+    part = found[0].frames[0].part
+    assert part is not None
+    assert part[0] + part[2] <= 60 < 50 + part[2] / 2, "in the middle it would show them"
+    assert {one.part for window in found for one in window.frames} == {part}, "it stays when they have left"
+
+
 def test_who_stands_still_keeps_the_square_and_frames_are_prepared_once() -> None:
     cut = []
     source = Windows("cam", T, INTERVAL, INTERVAL, complete=False)

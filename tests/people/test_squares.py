@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamer.people.detection import overlap
 from streamer.people.person_windows import PersonWindows
-from streamer.people.squares import SquareChoice, holds, square_around
+from streamer.people.squares import LEAST_RIM, SquareChoice, holds, square_apart, square_around
 from streamer.recognition.checkpoints.processor import from_json
 from streamer.recognition.preprocessing import Preprocessor
-from streamer.types import Box, Frame
+from streamer.types import Box, Frame, Square
 from streamer.windows.windows import Windows
 
 side = st.integers(8, 2000)
@@ -66,6 +67,55 @@ def test_one_that_lasts_has_room_for_going_on() -> None:
     squares = [choice.choose(seen[max(0, n - 7) : n + 1], 1000, 1000) for n in range(7, 40)]
     assert len(set(squares)) <= 5, "a walker does not need another for each window"
     assert all(holds(square, seen[n], 1000, 1000) for n, square in zip(range(7, 40), squares, strict=True))
+
+
+def shown(square: Square, others: list[Box], width: int, height: int) -> float:
+    """Pixels of others in a square, over all moments."""
+    left, top, w, h = square
+    return sum(overlap((left / width, top / height, w / width, h / height), one) for one in others) * (
+        width * height
+    )
+
+
+@given(inside, st.lists(st.tuples(part, part, length, length), max_size=12), st.floats(1.0, 2.0), side, side)
+def test_one_apart_lies_in_the_picture_and_shows_no_more_of_others(
+    box: Box, others: list[Box], margin: float, width: int, height: int
+) -> None:
+    middle = square_around(box, margin, width, height)
+    apart = square_apart(box, others, margin, width, height)
+    left, top, w, h = apart
+    assert (w, h) == middle[2:]
+    assert 0 <= left <= left + w <= width
+    assert 0 <= top <= top + h <= height
+    assert shown(apart, others, width, height) <= shown(middle, others, width, height) + 1e-3 * w * h
+    if max(box[2] * width, box[3] * height) * margin <= min(width, height):
+        assert holds(apart, box, width, height)
+
+
+def test_one_apart_leaves_out_who_stands_beside_as_far_as_it_can() -> None:
+    box, right = (0.4, 0.4, 0.05, 0.2), (0.5, 0.4, 0.05, 0.2)
+    square = square_apart(box, [right], 1.3, 1000, 1000)
+    assert square_around(box, 1.3, 1000, 1000) == (295, 370, 260, 260)
+    assert shown(square, [right], 1000, 1000) == 0
+    assert holds(square, box, 1000, 1000, LEAST_RIM)
+    assert square_apart(box, [(0.9, 0.1, 0.05, 0.2)], 1.3, 1000, 1000) == (295, 370, 260, 260), "no reason"
+    around = [right, (0.3, 0.4, 0.05, 0.2)]
+    assert square_apart(box, around, 1.3, 1000, 1000)[:2] != (295, 370)
+    assert holds(square_apart(box, around, 1.3, 1000, 1000), box, 1000, 1000, LEAST_RIM)
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_it_gives_way_to_who_comes_in_and_then_stays(lasting: bool) -> None:
+    box, choice, squares = (0.4, 0.4, 0.05, 0.2), SquareChoice(1.3, lasting), []
+    comes = [(max(0.52, 0.8 - 0.02 * step), 0.4, 0.05, 0.2) for step in range(30)]
+    for step in range(7, 30):
+        squares.append(choice.choose([box] * 8, 1000, 1000, comes[step - 7 : step + 1]))
+    assert len(set(squares[-8:])) == 1, "nothing changes, so nothing is cut anew"
+    if lasting:
+        assert choice.changes == 1, "what is remembered is not given up for others"
+    else:
+        assert 1 < choice.changes <= 8
+        assert shown(squares[-1], [comes[-1]], 1000, 1000) == 0
 
 
 PROCESSOR: dict[str, Any] = {

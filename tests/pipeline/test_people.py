@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from streamer.config import CameraConfig, EventsConfig, FollowConfig, LabelRule, ModelConfig
-from streamer.people.detection import Detection
+from streamer.people.detection import Detection, overlap
 from streamer.people.looking import LooksAtOnce
 from streamer.people.person_follower import Follower
 from streamer.pipeline.fan_out import FanOut
@@ -122,6 +122,25 @@ def test_each_has_windows_and_events_of_their_own() -> None:
     ends = [event for event in changes(results) if event.phase is Phase.END]
     assert {event.reason for event in ends} == {"track lost"}
     assert len(ends) == 4
+
+
+def test_a_square_shows_nobody_else_where_that_can_be() -> None:
+    one_box, other = (0.4, 0.2, 0.1, 0.4), (0.55, 0.2, 0.1, 0.4)
+    with scene(whole=False) as one:
+        one.show(one_box, other, seconds=3.0)
+        one.show(seconds=2.0)
+        results = one.told(is_gone(1)) + one.told(lambda result: result.gone)
+    for number, box, apart in ((1, one_box, other), (2, other, one_box)):
+        (part,) = {
+            frame.part
+            for result in results
+            if result.prediction is not None and result.track is not None and result.track.id == number
+            for frame in result.prediction.window.frames
+        }
+        assert part is not None
+        inside = part[0] / 80, part[1] / 60, part[2] / 80, part[3] / 60
+        assert overlap(inside, box) > 0.95 * box[2] * box[3]
+        assert overlap(inside, apart) == 0.0
 
 
 def test_the_whole_picture_is_a_subject_of_its_own() -> None:
