@@ -54,7 +54,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What the imports have made lives to the end: full collections, which many tests ask for, pass it by."""
+    leave_out_of_collections()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or nextitem.path != item.path:
+            leave_out_of_collections()
+
+
+def leave_out_of_collections() -> None:
+    """What imports have made lives to the end: full collections, which many tests ask for, pass it by.
+
+    Between two files it is done again: tests import libraries too, and each collection would then take 0.1 s.
+    """
     gc.collect()
     gc.freeze()
 
