@@ -273,7 +273,7 @@ def noisy(count: int, sigma: float, seed: int = 5) -> list[Any]:
     rng = np.random.default_rng(seed)
     scene = picture(3, 640, 480).astype(np.float32)
     return [
-        np.clip(scene + rng.normal(0, sigma, scene.shape), 0, 255).round().astype(np.uint8)
+        np.clip(scene + sigma * rng.standard_normal(scene.shape, np.float32), 0, 255).round().astype(np.uint8)
         for _ in range(count)
     ]
 

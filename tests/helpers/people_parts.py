@@ -48,9 +48,10 @@ def scene(walkers: Sequence[Walker], time: float, noise: float = 2.0) -> NDArray
             first, last = max(0, x), min(WIDTH, x + walker.width)
             if first < last:
                 image[y : y + walker.height, first:last] = figure[:, first - x : last - x]
-    rng = np.random.default_rng(int(time * 1000))
-    noisy = image + rng.normal(0.0, noise, image.shape) if noise else image
-    return np.asarray(np.clip(noisy, 0, 255), np.uint8)
+    if noise:
+        rng = np.random.default_rng(int(time * 1000))
+        image += noise * rng.standard_normal(image.shape, np.float32)
+    return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
 def frames(

@@ -24,7 +24,7 @@ def test_no_more_is_kept_than_was_said(
         KeptFrames(spec, memory, complete),
         Windows("cam", spec.frames, spec.interval, 0.5, complete),
     )
-    image = np.broadcast_to(np.uint8(0), (*size, 3))
+    image = np.zeros((*size, 3), np.uint8)  # a broadcast zero would be copied at every resize
     stored = []
     for number in range(round(25 * (spec.span + 3.0))):
         time = number / 25

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streamer.bus.messages import EventMessage
-from streamer.config import Config, EventsConfig, RecordingConfig
+from streamer.config import CameraConfig, Config, EventsConfig, RecordingConfig
 from streamer.dashboard.plain_text import PlainSink
 from streamer.errors import ConfigError
 from streamer.events.rules import EventLabels
@@ -20,16 +20,24 @@ from streamer.subscribers.narration.policy import Policy
 from streamer.subscribers.narration.settings import Settings
 from streamer.testing import FakeClock, FakeRecognizer
 from streamer.types import Window
-from tests.helpers.pipelines import DEMO, QUIET, Collect, watch
+from tests.helpers.media import moving, write_clip
+from tests.helpers.pipelines import QUIET, Collect, watch
 
 
 def by_turns(window: Window) -> tuple[float, float]:
     return (0.9, 0.1) if window.id // 20 % 2 else (0.1, 0.9)
 
 
-def seen(**more: Any) -> Collect:
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> CameraConfig:
+    """10 s, in which the labels take turns five times."""
+    path = write_clip(tmp_path_factory.mktemp("film") / "film.mp4", moving(250), 25)
+    return CameraConfig(name="film", source=str(path))
+
+
+def seen(film: CameraConfig, **more: Any) -> Collect:
     recognizer = FakeRecognizer(by_turns, labels=("idle", "busy"))
-    result, sink = watch(Config(cameras=(DEMO,), **{**QUIET, **more}), recognizer)
+    result, sink = watch(Config(cameras=(film,), **{**QUIET, **more}), recognizer)
     assert result.ok
     return sink
 
@@ -48,9 +56,9 @@ def marks(sink: Collect) -> set[tuple[str, bool]]:
     ],
 )
 def test_messages_say_which_events_mean_no_action(
-    events: EventsConfig, marked: set[tuple[str, bool]]
+    film: CameraConfig, events: EventsConfig, marked: set[tuple[str, bool]]
 ) -> None:
-    assert marks(seen(events=events)) == marked
+    assert marks(seen(film, events=events)) == marked
 
 
 def test_a_setting_that_names_no_label_is_refused() -> None:
@@ -65,8 +73,8 @@ def test_the_checkpoint_says_it_or_a_usual_name_does(own: tuple[str, ...], found
     assert background_labels(("still", "rest", "wave"), own) == found
 
 
-def test_plain_lines_leave_it_out() -> None:
-    messages, out = seen().messages, io.StringIO()
+def test_plain_lines_leave_it_out(film: CameraConfig) -> None:
+    messages, out = seen(film).messages, io.StringIO()
     with PlainSink(out) as sink:
         for message in messages:
             sink.send("", message)
@@ -95,8 +103,10 @@ def test_it_is_not_spoken_of_unless_somebody_wants_it(
 
 @pytest.mark.realtime
 @pytest.mark.parametrize(("labels", "kept"), [(None, {"busy"}), (("idle", "busy"), {"idle", "busy"})])
-def test_no_pictures_are_kept_of_it(tmp_path: Path, labels: tuple[str, ...] | None, kept: set[str]) -> None:
-    sink = seen(recording=RecordingConfig(folder=str(tmp_path), snapshots=True, labels=labels))
+def test_no_pictures_are_kept_of_it(
+    film: CameraConfig, tmp_path: Path, labels: tuple[str, ...] | None, kept: set[str]
+) -> None:
+    sink = seen(film, recording=RecordingConfig(folder=str(tmp_path), snapshots=True, labels=labels))
     label_of = {m["event"]["id"]: m["event"]["label"] for m in sink.of("event")}
     files = [file.stem for file in tmp_path.rglob("*.jpg")]
     assert {label for id, label in label_of.items() if any(id in name for name in files)} == kept
