@@ -276,7 +276,7 @@ def test_only_a_workers_key_lets_join(tmp_path: Path) -> None:
                     collect(subscriber, of(EventMessage, "a"))
                 told = front.members.member("w1")
                 assert told is not None
-                with pytest.raises(BusError), Subscriber(told.told.endpoint, timeout=5.0) as subscriber:
+                with pytest.raises(BusError), Subscriber(told.told.endpoint, timeout=DEADLINE) as subscriber:
                     list(subscriber)  # whom the front has not let in gets nothing from a worker
 
 

@@ -424,7 +424,7 @@ def test_a_mark_over_the_bus(tmp_path: Path) -> None:
         running = threading.Thread(target=pipeline.run, args=(stop,))
         running.start()
         try:
-            with Subscriber(pipeline.endpoint, topics=["event/"], since=0.0, timeout=20) as bus:
+            with Subscriber(pipeline.endpoint, topics=["event/"], since=0.0, timeout=DEADLINE) as bus:
                 event = next(iter(bus)).raw["event"]
                 told = bus.request("mark", camera="door", event=event["id"], label="calm", timeout=DEADLINE)
                 wanted = {"type": "marked", "camera": "door", "event": event["id"], "label": "calm"}

@@ -22,7 +22,7 @@ from streamer.subscribers.mqtt.discovery import Layout
 from streamer.subscribers.mqtt.mqtt_bridge import event_payload
 from streamer.testing import FakeClock
 from streamer.types import Event, Phase, Track
-from tests.helpers.bus_parts import event, prediction, publisher, status
+from tests.helpers.bus_parts import DEADLINE, event, prediction, publisher, status
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -42,7 +42,7 @@ def bus(tmp_path: Path) -> Iterator[Publisher]:
 
 def heard(bus: Publisher, count: int) -> list[Message]:
     """What a subscriber who comes late gets of the history."""
-    with Subscriber(bus.endpoint, topics=["event/"], since=0.0, timeout=20) as subscriber:
+    with Subscriber(bus.endpoint, topics=["event/"], since=0.0, timeout=DEADLINE) as subscriber:
         return [message for _, message in zip(range(count), subscriber, strict=False)]
 
 
