@@ -267,7 +267,7 @@ def page() -> None:
                 tab.wait_for_timeout(2000)
                 tab.locator("#recent-rows tr", has_text="waving").last.get_by_text("Details").click()
                 tab.locator("#look").click()
-                tab.locator("#look-text", has_text="hint").wait_for(timeout=120_000)
+                tab.locator("#look-text", has_text="hint").wait_for(timeout=330_000)
                 tab.locator("#why").screenshot(path=DOCS / "web-why.png")
                 print("docs/web-why.png")
         browser.close()
