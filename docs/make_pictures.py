@@ -268,6 +268,7 @@ def page() -> None:
                 tab.locator("#recent-rows tr", has_text="waving").last.get_by_text("Details").click()
                 tab.locator("#look").click()
                 tab.locator("#look-text", has_text="hint").wait_for(timeout=330_000)
+                tab.set_viewport_size({"width": width, "height": 1600})  # all of it is seen at once
                 tab.locator("#why").screenshot(path=DOCS / "web-why.png")
                 print("docs/web-why.png")
         browser.close()

@@ -1,11 +1,12 @@
-"""Which path of a network camera has its video: the known ones of common makers, tried one after the other.
+"""Which path of a network camera has its video: the one that it tells by ONVIF, else those of common makers.
 
 The paths were read in 2026 in support.reolink.com ("What is RTSP"), avycon.freshdesk.com ("RTSP syntax"),
 github.com/CamioCam/rtsp (paths.csv, with links to the makers' manuals), the wiki of
 github.com/alienatedsec/yi-hack-v5, smartcamalerts.com/blog/rtsp-camera-setup.html and getrealtime.com/blog
 (RTSP URL vendor reference). The main stream of the first channel each; the most common makers first.
 
-Cameras lock a user out after some wrong passwords, so the first refusal of a login ends the search.
+Cameras lock a user out after some wrong passwords, so the first refusal of a login ends the search, and a
+camera is asked by ONVIF only after it has not refused the login at the first path.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from streamer.capture.address import parse
 from streamer.capture.failure_reason import PLAYABLE, Reason, find_reason
+from streamer.capture.onvif_stream import stream_address
 from streamer.config import CameraConfig
 from streamer.errors import SourceOpenError
 from streamer.system.redaction import redact
@@ -41,14 +43,14 @@ EACH = 4.0  # seconds a path may take
 
 @dataclass(frozen=True, slots=True)
 class FoundStream:
-    """An address that offers video, without the login, and whose path it is."""
+    """An address that offers video, without the login, and whose path it is; "": the camera's own word."""
 
     url: str
     maker: str
 
 
 def find_stream(host: str, user: str | None, password: str | None) -> FoundStream:
-    """The first known path of `host` (HOST or HOST:PORT) that offers video.
+    """The address that `host` (HOST or HOST:PORT) tells, or its first known path that offers video.
 
     Raises:
         SourceOpenError: `auth_failed` where a login is wanted or refused; `unreachable` and `timeout` for the
@@ -64,6 +66,10 @@ def find_stream(host: str, user: str | None, password: str | None) -> FoundStrea
             # who asks for the login says how it is given
             line = f"{host} {reason.what}" + (f"; {reason.remedy}" if reason.code != "auth_failed" else "")
             raise SourceOpenError(redact(line, *([password] if password else [])), reason.code)
+        if path == PATHS[0][0]:
+            told = stream_address(host, user, password)
+            if told is not None and asked(told, user, password) is PLAYABLE:
+                return FoundStream(told, "")
     last = f" (the last answer: it {reason.what})" if reason is not None else ""
     raise SourceOpenError(
         f"{host} answers, but none of {len(PATHS)} known paths has video{last}; its manual has its"

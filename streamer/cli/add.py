@@ -35,11 +35,12 @@ class _Login(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "CAMERA: a webcam's number; an address such as 192.168.1.20, where known paths of common makers\n"
-        "are tried; or a whole address, rtsp://HOST/PATH. Without it webcams and ONVIF cameras of the\n"
-        "network are listed, and on a terminal one can be chosen. A login is asked for where the camera\n"
-        "wants one; the password goes into a file of its own beside the config file, readable by you alone,\n"
-        "also where the address holds it: http://HOST/video?user=ME&password={password} asks for it."
+        "CAMERA: a webcam's number; an address such as 192.168.1.20, which is asked by ONVIF for its video,\n"
+        "and where known paths of common makers are tried; or a whole address, rtsp://HOST/PATH. Without it\n"
+        "webcams and ONVIF cameras of the network are listed, and on a terminal one can be chosen. A login\n"
+        "is asked for where the camera wants one; the password goes into a file of its own beside the\n"
+        "config file, readable by you alone, also where the address holds it:\n"
+        "http://HOST/video?user=ME&password={password} asks for it."
     )
     parser.add_argument("camera", nargs="?", metavar="CAMERA", help="which one; without it they are listed")
     parser.add_argument(
@@ -219,10 +220,10 @@ def _stream(source: str, login: _Login) -> tuple[str, str]:
         if not re.fullmatch(r"[\w.:\[\]%-]{1,253}", source, re.ASCII):
             # not quoted: it may hold a password
             raise ConfigError("what was given is no address: HOST, HOST:PORT, or rtsp://HOST/PATH")
-        _say(f"trying {len(PATHS)} known paths of {source}")
+        _say(f"asking {source} for its video by ONVIF, and trying {len(PATHS)} known paths")
         found = find_stream(source, login.user, login.password)
-        _say(f"{found.url} has video (a path of {found.maker})")
-        return found.url, found.maker.partition(",")[0]
+        _say(f"{found.url} has video ({f'a path of {found.maker}' if found.maker else 'the camera says so'})")
+        return found.url, found.maker.partition(",")[0] or bare_host(found.url)
     if source.lower().startswith(("rtsp://", "http://")):
         reason = asked(source, login.user, login.password)
         if reason is not PLAYABLE and reason.code == "auth_failed":

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from streamer.capture import onvif_stream
 from streamer.capture.network_discovery import FoundCamera
 from streamer.cli import command_line
 from streamer.config import CameraConfig, CaptureConfig, load_config
@@ -22,6 +23,7 @@ from tests.helpers.media import moving, write_clip
 from tests.helpers.servers import gst
 from tests.helpers.servers.mini_rtsp import MiniRtsp
 from tests.helpers.servers.mjpeg import MjpegCamera
+from tests.helpers.servers.onvif import OnvifCamera
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter2 with:odd@signs"
@@ -34,6 +36,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "clip.h264"
     write_clip(path, moving(50), fps=25)
     return path
+
+
+@pytest.fixture(autouse=True)
+def onvif_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else listens on this machine is asked nothing."""
+    monkeypatch.setattr(onvif_stream, "PORTS", ())
 
 
 def add(*words: str) -> int:
@@ -58,6 +66,46 @@ def test_an_address_becomes_a_camera_by_a_known_path(
         said.splitlines()[-1]
         == "streamer: porch is in cameras.yaml; watch it: streamer run --config cameras.yaml"
     )
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("password", [SECRET, "wrong"])
+def test_a_camera_that_speaks_onvif_says_where_its_video_is(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, password: str
+) -> None:
+    """The host stays the one that was asked, whatever it answers; where it refuses, paths are tried."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOOR", password)
+    with (
+        MiniRtsp(clip) as server,
+        OnvifCamera("rtsp://10.9.9.9:554/own/path?stream=1&amp;x=2", "ivy & co", SECRET) as onvif,
+    ):
+        server.path = "/own/path?stream=1&x=2"
+        monkeypatch.setattr(onvif_stream, "PORTS", (server.port, onvif.port))  # the first one is none
+        address = f"127.0.0.1:{server.port}"
+        result = add(address, "--name", "porch", "--user", "ivy & co", "--password-env", "DOOR")
+    said = capsys.readouterr().err
+    assert "hunter2" not in said
+    if password == "wrong":
+        assert result == 3
+        assert "known paths has video" in said
+        return
+    assert result == 0
+    assert onvif.asked == ["GetCapabilities", "GetProfiles", "GetStreamUri"]
+    (camera,) = load_config("cameras.yaml").cameras
+    assert camera.source == f"rtsp://{address}/own/path?stream=1&x=2"
+    assert f"rtsp://{address}/own/path?stream=1&x=2 has video (the camera says so)" in said
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://127.0.0.1/x", "rtsp://h/x y", "rtsp://h/x?user=a&amp;password=b", "", "rtsp://h/&#233;"]
+)
+def test_an_answer_that_is_no_plain_address_is_none(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    with OnvifCamera(uri, "u", "p") as camera:
+        monkeypatch.setattr(onvif_stream, "PORTS", (camera.port,))
+        assert onvif_stream.stream_address("127.0.0.1", "u", "p") is None
+        assert camera.asked[-1] == "GetStreamUri"
+        assert onvif_stream.stream_address("127.0.0.1", None, None) is None
 
 
 @pytest.mark.rtsp
