@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "  streamer cluster cameras.yaml       the front; subscribers connect to it, workers join it",
             "  streamer worker --join tcp://HOST:5556",
             *(
-                f"  streamer cluster {verb} {'NAME' if verb != 'workers' else '    '}  {text}"
+                f"  {f'streamer cluster {verb}' + ('' if verb == 'workers' else ' NAME'):34}  {text}"
                 for verb, text in VERBS.items()
             ),
         ]
@@ -109,7 +109,8 @@ def _ask(verb: str, names: list[str], args: argparse.Namespace) -> int:
     from streamer.bus.request_client import RequestClient
 
     if (verb == "workers") == bool(names) or len(names) > 1:
-        raise ConfigError(f"write: streamer cluster {verb}{'' if verb == 'workers' else ' NAME'}")
+        words = f"streamer cluster {verb}{'' if verb == 'workers' else ' NAME'}"
+        raise ConfigError(f"write: {words}; --bind ENDPOINT names a front that publishes elsewhere")
     where = args.requests or requests_beside(args.bind or DEFAULT)
     with RequestClient(where, args.keys) as client:
         try:
