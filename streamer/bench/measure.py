@@ -49,7 +49,8 @@ def measure(plan: Plan, say: Say) -> Report:
         stage = _Stage(plan, model_id, say)
         results: list[Result] = []
         for cameras in plan.cameras:
-            say(f"measuring {cameras} camera{'s' if cameras > 1 else ''}, {plan.rounds} rounds")
+            rounds = f"{plan.rounds} round{'s' if plan.rounds > 1 else ''}"
+            say(f"measuring {cameras} camera{'s' if cameras > 1 else ''}, {rounds}")
             now = stage.results(cameras)
             before = {(r.way, r.engine, r.precision): r.windows_per_s for r in results}
             results += now

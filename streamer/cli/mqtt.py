@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0.2 <= args.picture_every <= 86400:
         raise ConfigError(f"--picture-every {args.picture_every:g}: must be seconds, 0.2 to a day")
     if args.pictures:
-        print_line(f"mqtt: pictures of the cameras are sent to {address}, which keeps the newest events'")
+        print_line(f"mqtt: pictures of the cameras are sent to {address}, which keeps the newest event's")
     layout = Layout(
         check_prefix("--prefix", args.prefix),
         None if args.no_discovery else check_prefix("--discovery", args.discovery),

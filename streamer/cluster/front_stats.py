@@ -23,6 +23,7 @@ from streamer.types import (
     Phase,
     PublisherState,
     Stats,
+    Track,
 )
 
 NOTES, RECENT = 5, 100
@@ -122,8 +123,9 @@ class FrontStats:
     def _prediction(self, message: Mapping[str, Any]) -> None:
         model = self._models.setdefault(message["camera"], {}).setdefault(message["model"], _Model())
         now, stable = self._clock.monotonic(), message["stable"]
-        model.top = tuple(LabelScore(one["label"], one["score"]) for one in message["top"])
-        model.stable = None if stable is None else LabelScore(stable["label"], stable["score"])
+        if message.get("track") is None:  # what is said of one person is not the whole picture's
+            model.top = tuple(LabelScore(one["label"], one["score"]) for one in message["top"])
+            model.stable = None if stable is None else LabelScore(stable["label"], stable["score"])
         model.windows += 1
         model.newest = now
         model.rate.add(now)
@@ -141,6 +143,7 @@ class FrontStats:
 
     def _event_of(self, message: Mapping[str, Any]) -> Event:
         told, offset = message["event"], self._clock.monotonic() - self._clock.wall()
+        track = message.get("track")
 
         def moment(key: str) -> Moment:
             return Moment(told[key] + offset, told[key], told.get(f"media_{key}"))
@@ -149,6 +152,8 @@ class FrontStats:
             told["id"], message["camera"], message.get("model", ""), told["label"], Phase(told["phase"]),
             told["score"], told["peak"], moment("started_at"), moment("decided_at"),
             None if told["ended_at"] is None else moment("ended_at"), told.get("reason"),
+            None if track is None else Track(track["id"], tuple(track["box"])),
+            told.get("background", False),
         )  # fmt: skip
 
     def note(self, text: str) -> None:

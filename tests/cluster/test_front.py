@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ from streamer.bus.request_client import RequestClient
 from streamer.cli import command_line
 from streamer.cluster import members, worker_follower
 from streamer.cluster.front import Front
+from streamer.cluster.front_stats import FrontStats
+from streamer.cluster.members import Members
 from streamer.cluster.worker import run_worker
 from streamer.cluster.worker_settings import WorkerSettings
 from streamer.config import BusConfig, CameraConfig, Config, EventsConfig, JournalConfig
 from streamer.errors import BusError, ConfigError, RequestError
+from streamer.system.clock import SYSTEM_CLOCK
 from streamer.testing import FakeCamera, FakeRecognizer
-from streamer.types import Window
-from tests.helpers.bus_parts import DEADLINE, FREE, collect, until
+from streamer.types import Track, Window
+from tests.helpers.bus_parts import DEADLINE, FREE, collect, event, publisher, until
 from tests.helpers.web_parts import Listener, Served
 
 BOTH = {"w1", "w2"}
@@ -96,6 +100,21 @@ def of(kind: type, camera: str) -> Callable[[list[Any]], bool]:
 def both_are_told_of(found: list[Any]) -> bool:
     beats = [m for m in found if isinstance(m, HeartbeatMessage) and set(m.cameras.values()) == {"running"}]
     return bool(beats) and of(EventMessage, "a")(found) and of(EventMessage, "b")(found)
+
+
+def test_the_screen_of_a_front_knows_of_whom_an_event_is_and_what_is_no_action() -> None:
+    stats = FrontStats(SYSTEM_CLOCK, Members(SYSTEM_CLOCK.monotonic, 0))
+    still, person = (
+        replace(event("e1", label="still"), background=True),
+        replace(event("e2"), track=Track(3, (0.1, 0.2, 0.3, 0.4)), follows=True),
+    )
+    with publisher("", sinks=[stats]) as bus:
+        bus.event(still)
+        bus.event(person)
+        until(lambda: len(stats.stats(bus.state()).recent) == 2)
+        told, other = stats.stats(bus.state()).recent
+    assert (told.background, told.track) == (True, None)
+    assert (other.background, other.track) == (False, Track(3, (0.1, 0.2, 0.3, 0.4)))
 
 
 @pytest.mark.realtime
