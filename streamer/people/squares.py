@@ -115,7 +115,8 @@ class SquareChoice:
     Args:
         margin: of a new square, times what it has to hold.
         lasting: for streaming models, which lose what they remember with each new square: a square has room
-            for going on as before for one more span, and stays until they leave it.
+            for going on as before for one more span, and stays until they leave it. It is not moved for
+            others: where they will be while it stays is not known.
     """
 
     def __init__(self, margin: float, lasting: bool) -> None:
@@ -131,15 +132,13 @@ class SquareChoice:
         `others`: boxes of everybody else at these moments.
         """
         whole, newest = union(boxes), boxes[-1]
-        held = whole
-        if self._lasting:
-            ahead = (2 * newest[0] - boxes[0][0], 2 * newest[1] - boxes[0][1], newest[2], newest[3])
-            held = union([whole, ahead])
-        wanted = square_apart(held, others, self._margin, width, height)
         stays = self._square is not None and self._size == (width, height)
         if self._lasting:
+            ahead = (2 * newest[0] - boxes[0][0], 2 * newest[1] - boxes[0][1], newest[2], newest[3])
+            wanted = square_around(union([whole, ahead]), self._margin, width, height)
             stays = stays and self._fits(wanted, newest, 2 * TOO_LARGE)
         else:
+            wanted = square_apart(whole, others, self._margin, width, height)
             stays = stays and self._fits(wanted, whole, TOO_LARGE)
             stays = stays and self._avoided(wanted, others) <= AVOIDABLE * len(boxes)
         if self._square is None or not stays:

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -27,13 +28,14 @@ import pytest
 
 from streamer.config import CameraConfig, Config, FollowConfig, ModelConfig
 from streamer.people.detection import likeness
+from streamer.people.kept_frames import KeptFrames
 from streamer.people.looking import LooksAtOnce
 from streamer.people.moving import MovingDetector
 from streamer.people.person_follower import Follower
 from streamer.people.person_windows import PersonWindows
 from streamer.pipeline import lane_people
 from streamer.pipeline.pipeline import Pipeline
-from streamer.types import Box, Frame, Window
+from streamer.types import Box, Frame, ModelSpec, Window
 from tests.helpers.pipelines import QUIET
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
@@ -92,12 +94,13 @@ def looked_at(video: Path) -> list[Looked]:
 
     config = FollowConfig(detector="moving", max=20)
     follower = Follower("street", config, LooksAtOnce(MovingDetector(), failed), lambda tracks: None)
-    capture, found = cv2.VideoCapture(str(video)), []
+    capture = cv2.VideoCapture(str(video))
+    found: list[Looked] = []
     rate = capture.get(cv2.CAP_PROP_FPS)
     while (read := capture.read())[0]:
-        time = len(found) / rate
-        seen = follower.see(Frame("street", len(found), 0, time, time, 1.7e9 + time, time, read[1]))
-        found.append(Looked(time, read[1], {track.id: track.box for track in seen.visible}))
+        at = len(found) / rate
+        seen = follower.see(Frame("street", len(found), 0, at, at, 1.7e9 + at, at, read[1]))
+        found.append(Looked(at, read[1], {track.id: track.box for track in seen.visible}))
     return found
 
 
@@ -145,6 +148,30 @@ def test_walkers_are_followed(vtest: Path) -> None:
     print(f"{switches} switches in {pictures[-1].time:.1f} s; nearest box's number changed: {nearest}")
     assert followed >= 0.8 * all_blobs
     assert switches <= pictures[-1].time / 10
+
+
+def test_following_costs_little(vtest: Path) -> None:
+    """Processor time beyond not following, at 640 x 480 and 25 frames/s, in turn; nothing is decoded."""
+    capture = cv2.VideoCapture(str(vtest))
+    capture.set(cv2.CAP_PROP_POS_FRAMES, 560)
+    pictures = [cv2.resize(capture.read()[1], (640, 480)) for _ in range(200)]
+    shares: dict[bool, list[float]] = {False: [], True: []}
+    people = 0
+    for turn in range(10):
+        kept = KeptFrames(ModelSpec("demo", "", (), 8, 0.2, (64, 64)), 256.0, complete=False)
+        looks = LooksAtOnce(MovingDetector(), lambda error: None)
+        follower = Follower("street", FollowConfig(detector="moving"), looks, lambda tracks: None)
+        began = time.process_time()
+        for number, picture in enumerate(pictures):
+            at = number / 25
+            frame = Frame("street", number, 0, at, at, 1.7e9 + at, at, picture)
+            if turn % 2:
+                people = max(people, len(follower.see(frame).tracks))
+                kept.keep(frame)
+        shares[turn % 2 == 1].append((time.process_time() - began) / (len(pictures) / 25))
+    more = float(np.median(shares[True]) - np.median(shares[False]))
+    print(f"\n{more:.1%} of a core more, {people} people at most; {[f'{one:.1%}' for one in shares[True]]}")
+    assert more <= 0.12
 
 
 @dataclass(frozen=True)
@@ -248,10 +275,10 @@ def stand_still(pictures: list[Looked], seconds: float = 3.0) -> set[int]:
             times[number].append((picture.time, box))
     found = set()
     for number, places in times.items():
-        for time, box in places:
-            later = [other for at, other in places if time <= at <= time + seconds]
+        for begin, box in places:
+            later = [other for at, other in places if begin <= at <= begin + seconds]
             stays = all(abs(o[0] - box[0]) < box[2] / 2 and abs(o[1] - box[1]) < box[3] / 2 for o in later)
-            if stays and places[-1][0] >= time + seconds:
+            if stays and places[-1][0] >= begin + seconds:
                 found.add(number)
     return found
 

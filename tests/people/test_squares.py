@@ -113,6 +113,7 @@ def test_it_gives_way_to_who_comes_in_and_then_stays(lasting: bool) -> None:
     assert len(set(squares[-8:])) == 1, "nothing changes, so nothing is cut anew"
     if lasting:
         assert choice.changes == 1, "what is remembered is not given up for others"
+        assert squares[-1] == SquareChoice(1.3, lasting).choose([box] * 8, 1000, 1000)
     else:
         assert 1 < choice.changes <= 8
         assert shown(squares[-1], [comes[-1]], 1000, 1000) == 0
