@@ -26,7 +26,7 @@ def print_table(report: Report) -> None:
     for line in (
         f"{model['name']} on {machine['processor']}",
         *text_table((*WORDS, *NUMBERS), rows, right=NUMBERS, width=width_of(sys.stdout)),
-        f"GEMM peak, GFLOP/s: {peaks or 'not measured'}; {machine['threads']} threads",
+        f"GEMM peak, GFLOP/s: {peaks or 'not measured'}; threads: {machine['threads']}",
         f"GFLOP a window: transformers {theirs:.1f}, streamer {ours:.1f}",
         *report.notes,
     ):

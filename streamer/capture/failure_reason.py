@@ -76,16 +76,17 @@ def find_reason(address: Address, context: ssl.SSLContext | None, timeout: float
     try:
         return _ask(address, url, context, time.monotonic() + timeout)
     except (OSError, ValueError) as error:
-        return reason_of(error, port)
+        return reason_of(error, None if urlsplit(url).port else port)
 
 
-def reason_of(error: Exception, port: int) -> Reason:
-    """What an error of a connection means."""
+def reason_of(error: Exception, port: int | None) -> Reason:
+    """What an error of a connection means; `port`: where it is not told with the host anyway."""
     if isinstance(error, socket.gaierror):
         return Reason("unreachable", "has no known address (name not found)", "check the name and your DNS")
     if isinstance(error, ConnectionRefusedError):
         advice = "check the port, and that the camera's streaming is on"
-        return Reason("unreachable", f"refuses connections on port {port}", advice)
+        where = "" if port is None else f" on port {port}"
+        return Reason("unreachable", f"refuses connections{where}", advice)
     if isinstance(error, TimeoutError):
         return Reason("timeout", "does not answer in time", "check that it is on and reachable from here")
     if isinstance(error, ssl.SSLCertVerificationError):

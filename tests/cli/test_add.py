@@ -270,7 +270,7 @@ def test_what_is_found_is_listed_with_the_command(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["127.0.0.1:1"], 3, "127.0.0.1:1 refuses connections on port 1"),
+        (["127.0.0.1:1"], 3, "127.0.0.1:1 refuses connections; check the port"),
         (["0"], 3, "there is no webcam 0"),
         (["me:hunter2@cam"], 2, "what was given is no address: HOST, HOST:PORT"),
         (["cam", "--password-env", "X"], 2, "--password-env X: there is no such variable"),

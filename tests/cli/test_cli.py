@@ -328,7 +328,7 @@ def test_check_opens_every_camera_once(tmp_path: Path, capsys: Captured) -> None
     ok, picture = captured.out.splitlines()
     assert ok == f"{file}: ok, 2 cameras (a, b)"
     assert picture.startswith("camera a: 640x480 after ")
-    assert captured.err.startswith("camera b: 127.0.0.1:1 refuses connections on port 1; ")
+    assert captured.err.startswith("camera b: 127.0.0.1:1 refuses connections; ")
     file.write_text("cameras: [{name: a, source: demo}]\n", "utf-8")
     assert command_line.main(["check", str(file), "--connect"]) == 0
 
