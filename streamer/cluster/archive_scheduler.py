@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from streamer.cluster import archive_settings
 from streamer.cluster.archive_jobs import Job, News, Pool, What
 from streamer.config import Config
 from streamer.errors import ConfigError, ModelError, ModelLoadError, StreamerError
+from streamer.system.clock import SYSTEM_CLOCK, Clock
 
 ATTEMPTS = 3  # a recording
 LOSSES = 3  # players in a row that end before their models are loaded
@@ -72,10 +72,10 @@ class Scheduler:
         explicit: bool,
         prepare: Callable[[Job, Sequence[Mapping[str, str]]], Job],
         changed: Callable[[Progress], None],
-        stuck: float = STUCK,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._pool, self._config, self._prepare, self._changed = pool, config, prepare, changed
-        self._most, self._explicit, self._stuck = most, explicit, stuck
+        self._most, self._explicit, self._clock = most, explicit, clock
         self._waiting = deque(sorted(jobs, key=lambda job: -job.size))
         self._attempts: dict[int, int] = {}
         self._ready: dict[int, tuple[Mapping[str, str], ...]] = {}  # player -> what computes there
@@ -131,7 +131,7 @@ class Scheduler:
             if not self._waiting:
                 return
             job = self._waiting.popleft()
-            now = time.monotonic()
+            now = self._clock.monotonic()
             if self.progress.began is None:
                 self.progress.began = now
             self._attempts[job.number] = self._attempts.get(job.number, 0) + 1
@@ -141,8 +141,8 @@ class Scheduler:
 
     def _look_for_stuck(self) -> None:
         for player in self.progress.playing:
-            if time.monotonic() - self._moved[player] > self._stuck and player not in self._ended_by_us:
-                self._ended_by_us[player] = f"nothing came of it for {self._stuck:g} s"
+            if self._clock.monotonic() - self._moved[player] > STUCK and player not in self._ended_by_us:
+                self._ended_by_us[player] = f"nothing came of it for {STUCK:g} s"
                 self._pool.kill(player)
 
     # --- news ---
@@ -166,7 +166,7 @@ class Scheduler:
         job, before = self.progress.playing[player]
         if news.what is What.AT:
             if news.windows > before.windows:
-                self._moved[player] = time.monotonic()
+                self._moved[player] = self._clock.monotonic()
             self.progress.playing[player] = job, news
             return
         del self.progress.playing[player]

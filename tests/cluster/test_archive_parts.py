@@ -16,10 +16,11 @@ import pytest
 from streamer.cluster import archive_progress, archive_settings
 from streamer.cluster.archive_jobs import Job, News, What
 from streamer.cluster.archive_results import ResultsFolder, last_line
-from streamer.cluster.archive_scheduler import ArchiveError, Progress, Scheduler
+from streamer.cluster.archive_scheduler import STUCK, ArchiveError, Progress, Scheduler
 from streamer.cluster.local_pool import LocalPool
 from streamer.config import Config, load_config
 from streamer.errors import ConfigError, ModelLoadError
+from streamer.testing import FakeClock
 from tests.helpers.archive_parts import lines_of, recordings
 
 SETTINGS = archive_settings.for_archive(Config())
@@ -162,15 +163,17 @@ def test_a_player_that_hangs_is_ended_and_its_recording_played_again(tmp_path: P
     clip = recordings(tmp_path / "clips", 1)[0]
     with ResultsFolder(tmp_path / "out") as folder:
         plan = folder.plan([clip], SETTINGS, again=False)
-        pool, stopped = LocalPool(1), []
+        pool, stopped, clock = LocalPool(1), [], FakeClock()
 
         def changed(progress: Progress) -> None:
             if progress.playing and not stopped:
                 (player,) = progress.playing
                 stopped.append(player)
                 os.kill(pool._processes[player].pid, signal.SIGSTOP)
+            if stopped and not progress.retried:  # again and again: what it said before may still be heard
+                clock.advance(STUCK + 1)
 
-        archive = schedule(pool, list(plan.jobs), 1, changed=changed, stuck=15.0)
+        archive = schedule(pool, list(plan.jobs), 1, changed=changed, clock=clock)
         archive.run(threading.Event())
         pool.close()
     assert stopped == [0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from streamer.types import CameraState, LabelScore, Phase
 from tests.helpers.bus_parts import DEADLINE, event, prediction, status, until
 from tests.helpers.web_parts import Served, published
 
-playwright = pytest.importorskip("playwright.sync_api")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+for package in ("playwright", "axe_playwright_python"):  # looked for here, imported where they are used
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed", allow_module_level=True)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = [
     pytest.mark.browser,
@@ -28,7 +30,9 @@ PHONE, DESK, CINEMA = (360, 740), (1280, 900), (3840, 2160)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as library:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as library:
         made = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield made
         made.close()
@@ -101,7 +105,9 @@ def holds(page: Any, expression: str) -> None:
 
 
 def violations(page: Any) -> list[str]:
-    found = axe.Axe().run(page).response["violations"]
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
     return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
 
 

@@ -59,6 +59,7 @@ def evaluated(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     return json.loads(capsys.readouterr().out)["people"]
 
 
+@pytest.mark.training
 def test_a_mot_file(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = evaluated(capsys, str(film), "--truth", str(mot(tmp_path / "gt.txt")))
     assert (told["people"], told["files"]) == (2, 1)
@@ -71,6 +72,7 @@ def test_a_mot_file(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert told["moments"] == pytest.approx(SECONDS * 10, abs=65), "each picture that was looked at"
 
 
+@pytest.mark.training
 def test_a_file_of_ours_with_what_each_does(
     film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
