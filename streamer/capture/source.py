@@ -138,7 +138,7 @@ def _trusted(config: CameraConfig, address: Address, timeout: float) -> ssl.SSLC
     except UntrustedError as error:
         raise SourceOpenError(f"camera {config.name}: {address.place} {error}", "permission") from None
     except (OSError, ValueError) as error:
-        reason = reason_of(error, port)
+        reason = reason_of(error, None if parts.port else port)
         line = f"camera {config.name}: {address.place} {reason.what}; {reason.remedy}"
         raise SourceOpenError(redact(line, *address.secrets), reason.code) from None
 
