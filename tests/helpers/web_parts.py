@@ -10,7 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from streamer.bus import Publisher
 from streamer.config import BusConfig
@@ -18,9 +21,14 @@ from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.web.access_control import LOCAL_NAMES, AccessRules
 from streamer.subscribers.web.app import Settings
 from streamer.subscribers.web.web_server import listen, serve
-from tests.helpers.bus_parts import DEADLINE, FREE, publisher, until
+from streamer.types import Phase
+from tests.helpers.bus_parts import DEADLINE, FREE, event, publisher, until
 
 Headers = dict[str, str]
+TOKEN = "a-token-of-more-than-sixteen"
+NOBODY = "tcp://127.0.0.1:9"  # where no publisher is
+MARK = {"camera": "cam0", "event": "e1", "label": "running"}
+JSON = {"Content-Type": "application/json"}
 
 
 class Served:
@@ -159,3 +167,14 @@ def live(listener: Listener) -> None:
 
 
 __all__ = ["Listener", "Served", "listening", "live", "published", "served", "until"]
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Iterator[Publisher]:
+    with published(tmp_path / "events.db") as made:
+        yield made
+
+
+def act(bus: Publisher, name: str, label: str = "waving", camera: str = "cam0") -> None:
+    bus.event(event(name, Phase.START, label=label, camera=camera))
+    bus.event(event(name, Phase.END, label=label, camera=camera))
