@@ -11,10 +11,13 @@ asked, so that nobody can send a login elsewhere.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import re
 import secrets
+import socket
+import threading
 import time
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -96,16 +99,16 @@ def _told(host: str, port: int, user: str | None, password: str | None) -> str:
 
 def _ask(host: str, port: int, path: str, question: str, login: str = "") -> ElementTree.Element:
     link = http.client.HTTPConnection(host, port, timeout=_PATIENCE)
-    end = time.monotonic() + _LONGEST
+    link.connect()
+    end = threading.Timer(_LONGEST, _cut, (link.sock,))  # also of one that sends a byte now and then
+    end.start()
     try:
         headers = {"Content-Type": "application/soap+xml; charset=utf-8"}
         link.request("POST", path, _SOAP.format(login=login, question=question).encode(), headers)
-        answer, data = link.getresponse(), b""
-        while part := answer.read1(65_536):
-            data += part
-            if len(data) > _LARGEST or time.monotonic() > end:
-                raise _NoAnswerError("it does not come to an end")
+        answer = link.getresponse()
+        data = answer.read(_LARGEST)
     finally:
+        end.cancel()
         link.close()
     if answer.status != 200 or b"<!" in data:  # a fault; no entities
         raise _NoAnswerError(str(answer.status))
@@ -113,6 +116,11 @@ def _ask(host: str, port: int, path: str, question: str, login: str = "") -> Ele
         return ElementTree.fromstring(data)
     except ElementTree.ParseError as error:
         raise _NoAnswerError("it is no XML") from error
+
+
+def _cut(link: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        link.shutdown(socket.SHUT_RDWR)
 
 
 def _login(user: str, password: str, now: float) -> str:

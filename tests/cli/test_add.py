@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
+import socket
 import subprocess
 import sys
 import threading
@@ -106,6 +108,29 @@ def test_an_answer_that_is_no_plain_address_is_none(monkeypatch: pytest.MonkeyPa
         assert onvif_stream.stream_address("127.0.0.1", "u", "p") is None
         assert camera.asked[-1] == "GetStreamUri"
         assert onvif_stream.stream_address("127.0.0.1", None, None) is None
+
+
+def test_an_answer_that_drips_in_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    sent: list[bytes] = []
+
+    def drip(listening: socket.socket) -> None:
+        link, _ = listening.accept()
+        with link, contextlib.suppress(OSError):
+            link.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not over.wait(0.05):
+                link.sendall(b"x")
+                sent.append(b"x")
+
+    monkeypatch.setattr(onvif_stream, "_LONGEST", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dripping = threading.Thread(target=drip, args=(listening,), daemon=True)
+        dripping.start()
+        monkeypatch.setattr(onvif_stream, "PORTS", (listening.getsockname()[1],))
+        assert onvif_stream.stream_address("127.0.0.1", "u", "p") is None
+        over.set()
+        dripping.join()
+    assert sent
 
 
 @pytest.mark.rtsp
