@@ -80,6 +80,7 @@ class KeyReader:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._keyboard: Keyboard | None = None
+        self._given_back = False
         self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
 
     def open(self) -> None:
@@ -89,12 +90,20 @@ class KeyReader:
 
     def close(self) -> None:
         self._stop.set()
-        self.give_back()
+        self._restore()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(JOIN_S)
 
     def give_back(self) -> None:
-        """Until the program is in the foreground again (Ctrl+Z)."""
+        """Until `take_again`; between Ctrl+Z and the stop the program still is in the foreground."""
+        self._given_back = True
+        self._restore()
+
+    def take_again(self) -> None:
+        """Once the program is in the foreground."""
+        self._given_back = False
+
+    def _restore(self) -> None:
         with self._lock:
             keyboard, self._keyboard = self._keyboard, None
         if keyboard is not None:
@@ -107,7 +116,7 @@ class KeyReader:
 
     def _take(self) -> Keyboard | None:
         with self._lock:
-            if self._keyboard is None and not self._stop.is_set():
+            if self._keyboard is None and not (self._given_back or self._stop.is_set()):
                 self._keyboard = take_keyboard()
             return self._keyboard
 
@@ -119,7 +128,7 @@ class KeyReader:
                 continue
             keys = keyboard.read(LOOK_EVERY_S)
             if keys is None:
-                self.give_back()
+                self._restore()
                 self._stop.wait(AGAIN_S)
             for key in keys or ():
                 try:
@@ -148,7 +157,8 @@ class _UnixKeyboard:
             self._before: list[Any] | None = termios.tcgetattr(fd)
             mode = termios.tcgetattr(fd)
             mode[3] &= ~(termios.ECHO | termios.ICANON)
-            mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+            # a read of nothing returns: what was there may have been the shell's, which took it
+            mode[6][termios.VMIN], mode[6][termios.VTIME] = 0, 0
             termios.tcsetattr(fd, termios.TCSANOW, mode)
         except termios.error as error:
             raise OSError(str(error)) from error
@@ -164,7 +174,7 @@ class _UnixKeyboard:
                 data += os.read(self._fd, 256)
         except (OSError, ValueError):  # closed, hung up
             return None
-        return keys_in(data.decode("utf-8", "ignore")) if data else None
+        return keys_in(data.decode("utf-8", "ignore"))
 
     def restore(self) -> None:
         import termios

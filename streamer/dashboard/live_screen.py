@@ -121,6 +121,7 @@ class Screen:
     def go_on(self) -> None:
         """After `pause`: the terminal is taken again once it is ours (after `bg` it is not)."""
         self._waits, self._paused = True, False
+        self._keys.take_again()
         self._wake.set()
 
     def press(self, key: str) -> None:

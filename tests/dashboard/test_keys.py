@@ -280,6 +280,42 @@ def test_a_key_that_fails_is_said_and_the_next_one_works(
     assert "the key s failed" in caplog.text
 
 
+def test_a_keyboard_that_was_given_back_is_not_taken_before_the_program_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between Ctrl+Z and the stop it still is in the foreground, and the shell would get raw keys."""
+    monkeypatch.setattr(keys, "_is_terminal", lambda: True)
+    monkeypatch.setattr(keys, "take_keyboard", lambda: SimpleNamespace(restore=lambda: None))
+    reader = keys.KeyReader(lambda key: None)
+    assert reader._take() is not None
+    reader.give_back()
+    assert reader._take() is None
+    assert not reader.reading
+    reader.take_again()
+    assert reader._take() is not None
+
+
+def test_keys_that_the_shell_took_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("termios")
+    import pty
+
+    ours, theirs = pty.openpty()
+    monkeypatch.setattr(keys._UnixKeyboard, "_ours", lambda self: True)
+    try:
+        keyboard = keys._UnixKeyboard(theirs)
+        monkeypatch.setattr(keys.select, "select", lambda *_: ([theirs], [], []))  # as it was a moment ago
+        os.set_blocking(theirs, True)
+        assert keyboard.read(0.1) == []
+        os.write(ours, b"q")
+        typed: list[str] | None = []
+        while typed == []:  # the system hands it over in its own time
+            typed = keyboard.read(0.1)
+        assert typed == ["q"]
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 def test_a_windows_console_gives_the_same_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     typed = iter(["\xe0", "P", "q", "\r", "\x00", "I", "\xe0", "Z"])
     left = [5]
