@@ -6,7 +6,9 @@ docs/contributing.md has an example that runs.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -115,6 +117,7 @@ class FakeCamera:
         self.port = 0
         self._halt = threading.Event()
         self._server: ThreadingHTTPServer | None = None
+        self._connections: set[Any] = set()
 
     @property
     def url(self) -> str:
@@ -139,8 +142,18 @@ class FakeCamera:
             def do_GET(self) -> None:
                 camera.answer(self)
 
-        server = ThreadingHTTPServer(("127.0.0.1", self.port), Request)
-        server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def process_request(self, request: Any, client_address: Any) -> None:
+                camera._connections.add(request)
+                super().process_request(request, client_address)
+
+            def shutdown_request(self, request: Any) -> None:
+                camera._connections.discard(request)
+                super().shutdown_request(request)
+
+        server = Server(("127.0.0.1", self.port), Request)
         self.port = server.server_address[1]
         self._server = server
         threading.Thread(target=server.serve_forever, args=(0.02,), name="fake camera", daemon=True).start()
@@ -152,6 +165,9 @@ class FakeCamera:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+        for connection in tuple(self._connections):  # a reader that asks nothing, or takes nothing, too
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """What one request is told."""

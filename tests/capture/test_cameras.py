@@ -8,6 +8,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from streamer.capture.region import Region
 from streamer.config import CaptureConfig, Pace
 from streamer.testing import FakeClock
 from streamer.types import CameraState
+from tests.helpers.bus_parts import until
 from tests.helpers.cameras import QUICK, Watched, gaps
 from tests.helpers.media import moving, picture, write_clip
 from tests.helpers.servers.mini_rtsp import MiniRtsp
@@ -128,6 +130,13 @@ def test_a_refused_frame_is_counted() -> None:
         seen.until_frames(10)
     status = seen.camera.status
     assert status.dropped["refused"] == pytest.approx(status.stored, abs=1)
+
+
+def test_a_camera_that_stops_hangs_up_on_who_asked_nothing_too() -> None:
+    with MjpegCamera() as server, socket.create_connection(("127.0.0.1", server.port), 20) as silent:
+        until(lambda: len(server._connections) == 1, "the connection is taken")
+        server.stop()
+        assert silent.recv(1) == b""
 
 
 def test_a_status_sink_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
