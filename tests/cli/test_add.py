@@ -50,6 +50,32 @@ def add(*words: str) -> int:
     return command_line.main(["add", *words])
 
 
+def add_on_a_terminal(url: str, folder: Path, answers: dict[bytes, bytes]) -> tuple[int, str]:
+    """`streamer add` as a process: its exit code, and all that its terminal showed. Each question of
+    `answers` is answered once.
+    """
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamer", "add", url, "--name", "porch"],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    os.close(theirs)
+    shown, left = bytearray(), dict(answers)
+    killer = threading.Timer(60, process.kill)
+    killer.start()
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:  # the terminal's end
+            break
+        for question in [question for question in left if question in shown]:
+            os.write(ours, left.pop(question))
+    killer.cancel()
+    os.close(ours)
+    return process.wait(10), shown.decode()
+
+
 @pytest.mark.realtime
 def test_an_address_becomes_a_camera_by_a_known_path(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
@@ -254,28 +280,10 @@ def test_without_a_terminal_the_options_of_a_login_are_named(
 @pytest.mark.skipif(os.name == "nt", reason="a pseudo terminal")
 def test_on_a_terminal_the_login_is_asked_for_and_not_shown(clip: Path, tmp_path: Path) -> None:
     with MiniRtsp(clip, user="viewer", password=SECRET, auth="digest") as server:
-        ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streamer", "add", server.url, "--name", "porch"],
-            stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, start_new_session=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        os.close(theirs)
-        shown = bytearray()
         asked = {b"give up): ": b"viewer\n", b"not shown): ": SECRET.encode() + b"\n"}
-        killer = threading.Timer(60, process.kill)
-        killer.start()
-        while True:
-            try:
-                shown += os.read(ours, 4096)
-            except OSError:  # the terminal's end
-                break
-            for question in [question for question in asked if question in shown]:
-                os.write(ours, asked.pop(question))
-        killer.cancel()
-        os.close(ours)
-        assert process.wait(10) == 0, shown.decode()
-    assert "hunter2" not in shown.decode()
+        code, shown = add_on_a_terminal(server.url, tmp_path, asked)
+        assert code == 0, shown
+    assert "hunter2" not in shown
     assert load_config(tmp_path / "cameras.yaml").cameras[0].user == "viewer"
     assert (tmp_path / "porch.password").read_text() == SECRET + "\n"
 
@@ -337,25 +345,7 @@ def test_a_name_that_is_taken_is_said_before_anything_is_written(
 @pytest.mark.skipif(os.name == "nt", reason="a pseudo terminal")
 def test_ctrl_d_gives_up(clip: Path, tmp_path: Path) -> None:
     with MiniRtsp(clip, user="viewer", password=SECRET, auth="digest") as server:
-        ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streamer", "add", server.url, "--name", "porch"],
-            stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, start_new_session=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        os.close(theirs)
-        killer = threading.Timer(60, process.kill)
-        killer.start()
-        shown, ended = bytearray(), False
-        while True:
-            try:
-                shown += os.read(ours, 4096)
-            except OSError:  # the terminal's end
-                break
-            if b"give up): " in shown and not ended:
-                ended = os.write(ours, b"\x04") == 1
-        killer.cancel()
-        os.close(ours)
-        assert process.wait(10) == 3, shown.decode()
-    assert "Traceback" not in shown.decode()
+        code, shown = add_on_a_terminal(server.url, tmp_path, {b"give up): ": b"\x04"})
+        assert code == 3, shown
+    assert "Traceback" not in shown
     assert list(tmp_path.iterdir()) == []
