@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -467,7 +468,28 @@ def test_an_open_dialog_follows_its_event_without_moving_anything(
         assert page.locator("#look").is_visible()
         assert violations(page) == []
         page.keyboard.press("Escape")
-        assert page.locator("#clip").get_attribute("src") is None, "a clip that plays stops"
+        holds(page, "!document.getElementById('clip').hasAttribute('src')")  # a clip that plays stops
+
+
+def test_a_dialog_that_is_open_before_it_is_known_what_the_run_offers(
+    tmp_path: Path, folder: Path, open_page: Callable[..., Any]
+) -> None:
+    keep(folder, "front-door", "e1", SNAPSHOT, jpeg((30, 200, 30)))
+    offers: Future[dict[str, Any]] = Future()
+    with (
+        published(tmp_path / "e.db", handlers={"features": lambda request, peer: offers}) as bus,
+        served(bus.endpoint) as web,
+    ):
+        bus.event(event(camera="front-door"))
+        page = open_page(web)
+        is_live(page)
+        page.locator("#recent-rows button", has_text="Details").click()
+        page.locator("#details-facts").get_by_text("still going on, ").wait_for()
+        assert page.locator("#mark").is_hidden()
+        assert page.locator("#picture").is_hidden()
+        offers.set_result(dict(features(folder, marks=True)({}, None)))
+        holds(page, "document.getElementById('picture').naturalWidth === 64")
+        page.locator("#mark").wait_for()
 
 
 def test_where_no_scores_are_kept_it_is_said(explained: Publisher, open_page: Callable[..., Any]) -> None:

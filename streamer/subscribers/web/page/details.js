@@ -12,7 +12,8 @@ const LEAD = 1 // seconds that a clip begins before its event
 const CLIP_COMES = 120 // seconds after the last news of an event in which its clip may still come
 const LOOK_AGAIN = 3 // seconds
 let current = null // the event that is shown, as it stands now
-let opened = 0
+let opened = 0 // counts openings and closings
+let mediaFor = 0 // the opening for which pictures were asked for
 
 /** Open the dialog for a camera: nothing was an event, and the question is why not. */
 export function openCamera(camera) {
@@ -32,7 +33,7 @@ function peopleOf(camera) {
 
 function begin(event) {
   for (const id of ["details-facts", "details-media"]) show($(id), Boolean(event))
-  show($("mark"), Boolean(event) && features.marks)
+  show($("mark"), false)
   clearMedia()
   $("details-title").dir = "auto"
   $("details").showModal()
@@ -48,7 +49,7 @@ export function open(event, wrong) {
   fillLabels(event)
   put($("mark-result"), "")
   begin(true)
-  if (features.recordings) fillMedia(opened)
+  offer()
   const { camera, model, label } = event
   why.ask({ camera, model, label, event, track: event.track?.id ?? null, since: event.started_at - AROUND, until: endOf(event) })
   if (wrong) $("mark-label").focus()
@@ -60,7 +61,16 @@ export function draw() {
   const told = events.get(current.id)
   if (told && told.sent_at >= current.sent_at) current = told
   showFacts(current)
+  offer()
   why.follow(current, endOf(current))
+}
+
+/** What the run offers: the page may come to know it only after the dialog was opened. */
+function offer() {
+  show($("mark"), features.marks)
+  if (!features.recordings || mediaFor === opened) return
+  mediaFor = opened
+  fillMedia(opened)
 }
 
 /** Until when its scores are wanted, Unix seconds. */
