@@ -349,6 +349,26 @@ def test_why_something_was_or_was_not_an_event(
         assert page.locator("#details-facts").is_hidden()
 
 
+def test_the_same_action_before_an_event_is_not_taken_for_it(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    def twice(request: Mapping[str, Any], peer: object) -> dict[str, Any]:
+        answer = scores(request, peer)
+        answer["series"][0]["scores"][:9] = [0.97] * 9
+        return answer
+
+    with published(tmp_path / "e.db", handlers={"scores": twice, "features": features()}) as bus:
+        busy(bus)
+        with served(bus.endpoint) as web:
+            page = open_page(web)
+            is_live(page)
+            page.locator("#recent-rows tr", has_text="front-door").locator(
+                "button", has_text="Details"
+            ).click()
+            page.locator("#why-text").get_by_text("waving reached 90%").wait_for()
+            assert "It stayed above for 3.6 s: an event." in page.locator("#why-text").inner_text()
+
+
 def test_on_a_phone_times_do_not_overlap_and_pictures_stand_beside_the_text(
     tmp_path: Path, folder: Path, open_page: Callable[..., Any]
 ) -> None:

@@ -98,8 +98,10 @@ async function load(quiet = false) {
 
 // ---- in words
 
-function inWords({ times, series, half_life: halfLife }) {
-  const [{ display: shown, scores, rule }] = series
+function inWords(told) {
+  const { series, half_life: halfLife } = told
+  const [{ display: shown, rule }] = series
+  const { times, scores } = ownPart(told)
   const best = Math.max(...scores)
   const at = clock(times[scores.indexOf(best)])
   const begin = `${shown} reached ${percent(best)} at ${at}.`
@@ -115,6 +117,21 @@ function inWords({ times, series, half_life: halfLife }) {
   const rival = other && best < enter ? ` ${other.display} was stronger, with ${percent(Math.max(...other.scores))}.` : ""
   const smooth = halfLife ? ` The scores are averages with a half-life of ${lasted(halfLife)}.` : ""
   return `${begin} ${verdict}${rival} ${needs}${smooth}`
+}
+
+/** The times and scores that the words are about: the event's own, where its label is shown, and not those of the same
+ * action before or after it; else all that are shown. */
+function ownPart({ times, series }) {
+  const [{ label, scores, rule }] = series
+  const { event } = asked
+  if (!event || !rule || label !== event.label) return { times, scores }
+  const ended = event.ended_at ?? times.at(-1)
+  let from = times.findIndex((at) => at >= event.started_at)
+  let to = times.findLastIndex((at) => at <= ended)
+  if (from < 0 || to < from) return { times, scores }
+  while (from > 0 && scores[from - 1] >= rule.exit) from -= 1 // dates may be moved by a model's lag
+  while (to < times.length - 1 && scores[to + 1] >= rule.exit) to += 1
+  return { times: times.slice(from, to + 1), scores: scores.slice(from, to + 1) }
 }
 
 /** Seconds of the longest stretch at or above the threshold. */
