@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     )
     memory.prepare()
     set_up_talk(args.verbose)
+    for what in ("worker", "watched_cameras"):  # that it has joined, and what it is given to watch
+        logging.getLogger(f"streamer.cluster.{what}").setLevel(logging.INFO)
     with Stopper() as stopper:
         abandoned = run_worker(settings, stopper.stop)
         code = stopper.exit_code

@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 LOOK = 0.1  # seconds between two looks at whether the lease still holds
 RETRY = 30.0  # seconds until a camera that failed is tried again; twice as long after each time
 RETRY_MOST = 600.0
+SHOWN = 5  # names of cameras in a line of the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,10 @@ class WatchedCameras:
             for camera in failed:
                 self._definitions.pop(camera, None)
             changed = self._wanted != dict(leases) or new or failed
+            others = self._wanted.keys() != leases.keys()
             self._wanted = dict(leases)
+        if others:
+            log.info("cameras to watch: %s", _some(leases))
         if changed:
             self._changed.set()
             self._news.set()
@@ -233,3 +237,10 @@ class WatchedCameras:
         with self._lock:
             self._coming = ""
         self._changed.set()  # it may have to go again
+
+
+def _some(names: Iterable[str]) -> str:
+    """Names for one line, however many there are."""
+    known = sorted(names)
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return ", ".join(known[:SHOWN]) + more if known else "none"

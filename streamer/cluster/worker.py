@@ -59,6 +59,7 @@ def run_worker(settings: WorkerSettings, stop: threading.Event, *, load: Load | 
             while not stop.is_set() and not abandoned:
                 joined = _join(client, settings, stop)
                 if joined is not None:
+                    log.info("joined %s as %s", settings.join, settings.known_as)
                     abandoned = _work(client, joined, settings, stop, load or models.load)
         return abandoned
     finally:

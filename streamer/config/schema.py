@@ -95,7 +95,11 @@ class Schema:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
         if near:
             return f"did you mean {near[0]}?"
-        elsewhere = [path for path in self.all_keys() if path.rsplit(".", 1)[-1] == key]
+        elsewhere = [
+            path if "." in path else f"{path} at the top level"
+            for path in self.all_keys()
+            if path.rsplit(".", 1)[-1] == key
+        ]
         if elsewhere:
             return f"did you mean {' or '.join(elsewhere[:3])}?"
         return f"known here: {', '.join(known)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -149,3 +150,17 @@ def test_what_failed_for_a_reason_that_passes_is_tried_again(
     assert sorted(tries) == ["cam0", "cam0", "cam1"]
     assert worker.watched.failed() == {}
     assert worker.watched.holding() == {"cam0": 1, "cam1": 2}
+
+
+def test_the_log_says_once_what_is_to_be_watched(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "streamer.cluster.watched_cameras")
+    worker.want(cam1=1, cam0=1)
+    worker.want(cam1=1, cam0=1)  # a renewal
+    worker.want(cam1=2, cam0=1)  # another lease of the same camera
+    worker.want(**{f"cam{n}": 1 for n in range(7)})
+    worker.want()
+    assert [line for line in caplog.messages if "to watch" in line] == [
+        "cameras to watch: cam0, cam1",
+        "cameras to watch: cam0, cam1, cam2, cam3, cam4 and 2 more",
+        "cameras to watch: none",
+    ]

@@ -186,6 +186,8 @@ MISTAKES = [
     ("loop: 5", "office.yaml:1: loop = 5: expected true or false"),
     ("evnts: {}", "office.yaml:1: evnts: unknown key; did you mean events?"),
     ("bind: x", "office.yaml:1: bind: unknown key; did you mean bus.bind?"),
+    ("cameras: [{name: a, source: demo, loop: true}]",
+     "office.yaml:1: cameras[0].loop: unknown key; did you mean loop at the top level?"),
     ("bus:\n  xyz: x", "office.yaml:2: bus.xyz: unknown key; known here: bind, requests, high_water_mark, "
      "heartbeat, keys, insecure_bind"),
     ("bus: tcp://x", "office.yaml:1: bus = 'tcp://x': expected a section with the keys bind, requests, "

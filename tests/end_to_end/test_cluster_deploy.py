@@ -139,6 +139,7 @@ def test_the_units_start_a_front_and_a_worker_that_watches(tmp_path: Path) -> No
         ended = [one.stop() for one in reversed(running)]
     # 130: it took longer than its grace, on a busy machine, and left something behind
     assert {code for code, _ in ended} <= {0, 130}, "\n".join(said for _, said in ended)
+    assert f"streamer: joined tcp://127.0.0.1:{port + 1} as " in ended[0][1]
 
 
 # --- Kubernetes ---
