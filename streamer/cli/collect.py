@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, SourceOpenError
 from streamer.system.private_files import folder_exposure
 from streamer.training.clip_recorder import CHECK_EVERY, ClipRecorder
 from streamer.training.output import make_folder, say
@@ -78,14 +78,23 @@ def run(args: argparse.Namespace) -> int:
         make_folder(out / label, private=True)  # pictures of people
     if (exposure := folder_exposure(out, "the pictures")) is not None:
         say(exposure)
+    from streamer.cli.command_line import EXIT_SOURCE
+    from streamer.cli.run import set_up_talk
+
+    talk = set_up_talk(False)
     with Stopper() as stopper:
         recorder = ClipRecorder(_camera(args), stopper.stop)
         with recorder:
             chosen = _by_clock(every, labels[0], recorder) if every is not None else _by_key(labels, recorder)
-            saved = _record(recorder, chosen, (out, seconds, args.count))
+            try:
+                saved = _record(recorder, chosen, (out, seconds, args.count))
+            except SourceOpenError as error:
+                if str(error) not in talk.said:
+                    raise
+                return EXIT_SOURCE  # the reason stands there already
         if stopper.interrupted and not saved:
             return INTERRUPTED
-    say(f"{saved} clips in {out}")
+    say(f"{saved} clip{'' if saved == 1 else 's'} in {out}")
     return 0
 
 
@@ -126,7 +135,7 @@ def _camera(args: argparse.Namespace) -> Any:
             if camera.name == args.camera:
                 return camera
         raise ConfigError(f"{args.config} has no camera {args.camera!r}")
-    return load_config(None, {"cameras": [{"name": "camera", "source": args.camera}]}).cameras[0]
+    return load_config(None, {"cameras": [{"name": "cam0", "source": args.camera}]}).cameras[0]
 
 
 def _record(recorder: ClipRecorder, labels: Iterator[str], how: tuple[Path, float, int | None]) -> int:

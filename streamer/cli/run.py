@@ -254,8 +254,7 @@ def _explain(result: RunResult, talk: _Talk, *, cameras: bool) -> None:
         say(str(result.error))
     for camera in result.cameras if result.nothing_seen and cameras else ():
         if camera.code is not None:
-            why = camera.detail.partition("; next try in")[0]  # there is none
-            line = f"camera {camera.camera}: {why or camera.code}"
+            line = f"camera {camera.camera}: {camera.reason or camera.code}"
             if line not in talk.said:
                 say(line)
 

@@ -82,7 +82,7 @@ class RecordingPlayer:
                 if run.error is not None:
                     raise run.error
                 if run.nothing_seen:
-                    return self._failed(job, run.cameras[0].detail)
+                    return self._failed(job, run.cameras[0].reason)
                 if run.lost:
                     raise ModelError(f"{run.lost} messages were lost")
                 out.write(_line(sink.summary(job, run.cameras[0].captured)))
@@ -100,7 +100,7 @@ class RecordingPlayer:
     def _failed(self, job: Job, why: str) -> News:
         Path(job.part).unlink(missing_ok=True)
         reason = (why or "it cannot be opened").removeprefix(f"camera {job.camera}: ")
-        return News(What.FAILED, job.number, reason=reason.partition("; next try in")[0])
+        return News(What.FAILED, job.number, reason=reason)
 
     def _length(self, config: Config) -> float | None:
         """Seconds of a recording as its container declares; None where that cannot be told."""

@@ -77,8 +77,10 @@ class ClipRecorder:
             status = self._camera.status
             if status.captured:
                 return
-            if status.state in ("failed", "ended") or self._clock.monotonic() > until:
-                raise SourceOpenError(status.detail or f"camera {status.camera} gives no picture", "timeout")
+            late = self._clock.monotonic() > until
+            if late or status.state in ("failed", "ended"):
+                none = f"no picture came within {PATIENCE:g} s" if late else "it gives no picture"
+                raise SourceOpenError(f"camera {status.camera}: {status.reason or none}", "timeout")
             self._clock.wait(self._stop, CHECK_EVERY)
 
     def record(self, path: Path, seconds: float) -> str | None:

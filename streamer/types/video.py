@@ -123,3 +123,8 @@ class CameraStatus:
     newest: float | None = None  # monotonic seconds of the newest frame
     labels_changed: Mapping[str, Any] | None = None  # the last change of its labels while running
     following: int | None = None  # people followed now; None = nobody is to be followed
+
+    @property
+    def reason(self) -> str:
+        """The detail without when the next try comes."""
+        return self.detail.partition("; next try in")[0]

@@ -78,6 +78,18 @@ def test_wrong_usage_is_one_line(
     assert said in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.realtime
+def test_a_camera_that_is_not_there_is_said_once_without_a_next_try(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.training.clip_recorder.PATIENCE", 0.5)
+    assert main(["collect", "97", "--label", "a", "--every", "1", "-o", str(tmp_path / "out")]) == 3
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert [line for line in lines if "webcam 97" in line] == [lines[-1]]
+    assert lines[-1].startswith("streamer: camera cam0: there is no webcam 97")
+    assert "next try" not in lines[-1]
+
+
 def test_clips_are_for_their_owner_only_and_wider_rights_are_told(
     camera: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
