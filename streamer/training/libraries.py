@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import torch
 from safetensors import SafetensorError
-from transformers.utils import logging
 
 FAILURES = (OSError, RuntimeError, SafetensorError)  # what the libraries raise where a training cannot go on
 
 
 def be_quiet() -> None:
     """transformers' own lines and bars do not go between ours."""
+    # not above: it looks once, when it is imported, for accelerate, which `need` may install after this module
+    from transformers.utils import logging
+
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 

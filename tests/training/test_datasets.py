@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -134,6 +136,26 @@ def test_a_data_set_that_is_not_there_is_said_before_anything_is_installed_or_ma
     assert main(["train", str(tmp_path / "gone"), "--model", "demo", "-o", str(tmp_path / "out")]) == 2
     assert "there is no data set" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+LOOKS = """
+import sys
+from streamer.cli import train
+def need(*_, **__):
+    print("transformers" in sys.modules)
+    raise SystemExit(0)
+train.need = need
+from streamer.cli.command_line import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.realtime
+def test_transformers_is_imported_after_what_it_looks_for_is_installed(tmp_path: Path) -> None:
+    touch(tmp_path, "data/a/x.mp4", "data/b/y.mp4")
+    words = ["train", str(tmp_path / "data"), "--model", "demo", "-o", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", LOOKS, *words], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.returncode) == ("False", 0), done.stderr
 
 
 def test_nothing_there(tmp_path: Path) -> None:
