@@ -10,7 +10,7 @@ FAILURES = (OSError, RuntimeError, SafetensorError)  # what the libraries raise 
 
 def be_quiet() -> None:
     """transformers' own lines and bars do not go between ours."""
-    # not above: it looks once, when it is imported, for accelerate, which `need` may install after this module
+    # not above: when it is imported it looks for accelerate, once, and `need` may install that later
     from transformers.utils import logging
 
     logging.set_verbosity_error()
