@@ -90,8 +90,8 @@ def _print_result(
     if target * hours < 3:
         # With 0 seen in `hours`, up to 3 / hours an hour are compatible with it (95 %).
         print(
-            f"{60 * hours:.0f} minutes cannot show less than {3 / hours:.1f} an hour with certainty; "
-            "more footage, by day and by night, makes this firmer"
+            f"so little footage cannot show less than {3 / hours:.1f} an hour with certainty; "
+            "more of it, by day and by night, makes this firmer"
         )
 
 

@@ -79,7 +79,7 @@ def read_layout(path: Path, group: str | None = None, *, unlabelled: bool = Fals
         labelled = [clip for clip in clips if clip.label]
         without = len(clips) - len(labelled)
         if without and not labelled and not unlabelled:
-            raise DatasetError(f"none of the {without} rows of {table} has a label; fill in the column label")
+            raise DatasetError(f"no row of {table} has a label; fill in the column label")
         if without and not unlabelled:
             clips, notes = labelled, (f"left out: {without} rows of {table} without a label",)
     elif path.is_dir():
