@@ -37,6 +37,8 @@ COST = {"browser": 1.5, "rtsp": 3.0, "training": 3.0, "realtime": 2.0}  # second
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # the process that the workers inherit their environment from
         os.environ[made_once.FOLDER] = mkdtemp(prefix="streamer-tests-")
+        os.environ[made_once.SESSION] = str(os.getpid())
+    made_once.environment.update(os.environ)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.helpers import warm_processes
 from tests.helpers.archive_parts import COMMAND, LONGEST, STREAMER, archive, lines_of, recordings, said
 
 pytestmark = [
@@ -41,8 +42,8 @@ def whole(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_says_what_run_says_to_the_last_digit(clips: list[Path], whole: Path) -> None:
     for clip in clips[:2]:
         words = ["run", clip, "--pace", "fast", "--ui", "json", "--bind", "", "--set", "journal.path="]
-        ran = subprocess.run(
-            [*STREAMER, *map(str, words)],
+        ran = warm_processes.run(
+            [*STREAMER, *words],
             capture_output=True,
             text=True,
             timeout=LONGEST,
@@ -176,8 +177,8 @@ def test_stopped_it_ends_soon_and_says_what_is_left(
     clips: list[Path], tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "out"
-    with subprocess.Popen(
-        [*COMMAND, *map(str, clips), "-o", str(out), "--workers", "1"], stdout=subprocess.PIPE, text=True
+    with warm_processes.start(
+        [*COMMAND, *clips, "-o", out, "--workers", "1"], inside=True, stdout=subprocess.PIPE, text=True
     ) as running:
         _wait(lambda: bool(_playing(out)))
         began = time.monotonic()
@@ -191,7 +192,7 @@ def test_stopped_it_ends_soon_and_says_what_is_left(
 
 def test_two_archives_do_not_share_a_folder(clips: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with subprocess.Popen([*COMMAND, *map(str, clips), "-o", str(out), "--workers", "1"]) as running:
+    with warm_processes.start([*COMMAND, *clips, "-o", out, "--workers", "1"], inside=True) as running:
         _wait(lambda: (out / ".archive-lock").exists() and bool((out / ".archive-lock").read_text()))
         second = archive(clips[0], "-o", out)
         running.terminate()

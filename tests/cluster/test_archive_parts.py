@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from streamer.cluster.local_pool import LocalPool
 from streamer.config import Config, load_config
 from streamer.errors import ConfigError, ModelLoadError
 from streamer.testing import FakeClock
+from tests.helpers import warm_processes
 from tests.helpers.archive_parts import lines_of, recordings
 
 SETTINGS = archive_settings.for_archive(Config())
@@ -157,8 +159,12 @@ def test_a_model_that_cannot_be_loaded_ends_it() -> None:
 
 @pytest.mark.realtime
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_a_player_that_hangs_is_ended_and_its_recording_played_again(tmp_path: Path) -> None:
+def test_a_player_that_hangs_is_ended_and_its_recording_played_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import signal
+
+    monkeypatch.setattr(subprocess, "Popen", warm_processes.start)
 
     clip = recordings(tmp_path / "clips", 1)[0]
     with ResultsFolder(tmp_path / "out") as folder:

@@ -19,6 +19,7 @@ import streamer
 from streamer.dashboard import keys
 from streamer.dashboard.keys import keys_in
 from streamer.dashboard.view_state import Place, ViewState, press
+from tests.helpers import warm_processes
 from tests.helpers.tmux import Tmux, needs_tmux
 
 SIZES = [(120, 40), (80, 24), (40, 12)]
@@ -240,7 +241,7 @@ def test_other_outputs_leave_the_keyboard_alone(ui: str, tmp_path: Path) -> None
     before = termios.tcgetattr(theirs)
     command = [sys.executable, "-m", "streamer", "run", "demo", "--ui", ui, "--duration", "0.5"]
     command += ["--bind", "", "--set", "journal.path="]
-    child = subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = warm_processes.start(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         os.write(ours, b"qqq\n")
         child.wait(60)

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.helpers import warm_processes
 from tests.helpers.media import moving, write_clip
 from tests.helpers.servers.fuzz_rtsp import FuzzRtsp
 from tests.helpers.servers.mini_rtsp import MiniRtsp
@@ -80,7 +81,7 @@ def fuzz(folder: Path, seconds: float) -> tuple[Heard, list[float], str, int]:
         config.write_text(CONFIG.format(healthy=healthy.url, odd=[a.url, b.url, c.url], folder=folder))
         command = [sys.executable, "-m", "streamer", "run", "--config", str(config)]
         with (folder / "talk.txt").open("w") as talk:
-            child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=talk, text=True)
+            child = warm_processes.start(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=talk, text=True)
             try:
                 heard, process, memory = Heard(child.stdout), psutil.Process(child.pid), []
                 heard.until_prediction(60.0)

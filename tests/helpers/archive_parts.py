@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from streamer.demo.assets import clip_path
+from tests.helpers import warm_processes
 from tests.helpers.media import write_clip
 
 STREAMER = [sys.executable, "-m", "streamer"]
@@ -36,8 +37,9 @@ def recordings(folder: Path, count: int, seconds: float = 3.0, name: str = "clip
 def archive(
     *words: str | Path, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, words)],
+    return warm_processes.run(
+        [*COMMAND, *words],
+        inside=True,
         capture_output=True,
         text=True,
         timeout=LONGEST,

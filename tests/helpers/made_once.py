@@ -12,6 +12,8 @@ from filelock import FileLock
 FOLDER = (
     "TESTS_MADE_ONCE"  # environment variable: the run's folder, which tests/conftest.py makes and removes
 )
+SESSION = "TESTS_SESSION"  # environment variable: the process whose end is the run's
+environment: dict[str, str] = {}  # as it was before libraries changed it
 
 
 def once(name: str, make: Callable[[Path], Any]) -> Path:

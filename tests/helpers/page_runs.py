@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import warm_processes
+
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--bind", "tcp://127.0.0.1:0", "--set", "journal.path=", "--ui", "plain"]
 
@@ -18,7 +20,7 @@ class Run:
     """A run with its page, and what it says."""
 
     def __init__(self, *words: str) -> None:
-        self.process = subprocess.Popen(
+        self.process = warm_processes.start(
             [sys.executable, "-m", "streamer", "run", *words, *QUICK],
             cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

@@ -25,6 +25,7 @@ from streamer.config import CameraConfig, Config, JournalConfig, MetricsConfig
 from streamer.metrics.monitoring import Monitoring
 from streamer.pipeline.pipeline import Pipeline
 from streamer.testing import FakeRecognizer
+from tests.helpers import warm_processes
 from tests.helpers.cameras import QUICK
 from tests.helpers.http_get import get
 from tests.helpers.monitoring_parts import (
@@ -150,7 +151,7 @@ class Demo:
     def __init__(self, *words: str, **environment: str) -> None:
         command = [sys.executable, "-m", "streamer", "run", "demo", "--ui", "json", "--loop", "--bind", "",
                    "--set", "journal.path=", "--metrics", "127.0.0.1:0", *words]  # fmt: skip
-        self.process = subprocess.Popen(
+        self.process = warm_processes.start(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **environment},
         )  # fmt: skip

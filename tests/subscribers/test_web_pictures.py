@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ from streamer.errors import RequestError
 from streamer.labels.action_colours import COLOURS, NO_ACTION, colour_of, colours_of
 from streamer.recording.files import CLIP, MARKER, SNAPSHOT, place
 from streamer.types import CameraState, LabelScore, Phase
+from tests.helpers import warm_processes
 from tests.helpers.bus_parts import event, prediction, status, until
 from tests.helpers.page_browser import (
     DESK,
@@ -404,9 +406,10 @@ def test_on_a_phone_times_do_not_overlap_and_pictures_stand_beside_the_text(
 
 @pytest.mark.timeout(600)
 def test_where_the_model_looked_is_computed_on_demand(
-    tmp_path: Path, folder: Path, open_page: Callable[..., Any]
+    tmp_path: Path, folder: Path, open_page: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("av")
+    monkeypatch.setattr(subprocess, "Popen", warm_processes.start)
     keep(folder, "front-door", "e1", CLIP, clip_path().read_bytes())
     keep(folder, "front-door", "e2", CLIP, b"no clip at all")
 

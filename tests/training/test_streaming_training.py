@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -33,13 +32,14 @@ from streamer.training.streaming_data import (
     ticks_of,
 )
 from streamer.training.taught_stretches import KeptStretches, padded, sooner, write_stretches
-from tests.helpers import checkpoints
+from tests.helpers import checkpoints, warm_processes
 from tests.helpers.checkpoints import LABELS
 from tests.helpers.media import moving, write_clip
 from tests.helpers.model_parts import edit, load
 from tests.helpers.streaming_parts import save_streaming
 
 WORDS = ["--steps", "12", "--batch", "2", "--save-steps", "4", "--device", "cpu", "--interval", "0.2"]
+ROOT = Path(__file__).parents[2]
 PATIENCE = 90.0  # seconds for a process of its own, on a crowded machine
 SECONDS, FPS = 8, 10
 
@@ -300,12 +300,9 @@ def test_a_run_that_is_killed_goes_on_to_the_same_weights(
 ) -> None:
     out = tmp_path / "out"
     words = command(footage, base, out)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     code = "import sys, torch; torch.set_num_threads(1); from streamer.cli import main; sys.exit(main())"
     for line_of_death in (b"before the first step", b"step 4 of 12"):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, *words], env=environment, stderr=subprocess.PIPE
-        )
+        process = warm_processes.start([sys.executable, "-c", code, *words], cwd=ROOT, stderr=subprocess.PIPE)
         timer = threading.Timer(PATIENCE, process.kill)
         timer.start()
         assert process.stderr is not None

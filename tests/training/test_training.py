@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import signal
@@ -26,12 +25,13 @@ from streamer.recognition.recognizer import load_recognizer
 from streamer.training.recipe import Recipe, save_recipe
 from streamer.training.starting_checkpoint import load_model, open_starting_checkpoint
 from streamer.training.trainer import last_checkpoint, numbers, parameter_groups
-from tests.helpers import checkpoints
+from tests.helpers import checkpoints, warm_processes
 from tests.helpers.media import write_clip
 from tests.helpers.pipelines import QUIET, Collect
 
 COLOURS = {"red light": (20, 20, 220), "blue light": (220, 20, 20), "background": (90, 90, 90)}
 WORDS = ["--batch", "4", "--lr", "2e-3", "--workers", "0", "--device", "cpu", "--interval", "0.25"]
+ROOT = Path(__file__).parents[2]
 PATIENCE = 90.0  # seconds for a process of its own, on a crowded machine
 
 
@@ -140,9 +140,8 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
 ) -> None:
     out = tmp_path / "out"
     words = ["train", str(data), "--model", str(base), "-o", str(out), "--epochs", "4", *WORDS]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     code = "import sys, torch; torch.set_num_threads(1); from streamer.cli import main; sys.exit(main())"
-    process = subprocess.Popen([sys.executable, "-c", code, *words], env=environment, stderr=subprocess.PIPE)
+    process = warm_processes.start([sys.executable, "-c", code, *words], cwd=ROOT, stderr=subprocess.PIPE)
     timer = threading.Timer(PATIENCE, process.kill)
     timer.start()
     assert process.stderr is not None
