@@ -72,12 +72,14 @@ def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a server that no other test needs."""
     monkeypatch.setenv(made_once.FOLDER, str(tmp_path))
     monkeypatch.setattr(warm_processes, "MODULES", [])
+    monkeypatch.setattr(made_once, "environment", dict(os.environ))
     return tmp_path
 
 
 def test_it_ends_with_the_server_and_another_server_is_begun(own_server: Path) -> None:
     with sleeping() as process:
         server = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1])
+        assert server != os.getpid(), "it was forked by the server"
         os.kill(server, signal.SIGKILL)
         assert process.wait(100) == -signal.SIGKILL
     with sleeping() as process:
