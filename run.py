@@ -208,13 +208,20 @@ def install(command: list[str]) -> str | None:
         pip = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         )
-        lines: queue.Queue[str] = queue.Queue()
-        reader = threading.Thread(target=lambda: [lines.put(line) for line in pip.stdout or ()], daemon=True)
-        reader.start()
+        lines: queue.Queue[str | None] = queue.Queue()  # None: it said all
+
+        def read() -> None:
+            for line in pip.stdout or ():
+                lines.put(line)
+            lines.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
         with LOG.open("w", encoding="utf-8", errors="replace") as log:
-            while reader.is_alive() or not lines.empty():
+            while True:
                 try:
-                    line = re.sub("://[^/@ ]*@", "://***@", lines.get(timeout=1.0))
+                    if (heard := lines.get(timeout=1.0)) is None:
+                        break
+                    line = re.sub("://[^/@ ]*@", "://***@", heard)
                 except queue.Empty:
                     line = ""
                 said.append(line)

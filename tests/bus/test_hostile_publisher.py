@@ -68,6 +68,7 @@ def test_an_async_subscriber_does_too() -> None:
         assert asyncio.run(main(publisher)) > 0
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize("words", [(), ("--json",)])
 def test_the_subscribe_command_lives_on_and_tells_it(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]

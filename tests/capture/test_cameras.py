@@ -111,6 +111,7 @@ def test_videos_that_others_open_in_this_process_get_none_of_our_options(tmp_pat
         assert os.environ.get(opencv.CAPTURE_OPTIONS) == before
 
 
+@pytest.mark.realtime
 def test_fps_is_measured() -> None:
     with MjpegCamera(fps=10) as server, Watched(server.url) as seen:
         seen.until_frames(15)

@@ -356,6 +356,7 @@ def test_rtsp_without_parameter_sets_in_its_sdp(clips: Path) -> None:
     assert seen.camera.status.dropped.get("late", 0) >= 3
 
 
+@pytest.mark.realtime
 def test_network_failures_are_named(clips: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -136,6 +136,7 @@ def test_an_answer_that_is_no_plain_address_is_none(monkeypatch: pytest.MonkeyPa
         assert onvif_stream.stream_address("127.0.0.1", None, None) is None
 
 
+@pytest.mark.realtime
 def test_an_answer_that_drips_in_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     sent: list[bytes] = []

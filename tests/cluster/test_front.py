@@ -320,6 +320,7 @@ def test_a_worker_that_is_forgotten_is_followed_no_more(
         until(lambda: "follow-pod-1" not in [thread.name for thread in threading.enumerate()])
 
 
+@pytest.mark.realtime
 def test_a_worker_that_is_started_anew_is_followed_by_one_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +348,7 @@ def test_a_worker_that_is_started_anew_is_followed_by_one_at_a_time(
     assert set(most) == {1}
 
 
+@pytest.mark.realtime
 def test_a_worker_whose_message_could_not_be_taken_is_followed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def followed(worker: Publisher, front: Any) -> Iterator[None]:
     follower.join()
 
 
+@pytest.mark.realtime
 def test_nothing_is_taken_while_the_front_is_far_behind_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

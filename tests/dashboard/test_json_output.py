@@ -95,6 +95,7 @@ def test_piped_into_head_the_program_ends_quietly() -> None:
         program.stderr.close()
 
 
+@pytest.mark.realtime
 def test_a_stuck_reader_does_not_keep_the_program() -> None:
     script = SCRIPT.replace("while not stop.is_set()", "while number < 30000").replace(
         "stop.wait(0.001)", "pass"

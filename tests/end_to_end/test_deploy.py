@@ -154,6 +154,7 @@ def test_the_dashboard_can_be_imported() -> None:
         assert panel["datasource"]["uid"] == "${datasource}"
 
 
+@pytest.mark.realtime
 def test_every_metric_is_in_the_document(scraped: dict[str, set[str]]) -> None:
     text = (ROOT / "docs" / "monitoring.md").read_text()
     ours = {re.sub(r"_(bucket|count|sum)$", "", name) for name in scraped if name.startswith("streamer_")}

@@ -57,6 +57,7 @@ def knows(*names: str) -> Callable[[dict[str, Any]], bool]:
     return lambda message: message["type"] == "heartbeat" and set(message["cameras"]) == set(names)
 
 
+@pytest.mark.realtime
 def test_a_camera_comes_and_goes_and_the_other_never_notices() -> None:
     with FakeCamera(grey()) as first, FakeCamera(grey(60)) as second:
         config = Config(cameras=(CameraConfig(name="one", source=first.url),), **LOCAL)
@@ -98,6 +99,7 @@ def test_a_pipeline_that_is_endless_waits_for_its_first_camera() -> None:
         sink.wait(knows(), after=len(sink.messages))
 
 
+@pytest.mark.realtime
 def test_edited_cameras_are_taken_over_while_it_runs(tmp_path: Path) -> None:
     file = tmp_path / "cameras.yaml"
     with FakeCamera(grey()) as first, FakeCamera(grey(60)) as second:
@@ -219,6 +221,7 @@ def test_a_camera_that_one_of_its_models_refuses_leaves_nothing_with_the_others(
         until(lambda: not any(lane.windows for lane in lanes.all()))
 
 
+@pytest.mark.realtime
 def test_a_camera_goes_while_another_waits_for_its_model() -> None:
     load = Loading()
     load.let.set()
@@ -261,6 +264,7 @@ class Slow:
         return busy(window)
 
 
+@pytest.mark.realtime
 def test_a_changed_camera_ends_its_events_though_a_forward_takes_longer_than_its_removal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

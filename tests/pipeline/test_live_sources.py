@@ -31,6 +31,7 @@ def noise(number: int) -> np.ndarray:
     return np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8)
 
 
+@pytest.mark.realtime
 def test_a_camera_that_refuses_at_the_start_is_used_once_it_accepts() -> None:
     with FakeCamera(noise, password="right") as server:
         camera = CameraConfig(name="door", source=server.url.replace("://", "://cam:wrong@"))
@@ -42,6 +43,7 @@ def test_a_camera_that_refuses_at_the_start_is_used_once_it_accepts() -> None:
             sink.wait(lambda m: m["type"] == "prediction")
 
 
+@pytest.mark.realtime
 def test_a_camera_that_is_not_there_at_the_start_is_used_once_it_comes(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.h264", moving(50), container="h264")
     server = MiniRtsp(clip).start()

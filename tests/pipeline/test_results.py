@@ -81,6 +81,7 @@ def test_a_stop_that_was_asked_for_does_not_and_says_what_was_lost() -> None:
     assert exit_code(result) == 0
 
 
+@pytest.mark.realtime
 def test_a_lane_that_waits_for_a_slow_reader_ends_all_the_same() -> None:
     sink, stop = Held(), threading.Event()
     seen: list[int] = []
@@ -131,6 +132,7 @@ def test_a_model_that_fails_is_the_result_s_error() -> None:
     assert exit_code(result) == 4
 
 
+@pytest.mark.realtime
 def test_a_source_that_never_opened_is_exit_code_3_with_a_duration_too() -> None:
     with FakeCamera(lambda _: np.zeros((48, 64, 3), np.uint8)) as camera:
         url = camera.url  # nobody listens there any more

@@ -247,6 +247,7 @@ def test_events_reach_a_receiver_once_and_a_restart_goes_on(
         again.stop()
 
 
+@pytest.mark.realtime
 def test_a_service_that_fails_is_tried_again_and_keeps_no_other_waiting(
     bus: Publisher, receiver: Receiver, tmp_path: Path
 ) -> None:

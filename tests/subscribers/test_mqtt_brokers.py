@@ -75,6 +75,7 @@ def test_a_killed_broker_costs_no_event(
     assert firsts == sorted(firsts), "in order"
 
 
+@pytest.mark.realtime
 @needs_broker
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP is POSIX")
 def test_a_frozen_broker_is_left_and_come_back_to(

@@ -140,6 +140,7 @@ def test_a_wrong_place_is_no_place(bus: Publisher, last: str) -> None:
         page.until(lambda: "e1" in page.events())
 
 
+@pytest.mark.realtime
 def test_what_the_run_offers_is_asked_until_it_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

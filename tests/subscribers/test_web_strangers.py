@@ -57,6 +57,7 @@ def connections(port: int, count: int, data: bytes = b"") -> Iterator[list[socke
         yield links
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize("held", [b"", b"G", "refused"], ids=["silent", "a byte", "refused"])
 def test_strangers_do_not_keep_the_token_s_holder_out(tmp_path: Path, held: bytes | str) -> None:
     with (
@@ -115,6 +116,7 @@ def test_over_tls_whoever_never_begins_is_left_and_others_are_served(
         until(lambda: all(map(ended, links)), "strangers' connections end")
 
 
+@pytest.mark.realtime
 def test_strangers_who_never_begin_tls_keep_nobody_out(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     trusting = ssl.create_default_context(cafile=str(certificate))

@@ -90,6 +90,7 @@ def test_a_camera_that_is_not_there_is_said_once_without_a_next_try(
     assert "next try" not in lines[-1]
 
 
+@pytest.mark.realtime
 def test_clips_are_for_their_owner_only_and_wider_rights_are_told(
     camera: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
