@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamer.types import Box, Track
 
+CAME = 1.5  # times their size, which somebody has moved who is no part of anybody
 SURE = 0.5  # a score from which a detection may begin a track
 
 
@@ -50,6 +51,13 @@ def likeness(one: Box, other: Box) -> float:
     """Intersection over union, in [0, 1]."""
     shared = overlap(one, other)
     return shared / (one[2] * one[3] + other[2] * other[3] - shared) if shared > 0.0 else 0.0
+
+
+def travelled(one: Box, other: Box) -> float:
+    """Between the middles of two boxes, in widths or heights of the other, whichever is more."""
+    across = abs(one[0] + one[2] / 2 - other[0] - other[2] / 2) / other[2]
+    down = abs(one[1] + one[3] / 2 - other[1] - other[3] / 2) / other[3]
+    return max(across, down)
 
 
 def widened(box: Box, by: float) -> Box:

@@ -3,7 +3,7 @@
 A background model of the camera (MOG2: Zivkovic, "Improved adaptive Gaussian mixture model for background
 subtraction", 2004) says which pixels of the reduced picture are not as usual; what hangs together there is a
 detection. It is a sure one only while it moves: where somebody stood from the beginning and left, the
-picture is not as usual either, and no track may begin on the empty place.
+picture is not as usual either, and no track may begin on the empty place, which soon counts as usual.
 
 Who stops becomes part of the background after some time. They stay followed for as long as the picture
 there does not change.
@@ -21,27 +21,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.people.appearance import Appearances
-from streamer.people.detection import Detection, likeness, overlap
+from streamer.people.blobs import NOT_ACTIVE, blobs, detections, left_behind
+from streamer.people.detection import CAME, Detection, likeness, overlap, travelled
 from streamer.types import Box, Track
 
 PIXELS = 320 * 240  # of the picture that is looked at
 MEMORY = 40.0  # seconds over which the background is learnt
-SETTLE = 5.0  # seconds of quicker learning at the beginning
+SETTLE = 2.0  # seconds at the beginning in which it is learnt quicker
+SETTLE_MEMORY = (
+    5.0  # over so many: who stood there from the first picture leaves a place that is not as usual
+)
 VARIANCES = 16.0  # squared deviations from the background that are foreground
+EMPTY_FOR = 0.5  # seconds for which nobody is seen in a place that is not as usual: then it is empty
+AS_EMPTY = 30  # grey levels by which it differs at most while it is
 CHANGED = 12  # grey levels from one look to a later one that are movement
 LOOK_BACK = 0.3  # seconds between the pictures that are compared for movement
-ACTIVE = 0.08  # of a detection's pixels, which move
 MOST = 0.6  # of all pixels: more is another light, or the camera turns
-LEAST_PIXELS = 24  # of a detection
-LEAST_FILL = 0.2  # of its box
 SIDE_BY_SIDE = 1.4  # times the widest of several people: then they do not hide each other
 ALONE = 0.5  # likeness of a track and a detection that is of nobody else, or of two tracks in one place
 LONGEST_REST = 300.0  # seconds somebody is followed who does not move at all
+SLIMMEST = 1.2  # height by width of a detection that may be one person
+PART = 0.5  # of its height: who is less high and has come from nowhere else is a part of that person
 PARTLY, SEEN = 0.3, 0.6  # of a track's box, covered by a detection: it is found; the place shows them
 STILL = 8.0  # grey levels, mean, by which somebody who rests may change
 REST_FILL = 0.4  # of a track's box that must not be as usual: nobody rests in an empty place
-NOT_ACTIVE = 0.3  # the score of what does not move, or lies
-FLATTEST = 1.5  # width by height of what may begin a track; who lies down stays followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,33 @@ class _Rest:
     mask: NDArray[Any]  # uint8 (h, w): where it is they
 
 
+class _EmptyPlaces:
+    """Where the background still shows somebody who has gone: what is seen there instead."""
+
+    def __init__(self) -> None:
+        self._since: NDArray[Any] | None = None  # float64 (h, w): from when on nobody was there
+
+    def learn(self, image: NDArray[Any], empty: NDArray[Any], time: float) -> None:
+        """`empty`, bool (h, w): where nobody is in the picture, uint8 BGR (h, w, 3), of `time`."""
+        if self._since is None:
+            self._since = np.full(empty.shape, np.inf)
+            self._image, self._known = image.copy(), np.zeros(empty.shape, bool)
+        self._since = np.where(empty, np.minimum(self._since, time), np.inf)
+        sure = self._since <= time - EMPTY_FOR
+        self._image[sure] = image[sure]
+        self._known |= sure
+
+    def clear(self, image: NDArray[Any], mask: NDArray[Any]) -> None:
+        """Takes out of a mask, uint8 (h, w), what is as it is without anybody."""
+        if self._since is None:
+            return
+        self._known &= mask > 0  # elsewhere the background knows
+        if self._known.any():
+            mask[self._known & (cv2.absdiff(image, self._image).max(axis=2) < AS_EMPTY)] = 0
+
+
 class MovingDetector:
-    """See `Detector`. Costs about two milliseconds a picture."""
+    """See `Detector`. Costs about three milliseconds a picture."""
 
     every = 0.1
 
@@ -69,6 +97,8 @@ class MovingDetector:
         self._last = 0.0
         self._past: list[tuple[float, NDArray[Any]]] = []  # grey pictures of the last `LOOK_BACK` seconds
         self._resting: dict[int, _Rest] = {}
+        self._began_at: dict[int, Box] = {}  # where those who are followed were first
+        self._empty = _EmptyPlaces()
         self._appearances = Appearances()
 
     def detect(self, image: NDArray[Any], time: float, followed: Sequence[Track]) -> list[Detection]:
@@ -79,9 +109,14 @@ class MovingDetector:
         moved = self._moved(grey, time)
         if mask is None:
             return []
-        found = [part for one in _blobs(mask, moved) for part in self._shared_out(one, followed, small, mask)]
+        background = cv2.cvtColor(self._model.getBackgroundImage(), cv2.COLOR_BGR2GRAY)
+        found, empty = blobs(mask, moved, grey, background)
+        self._empty.learn(small, empty, time)
+        there = detections(found, followed, mask.shape)
+        self._began_at = {track.id: self._began_at.get(track.id, track.box) for track in followed}
+        people = [part for one in there for part in self._shared_out(one, followed, small, mask)]
         self._appearances.keep(track.id for track in followed)
-        return found + self._at_rest(grey, mask, time, followed, found)
+        return people + self._at_rest(grey, background, mask, time, followed, people)
 
     def _foreground(self, small: NDArray[Any], time: float) -> NDArray[Any] | None:
         """uint8 (h, w), 255 where the picture is not as usual; None where all of it is not."""
@@ -93,9 +128,10 @@ class MovingDetector:
             return None
         since = time - self._last
         self._last = time
-        memory = MEMORY if time - self._began > SETTLE else SETTLE
+        memory = MEMORY if time - self._began > SETTLE else SETTLE_MEMORY
         mask = self._model.apply(small, learningRate=min(1.0, since / memory))
         mask = np.where(mask == 255, np.uint8(255), np.uint8(0))  # 127 are shadows
+        self._empty.clear(small, mask)
         mask = cv2.medianBlur(mask, 3)
         if np.count_nonzero(mask) > MOST * mask.size:
             self.reset()
@@ -120,6 +156,8 @@ class MovingDetector:
         inside = [
             track for track in followed if overlap(track.box, one.box) > 0.5 * track.box[2] * track.box[3]
         ]
+        if len(inside) > 1 and one.box[3] * mask.shape[0] >= SLIMMEST * one.box[2] * mask.shape[1]:
+            inside = [track for track in inside if self._is_whole(track, one.box[3])]
         if len(inside) < 2:
             if inside and likeness(inside[0].box, one.box) > ALONE:
                 self._appearances.learn(inside[0].id, small, mask, one.box)
@@ -139,9 +177,14 @@ class MovingDetector:
             for track, part in _parts(one.box, inside)
         ]
 
+    def _is_whole(self, track: Track, height: float) -> bool:
+        """Whether a track in a detection of that height is not just a part of the person."""
+        return track.box[3] >= PART * height or travelled(self._began_at[track.id], track.box) > CAME
+
     def _at_rest(
         self,
         grey: NDArray[Any],
+        background: NDArray[Any],
         mask: NDArray[Any],
         time: float,
         followed: Sequence[Track],
@@ -157,7 +200,12 @@ class MovingDetector:
             if covered > PARTLY:
                 # half covered, they are walking off, and the place shows what is behind them
                 patch, theirs = _patch(grey, track.box), _patch(mask, track.box)
-                if covered > SEEN and patch.size and np.count_nonzero(theirs) >= REST_FILL * theirs.size:
+                if (
+                    covered > SEEN
+                    and patch.size
+                    and np.count_nonzero(theirs) >= REST_FILL * theirs.size
+                    and not left_behind(theirs, patch, _patch(background, track.box))
+                ):
                     self._resting[track.id] = _Rest(time, track.box, patch.copy(), theirs.copy())
             elif (rest := self._resting.get(track.id)) is not None and time - rest.since <= LONGEST_REST:
                 there = _patch(grey, rest.box)
@@ -180,21 +228,6 @@ def _reduced(image: NDArray[Any]) -> NDArray[Any]:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     reduced: NDArray[Any] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return reduced
-
-
-def _blobs(mask: NDArray[Any], moved: NDArray[Any]) -> list[Detection]:
-    height, width = mask.shape
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    active = np.bincount(labels[moved], minlength=count)
-    found = []
-    for number in range(1, count):
-        left, top, w, h, area = map(int, stats[number])
-        if area < LEAST_PIXELS or area < LEAST_FILL * w * h:
-            continue
-        stands = w <= FLATTEST * h
-        score = 0.9 if stands and active[number] >= ACTIVE * area else NOT_ACTIVE
-        found.append(Detection((left / width, top / height, w / width, h / height), score))
-    return found
 
 
 def _parts(whole: Box, inside: Sequence[Track]) -> list[tuple[Track, Box]]:

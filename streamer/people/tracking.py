@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.people.detection import SURE, Detection, likeness, overlap, widened
+from streamer.people.detection import CAME, SURE, Detection, likeness, overlap, travelled, widened
 from streamer.types import Box, Track
 
 CONFIRM = 0.3  # seconds, and `HITS` detections, before a track is told
@@ -38,6 +38,7 @@ class _Person:
     def __init__(self, number: int, time: float, found: Detection) -> None:
         left, top, width, height = found.box
         self.id = number
+        self._first = found.box
         self.centre = np.array([left + width / 2, top + height / 2])
         self.size = np.array([width, height])
         self.speed = np.zeros(2)
@@ -74,7 +75,11 @@ class _Person:
         if height < PART * self.size[1] and width < self.size[0] / PART:
             # the rest is behind something; who lies down becomes wider
             top, height = min(top, self.centre[1] - self.size[1] / 2), self.size[1]
-        off = np.array([left + width / 2, top + height / 2]) - self.centre
+        middle = np.array([left + width / 2, top + height / 2])
+        if height > self.size[1] / PART and travelled(self._first, self.box) <= CAME:
+            # a part of them was taken for the whole: they have not moved, they are more
+            self.centre, self.size = middle, np.array([width, height])
+        off = middle - self.centre
         self.centre = self.centre + gain[0] * off
         self.speed = self.speed + gain[1] * off
         self._covariance = self._covariance - np.outer(gain, self._covariance[0])

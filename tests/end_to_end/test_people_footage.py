@@ -4,7 +4,7 @@
 
 fetches them (`apt-get download`, `pip download`); VTEST and PEOPLE_WHEELS name a file, and a folder of
 wheels, that are there already. Prints what it counts. It holds what was asked for, not what is reached: where
-it fails is in docs/quality.md.
+it fails (the last test) is in docs/quality.md.
 """
 
 from __future__ import annotations
@@ -294,10 +294,35 @@ def test_who_walks_through_has_one_track_and_what_stands_has_none(wheels: Path) 
     assert not still
 
 
-def test_people_who_are_close_are_followed_whole(wheels: Path) -> None:
+def test_people_who_are_close_do_not_come_in_parts(wheels: Path) -> None:
     """Two people who are there from the first picture, a third who hardly moves."""
     for video in sorted(wheels.rglob("Demo_MultiPerson/videos/*.mp4")):
         pictures = looked_at(video)
         numbers = {number for picture in pictures for number in picture.boxes}
         print(f"\npose2sim {video.name}: {len(numbers)} tracks of 3 people")
         assert len(numbers) <= 3
+
+
+CLOSE: dict[str, tuple[Box, Box]] = {  # where the two who are close are at 1.4 s, by eye
+    "cam01": ((0.37, 0.23, 0.43, 0.45), (0.40, 0.41, 0.44, 0.50)),
+    "cam02": ((0.22, 0.22, 0.55, 0.42), (0.00, 0.33, 0.33, 0.43)),
+    "cam03": ((0.10, 0.21, 0.42, 0.42), (0.18, 0.26, 0.18, 0.28)),
+    "cam04": ((0.20, 0.22, 0.48, 0.41), (0.59, 0.20, 0.31, 0.28)),
+}
+
+
+def test_people_who_are_close_have_a_track_each(wheels: Path) -> None:
+    """Not reached: background subtraction makes one of two who are close from the first picture on."""
+    alone = []
+    for video in sorted(wheels.rglob("Demo_MultiPerson/videos/*.mp4")):
+        picture = next(one for one in looked_at(video) if one.time >= 1.4)
+        boxes = picture.boxes
+        best = [max(boxes, key=lambda n: likeness(boxes[n], one), default=None) for one in CLOSE[video.stem]]
+        found = [
+            number is not None and likeness(boxes[number], one) > 0.4
+            for number, one in zip(best, CLOSE[video.stem], strict=True)
+        ]
+        print(f"\npose2sim {video.name}: the two have tracks {best}, well placed: {found}")
+        if all(found) and best[0] != best[1]:
+            alone.append(video.stem)
+    assert alone == sorted(CLOSE)

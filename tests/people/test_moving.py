@@ -50,6 +50,33 @@ def test_the_place_that_somebody_left_is_nobody() -> None:
     assert likeness(next(iter(told[-1].values())), there) > 0.5
 
 
+def test_a_track_does_not_stay_on_the_place_that_somebody_left() -> None:
+    """Who stood there from the first picture is in the background for long after having gone."""
+    walker, detector = Walker(lambda time: 60.0 + 40.0 * max(0.0, time - 8.0)), MovingDetector()
+    place = walker.box(0.0)
+    assert place is not None
+    for number in range(110):
+        time = number / 10
+        found = detector.detect(scene([walker], time), time, [Track(1, place)])
+        if number >= 105:
+            assert all(likeness(one.box, place) < 0.1 for one in found), f"at {time} s"
+
+
+def test_parts_that_never_moved_are_one_person_when_all_of_them_is_seen() -> None:
+    walker, detector = Walker(lambda _t: 150.0), MovingDetector()
+    for number in range(5):
+        detector.detect(scene([], number / 10), number / 10, [])
+    head, legs = (
+        (150 / WIDTH, 100 / HEIGHT, 24 / WIDTH, 20 / HEIGHT),
+        (152 / WIDTH, 140 / HEIGHT, 20 / WIDTH, 19 / HEIGHT),
+    )
+    found = detector.detect(scene([walker], 0.5), 0.5, [Track(1, head), Track(2, legs)])
+    there = walker.box(0.5)
+    assert there is not None
+    assert len(found) == 1
+    assert likeness(found[0].box, there) > 0.8
+
+
 def test_who_stops_stays_followed_and_who_leaves_does_not() -> None:
     walker = Walker(lambda time: 20.0 + 40.0 * min(3.0, max(0.0, time - 1.0)) if time < 70.0 else None)
     told = watch([walker], 75.0)

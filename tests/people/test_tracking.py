@@ -114,6 +114,16 @@ def test_a_part_of_somebody_is_nobody_new() -> None:
     assert all(len(one) == 1 for one in told)
 
 
+def test_who_was_taken_for_a_part_of_them_is_more_at_once_and_does_not_run() -> None:
+    tracking = Tracking(2.0)
+    follow(tracking, [line(0.3, 0.0, size=(0.06, 0.1))], 0.0, 1.0)
+    whole = line(0.3, 0.0, size=(0.1, 0.4))
+    told = follow(tracking, [whole], 1.0, 1.1) + follow(tracking, [], 1.1, 2.0)
+    there = whole(1.0)
+    assert there is not None
+    assert all(likeness(one[1], there) > 0.95 for one in told)
+
+
 def test_numbers_are_never_used_again() -> None:
     tracking = Tracking(0.3)
     seen: list[int] = []
