@@ -17,7 +17,16 @@ import psutil
 import pytest
 
 from tests.helpers import warm_processes
-from tests.helpers.archive_parts import COMMAND, LONGEST, STREAMER, archive, lines_of, recordings, said
+from tests.helpers.archive_parts import (
+    COMMAND,
+    LONGEST,
+    STREAMER,
+    archive,
+    lines_of,
+    players,
+    recordings,
+    said,
+)
 
 pytestmark = [
     pytest.mark.realtime,
@@ -32,9 +41,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def whole(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of an archive that nobody disturbed."""
+    """The results of an archive that nobody disturbed, all of it started as people start it."""
     out = tmp_path_factory.mktemp("whole")
-    done = archive(*clips, "-o", out, "--workers", "1")
+    command = [*COMMAND, *map(str, clips), "-o", str(out), "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -79,13 +89,13 @@ def test_killed_at_any_moment_and_begun_again_nothing_is_missing_or_twice(
     """Each time the command, or a process that plays, is killed with -9 when a part of chance is written."""
     out, chance, killed = tmp_path / "out", random.Random(5), 0
     for kill in range(3):
-        with subprocess.Popen(
-            [*COMMAND, *map(str, clips), "-o", str(out), "--workers", "2"], stderr=subprocess.PIPE, text=True
+        with warm_processes.start(
+            [*COMMAND, *clips, "-o", out, "--workers", "2"], inside=True, stderr=subprocess.PIPE, text=True
         ) as running:
             process = psutil.Process(running.pid)
             moment = chance.uniform(_written(out), _written(whole))
             _wait(lambda at=moment: _written(out) >= at or running.poll() is not None)
-            children = process.children(recursive=True) if running.poll() is None else []
+            children = players(running.pid) if running.poll() is None else []
             victim = chance.choice([process, *children]) if kill else process
             with suppress(psutil.NoSuchProcess):  # it has just ended, where nothing was left too
                 victim.kill()
@@ -112,8 +122,9 @@ def test_killed_at_any_moment_and_begun_again_nothing_is_missing_or_twice(
 def test_a_recording_that_kills_its_process_is_named_and_left_out(clips: list[Path], tmp_path: Path) -> None:
     """SIGSEGV comes from outside here, each time this recording is played."""
     out = tmp_path / "out"
-    with subprocess.Popen(
-        [*COMMAND, *map(str, clips[:3]), "-o", str(out), "--workers", "2"],
+    with warm_processes.start(
+        [*COMMAND, *clips[:3], "-o", out, "--workers", "2"],
+        inside=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -121,7 +132,7 @@ def test_a_recording_that_kills_its_process_is_named_and_left_out(clips: list[Pa
         killed = set()
         waiting = threading.Event()
         while running.poll() is None:
-            for pid, name in _playing(out, psutil.Process(running.pid).children()):
+            for pid, name in _playing(out, players(running.pid)):
                 if name == f".{clips[1].name}.part" and pid not in killed:
                     killed.add(pid)
                     os.kill(pid, signal.SIGSEGV)

@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from streamer.demo.assets import clip_path
 from tests.helpers import warm_processes
@@ -46,6 +49,27 @@ def archive(
         check=False,
         env={**os.environ, **(environment or {})},
     )
+
+
+def players(command: int) -> list[psutil.Process]:
+    """The processes that play for a command: those that read its orders, whoever they were forked by."""
+    pipes = set(_open_files(command))
+    try:
+        process = psutil.Process(command)
+        parent = process.parent()
+        near = [*process.children(), *(parent.children() if parent is not None else ())]
+    except psutil.NoSuchProcess:  # it has ended
+        return []
+    return [one for one in near if one.pid != command and pipes.intersection(_open_files(one.pid, "0"))]
+
+
+def _open_files(process: int, *numbers: str) -> list[str]:
+    """What of its descriptors (all, if none is named) are pipes; nothing when it has ended."""
+    found = []
+    with suppress(OSError):
+        for number in numbers or os.listdir(f"/proc/{process}/fd"):
+            found.append(os.readlink(f"/proc/{process}/fd/{number}"))
+    return [file for file in found if file.startswith("pipe:")]
 
 
 def lines_of(file: Path) -> list[dict[str, Any]]:
