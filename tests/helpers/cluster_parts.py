@@ -12,6 +12,7 @@ from typing import Any
 
 from streamer.bus.request_client import RequestClient
 from streamer.errors import BusError, RequestError
+from tests.helpers import warm_processes
 from tests.helpers.bus_parts import free_pair, until
 
 FRONT = """
@@ -82,7 +83,7 @@ class Cluster:
 
     def _start(self, name: str, words: list[str], *, ready: bool) -> None:
         with (self.folder / f"{name}.log").open("a") as log:
-            child = subprocess.Popen(
+            child = warm_processes.start(
                 [sys.executable, *words], stdin=subprocess.PIPE, stderr=log, text=True,
                 stdout=subprocess.PIPE if ready else log,
             )  # fmt: skip
