@@ -249,6 +249,15 @@ class PreviewBody(TypedDict):
             extra_json_schema={"contentEncoding": "base64", "contentMediaType": "image/jpeg"},
         ),
     ]
+    tracks: NotRequired[
+        Annotated[
+            list[TrackJson],
+            Meta(
+                max_length=1000,
+                description="who is followed in this very picture; left out where nobody is to be",
+            ),
+        ]
+    ]
 
 
 class PredictionJson(HeadJson, PredictionBody):

@@ -115,6 +115,7 @@ class PreviewMessage:
     height: int
     jpeg: bytes = field(repr=False)
     raw: Raw = field(repr=False, compare=False)
+    tracks: tuple[TrackMessage, ...] | None = None  # who is followed in it; None: nobody is to be
     type: str = "preview"
 
 
@@ -280,7 +281,11 @@ def _event(raw: Raw) -> EventMessage:
 
 
 def _track(told: contract.TrackJson | None) -> TrackMessage | None:
-    return None if told is None else TrackMessage(told["id"], told["box"])
+    return None if told is None else _person(told)
+
+
+def _person(told: contract.TrackJson) -> TrackMessage:
+    return TrackMessage(told["id"], told["box"])
 
 
 def _status(raw: Raw) -> StatusMessage:
@@ -325,6 +330,7 @@ def _preview(raw: Raw) -> PreviewMessage:
         height=told["height"],
         jpeg=base64.b64decode(told["jpeg"], validate=True),
         raw=raw,
+        tracks=None if (tracks := told.get("tracks")) is None else tuple(map(_person, tracks)),
     )
 
 

@@ -15,7 +15,7 @@ from streamer.bus.sinks import Sink, SinkThread
 from streamer.config import BusConfig, JournalConfig
 from streamer.errors import BusError
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.types import CameraStatus, Event, LabelScore, LaneResult, Prediction, PublisherState
+from streamer.types import CameraStatus, Event, LabelScore, LaneResult, Prediction, PublisherState, Track
 
 if TYPE_CHECKING:
     from streamer.bus.bus_loop import BusThread
@@ -137,11 +137,13 @@ class Publisher:
             return
         outbox.put_event(body)
 
-    def preview(self, camera: str, jpeg: bytes, width: int, height: int) -> None:
+    def preview(
+        self, camera: str, jpeg: bytes, width: int, height: int, tracks: Iterable[Track] | None = None
+    ) -> None:
         """Publish a small picture; one that could not be sent yet gives way to it. Not for the history, nor
-        for the sinks.
+        for the sinks. `tracks`: who is followed in it; None: nobody is to be.
         """
-        self._need().put_preview(wire.preview_body(camera, jpeg, width, height))
+        self._need().put_preview(wire.preview_body(camera, jpeg, width, height, tracks))
 
     def status(self, status: CameraStatus) -> None:
         """Publish a camera's state: at once where it changed, else with the next repetition (every 5 s)."""

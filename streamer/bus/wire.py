@@ -176,12 +176,16 @@ def status_body(status: CameraStatus, now: float) -> Body:
     return {**body}
 
 
-def preview_body(camera: str, jpeg: bytes, width: int, height: int) -> Body:
-    """A small picture of a camera; sent only where people turned it on."""
+def preview_body(
+    camera: str, jpeg: bytes, width: int, height: int, tracks: Iterable[Track] | None = None
+) -> Body:
+    """A small picture of a camera, and who is followed in it; sent only where people turned it on."""
     encoded = base64.b64encode(jpeg).decode("ascii")
     body: contract.PreviewBody = {
         "type": "preview", "camera": camera, "width": width, "height": height, "jpeg": encoded,
     }  # fmt: skip
+    if tracks is not None:
+        body["tracks"] = [_track_json(track) for track in tracks]
     return {**body}
 
 
@@ -220,8 +224,10 @@ def _score(value: float) -> float:
 
 
 def _track(track: Track | None) -> contract.TrackJson | None:
-    if track is None:
-        return None
+    return None if track is None else _track_json(track)
+
+
+def _track_json(track: Track) -> contract.TrackJson:
     left, top, width, height = (min(2.0, max(-1.0, round(part, 4))) for part in track.box)
     return {"id": track.id, "box": (left, top, width, height)}
 

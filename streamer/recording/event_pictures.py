@@ -80,6 +80,7 @@ class EventPictures:
             self._previews = Previews(
                 self._config.preview, cameras, newest, publish, self._clock,
                 self.privacy.picture, self._draw_people if self._config.preview.boxes else None,
+                self.privacy.followed.who,
             )  # fmt: skip
             self._previews.start()
 

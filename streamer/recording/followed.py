@@ -109,6 +109,15 @@ class Followed:
         others = dict.fromkeys(box for picture in of_late for box in picture.others)
         return (*map(union, boxes.values()), *others)
 
+    def who(self, camera: str, time: float) -> tuple[Track, ...] | None:
+        """Who is followed in the picture of `time`; None where nobody is to be followed."""
+        with self._lock:
+            found = self._cameras.get(camera)
+            if found is None:
+                return None
+            there = found.pictures.get(time)
+            return () if there is None else there.tracks
+
     def people(self, camera: str, time: float) -> tuple[SeenPerson, ...]:
         """Who is followed in it, and what was believed of them at that time; nobody where it is not known."""
         with self._lock:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from streamer.config import PreviewConfig
 from streamer.recording.pixels import Image, encode_jpeg, scaled
 from streamer.system.clock import SYSTEM_CLOCK, Clock
+from streamer.types import Track
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +17,8 @@ log = logging.getLogger(__name__)
 NewestPicture = Callable[[str], tuple[Image, float] | None]
 Show = Callable[[str, Image, float], Image]  # camera, picture, time -> what may be shown of it
 DrawPeople = Callable[[Image, str, float], None]  # into a picture of a camera at a time
-Publish = Callable[[str, bytes, int, int], None]  # camera, JPEG, width, height
+Who = Callable[[str, float], tuple[Track, ...] | None]  # is followed in a picture; None: nobody is to be
+Publish = Callable[[str, bytes, int, int, tuple[Track, ...] | None], None]  # camera, JPEG, width, height, who
 
 
 class Previews:
@@ -31,7 +33,9 @@ class Previews:
         clock: Clock = SYSTEM_CLOCK,
         show: Show = lambda camera, image, time: image,
         draw_people: DrawPeople | None = None,
+        who: Who = lambda camera, time: None,
     ) -> None:
+        self._who = who
         self._draw_people = draw_people
         self._config, self._cameras, self._clock, self._show = config, cameras, clock, show
         self._newest, self._publish = newest, publish
@@ -70,5 +74,6 @@ class Previews:
         if self._draw_people is not None:
             small = small.copy() if small is image else small  # that is left alone, for the others
             self._draw_people(small, camera, time)
-        self._publish(camera, encode_jpeg(small, self._config.quality), small.shape[1], small.shape[0])
+        jpeg = encode_jpeg(small, self._config.quality)
+        self._publish(camera, jpeg, small.shape[1], small.shape[0], self._who(camera, time))
         self._sent[camera] = image

@@ -165,11 +165,17 @@ def connect() -> socket.socket | None:
             (folder / SOCKET).unlink(missing_ok=True)
             words = ["-m", "tests.helpers.warm_server", str(folder), os.environ[made_once.SESSION], *MODULES]
             with (folder / "warm.log").open("ab") as log:
-                done = subprocess.run(
+                server = REAL(  # subprocess.run may be ours, where a test forks what is started inside
                     [sys.executable, *words], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    env=made_once.environment, start_new_session=True, check=False, timeout=100,
+                    env=made_once.environment, start_new_session=True,
                 )  # fmt: skip
-            if done.returncode:
+                try:
+                    code = server.wait(timeout=100)
+                except BaseException:
+                    server.kill()
+                    server.wait()
+                    raise
+            if code:
                 failed.touch()
             return _connected(folder)
     except (OSError, subprocess.SubprocessError):

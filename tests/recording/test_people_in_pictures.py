@@ -171,12 +171,16 @@ def preview(boxes: bool) -> Any:
     sent: list[Any] = []
     own = grey()
     pictures.start(
-        lambda: ["front-door"], lambda _: (own, 1.0), lambda c, jpeg, w, h: sent.append(decode_jpeg(jpeg))
+        lambda: ["front-door"],
+        lambda _: (own, 1.0),
+        lambda c, jpeg, w, h, who: sent.append((decode_jpeg(jpeg), who)),
     )
     until(lambda: len(sent) == 1)
     assert pictures.stop_previews()
     assert (own == GREY).all(), "the camera's own picture is left alone"
-    return sent[0]
+    image, who = sent[0]
+    assert who == (Track(3, (0.4, 0.3, 0.2, 0.5)),)
+    return image
 
 
 def test_previews_have_boxes_unless_they_are_turned_off() -> None:

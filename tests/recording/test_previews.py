@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from streamer.bus import EventMessage, PreviewMessage, Subscriber, wire
-from streamer.bus.messages import Message, parse
+from streamer.bus.messages import Message, TrackMessage, parse
 from streamer.bus.outbox import Outbox
 from streamer.bus.subscriber_protocol import SubscriberProtocol
 from streamer.cli.subscribe import as_json, as_text
@@ -33,7 +33,7 @@ from streamer.dashboard.plain_text import PlainSink
 from streamer.pipeline.pipeline import Pipeline
 from streamer.recording.preview import Previews
 from streamer.testing import FakeClock, FakeRecognizer
-from streamer.types import Window
+from streamer.types import Track, Window
 from tests.helpers.bus_parts import FREE, connect, prediction, until
 from tests.helpers.media import moving, picture, read_stamp, write_clip
 
@@ -143,7 +143,7 @@ class Given:
     """What Previews published."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, bytes, int, int]] = []
+        self.sent: list[tuple[Any, ...]] = []
 
     def __call__(self, *what: Any) -> None:
         self.sent.append(what)
@@ -161,7 +161,7 @@ def test_the_newest_picture_is_sent_once() -> None:
     assert made.close(5.0)
     import cv2
 
-    numbers = [read_stamp(cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)) for _, jpeg, _, _ in given.sent]
+    numbers = [read_stamp(cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)) for _, jpeg, *_ in given.sent]
     assert numbers == [7, 8], "a picture that has not changed is not sent again"
     assert {camera for camera, *_ in given.sent} == {"a"}
 
@@ -206,6 +206,19 @@ def test_lost_pictures_are_no_gap() -> None:
             told = wire.stamp(body, "s", seq, 1.7e9)
             given += follow.received([wire.topic_of(told).encode(), wire.encode(told)])
     assert [message.type for message in given] == ["preview", "prediction", "preview", "gap", "prediction"]
+
+
+def test_who_is_followed_in_a_picture_comes_with_it() -> None:
+    def sent(tracks: tuple[Track, ...] | None) -> PreviewMessage:
+        body = wire.stamp(wire.preview_body("cam", b"\xff\xd8", 2, 2, tracks), "s", 1, 1.7e9)
+        made = parse(json.loads(wire.encode(body)))
+        assert isinstance(made, PreviewMessage)
+        return made
+
+    assert sent((Track(3, (0.25, 0.5, 0.125, 0.25)),)).tracks == (TrackMessage(3, (0.25, 0.5, 0.125, 0.25)),)
+    assert sent(()).tracks == (), "nobody is there"
+    assert sent(None).tracks is None, "nobody is to be followed"
+    assert "tracks" not in sent(None).raw
 
 
 def message(jpeg: bytes = b"\xff\xd8" + bytes(31_000)) -> PreviewMessage:

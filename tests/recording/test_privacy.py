@@ -158,7 +158,7 @@ def test_no_preview_shows_a_region() -> None:
         PreviewConfig(fps=10.0, height=160, quality=95),
         lambda: ["front-door"],
         lambda camera: (secret(len(sent), 10), 1000.0 + len(sent)),
-        lambda camera, jpeg, width, height: sent.append(decode_jpeg(jpeg)),
+        lambda camera, jpeg, width, height, tracks: sent.append(decode_jpeg(jpeg)),
         show=show,
     )
     previews.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from itertools import pairwise
@@ -20,7 +20,7 @@ from streamer.demo.assets import clip_path
 from streamer.errors import RequestError
 from streamer.labels.action_colours import COLOURS, NO_ACTION, colour_of, colours_of
 from streamer.recording.files import CLIP, MARKER, SNAPSHOT, place
-from streamer.types import CameraState, LabelScore, Phase
+from streamer.types import CameraState, LabelScore, Phase, Track
 from tests.helpers import warm_processes
 from tests.helpers.bus_parts import event, prediction, status, until
 from tests.helpers.page_browser import (
@@ -60,11 +60,11 @@ def keep(folder: Path, camera: str, name: str, suffix: str, data: bytes) -> Path
     return path
 
 
-def send_until(bus: Publisher, page: Any, expression: str) -> None:
+def send_until(bus: Publisher, page: Any, expression: str, tracks: Sequence[Track] | None = None) -> None:
     """Publish live pictures until something holds in the page."""
 
     def shown() -> bool:
-        bus.preview("front-door", jpeg((200, 30, 30)), 64, 48)
+        bus.preview("front-door", jpeg((200, 30, 30)), 64, 48, tracks)
         return bool(page.evaluate(expression))
 
     until(shown, expression)
@@ -264,17 +264,20 @@ def test_boxes_follow_people_on_the_live_picture(tmp_path: Path, open_page: Call
                 const known = store.camera("front-door")
                 for (const id of [7, 8]) store.takePrediction({camera: "front-door", model: "m", top: [],
                     stable: {label: "waving", display: "waving", score: 0.9}, sent_at: store.now() + 1,
-                    track: {id, box: [0.25, 0.5, 0.1 * (id - 6), 0.25]}})
+                    track: {id, box: [0, 0, 0.1, 0.1]}}) // of a window, not of this picture
                 return known.predictions.size
             })"""
         )
-        send_until(bus, page, "document.querySelectorAll('.box').length === 2")
+        assert page.locator(".box").count() == 0, "nobody is in this picture"
+        people = [Track(7, (0.25, 0.5, 0.1, 0.25)), Track(8, (0.6, 0.5, 0.2, 0.25))]
+        send_until(bus, page, "document.querySelectorAll('.box').length === 2", people)
         box = page.locator(".box").first
         assert box.inner_text() == "7 waving"
         whole, own = page.locator(".live").bounding_box(), box.bounding_box()
         assert own["x"] - whole["x"] == pytest.approx(0.25 * whole["width"], abs=2)
         assert own["width"] == pytest.approx(0.1 * whole["width"], abs=3)
         assert "person 7" in page.locator(".camera .actions").inner_text()
+        send_until(bus, page, "document.querySelectorAll('.box').length === 0", [])
 
 
 def test_where_pictures_are_off_the_page_says_how_to_turn_them_on(

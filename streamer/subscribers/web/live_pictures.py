@@ -55,7 +55,8 @@ class Pictures:
             return
         if camera in self._newest or len(self._newest) < MOST:
             self._newest[camera] = Picture(data, self._clock.monotonic())
-            self._queues.publish(("preview", camera), sse("preview", {"camera": camera, "seq": message.seq}))
+            told = {"camera": camera, "seq": message.seq, "tracks": message.raw.get("tracks", [])}
+            self._queues.publish(("preview", camera), sse("preview", told))
 
     def jpeg(self, camera: str) -> bytes | None:
         """The newest picture; None where there is none that is live."""

@@ -16,12 +16,19 @@ export class LivePicture {
     this.wanted = null // the number that is being fetched
     this.shown = null
     this.at = 0 // when the picture that is shown was taken in, by the server's clock
-    this.image.addEventListener("load", () => { this.shown = this.wanted; this.wanted = null; this.root.hidden = false })
+    this.coming = [] // who is in the picture that is being fetched
+    this.tracks = [] // who is in the one that is shown
+    this.image.addEventListener("load", () => {
+      Object.assign(this, { shown: this.wanted, wanted: null, tracks: this.coming })
+      this.root.hidden = false
+      if (this.known) this.drawBoxes()
+    })
     this.image.addEventListener("error", () => { this.wanted = null })
   }
 
   /** `on`: the reader wants pictures; `live`: news come. */
   draw(known, on, live) {
+    this.known = known
     if (!on) {
       this.shown = null
       show(this.root, false)
@@ -33,26 +40,29 @@ export class LivePicture {
     const old = !live || isLost(known) || late > LATE
     this.root.dataset.old = old
     put(this.age, old ? `Picture from ${clock(this.at)}, ${lasted(late)} ago` : "")
-    this.drawBoxes(old ? [] : [...known.predictions.values()])
+    this.drawBoxes()
   }
 
   fetch(known) {
     if (this.wanted !== null || this.shown === known.preview) return // one at a time: a slow line gets fewer
     this.wanted = known.preview
     this.at = known.previewAt
+    this.coming = known.previewTracks
     this.image.src = `/preview?camera=${encodeURIComponent(this.camera)}&n=${known.preview}`
   }
 
-  /** Where the people are that predictions speak of. */
-  drawBoxes(predictions) {
-    const tracked = predictions.filter(({ track, sent_at }) => track && now() - sent_at < LATE)
-    while (this.boxes.children.length > tracked.length) this.boxes.lastChild.remove()
-    while (this.boxes.children.length < tracked.length) this.boxes.append(el("div", { class: "box" }, el("bdi")))
-    tracked.forEach(({ track, stable }, index) => {
+  /** Where people are in the very picture that is shown, with what is believed of them. */
+  drawBoxes() {
+    const tracks = this.root.dataset.old === "true" ? [] : this.tracks
+    while (this.boxes.children.length > tracks.length) this.boxes.lastChild.remove()
+    while (this.boxes.children.length < tracks.length) this.boxes.append(el("div", { class: "box" }, el("bdi")))
+    const told = [...this.known.predictions.values()].filter(({ sent_at }) => now() - sent_at < LATE)
+    tracks.forEach(({ id, box: place }, index) => {
       const box = this.boxes.children[index]
-      const [left, top, width, height] = track.box.map((part) => `${100 * part}%`)
+      const [left, top, width, height] = place.map((part) => `${100 * part}%`)
       Object.assign(box.style, { left, top, width, height })
-      put(box.firstChild, [String(track.id), stable?.display].filter(Boolean).join(" "))
+      const stable = told.find(({ track }) => track?.id === id)?.stable
+      put(box.firstChild, [String(id), stable?.display].filter(Boolean).join(" "))
       if (stable) box.dataset.colour = colour(stable.label)
       else delete box.dataset.colour
     })

@@ -162,9 +162,9 @@ const handlers = {
     store.takePrediction(told)
     redraw()
   },
-  preview({ camera, seq }) {
+  preview({ camera, seq, tracks }) {
     if (!store.cameras.has(camera)) return
-    Object.assign(store.camera(camera), { preview: seq, previewAt: store.now() })
+    Object.assign(store.camera(camera), { preview: seq, previewAt: store.now(), previewTracks: tracks })
     redraw()
   },
   link(told) {

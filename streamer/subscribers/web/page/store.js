@@ -15,7 +15,7 @@ let skew = 0 // seconds that the server's clock is ahead of ours
 export const now = () => Date.now() / 1000 + skew
 
 export function camera(name) {
-  if (!cameras.has(name)) cameras.set(name, { camera: name, status: null, predictions: new Map(), preview: null, previewAt: 0 })
+  if (!cameras.has(name)) cameras.set(name, { camera: name, status: null, predictions: new Map(), preview: null, previewAt: 0, previewTracks: [] })
   return cameras.get(name)
 }
 
