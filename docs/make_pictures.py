@@ -1,7 +1,7 @@
 """Makes the pictures in docs anew, from real runs of the demo.
 
     python docs/make_pictures.py                  all but bench.svg, which takes an hour
-    python docs/make_pictures.py terminal page    some: terminal, captions, page, cluster, bench
+    python docs/make_pictures.py terminal page    some: terminal, captions, page, cluster, people, bench
 
 Needs tmux for the terminal's; chromium, and what the tests need (`python3 run.py test` installs it), for the
 page's. The recording is what a terminal of that size showed, a frame every `PACE` seconds.
@@ -9,6 +9,7 @@ page's. The recording is what a terminal of that size showed, a frame every `PAC
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -336,6 +337,103 @@ def _free_pair() -> int:
                 return int(first.getsockname()[1])
 
 
+def people() -> None:
+    """people-page.jpg: drawn people followed on the page; people.jpg: a snapshot, with them and hidden."""
+    import cv2
+    import numpy as np
+    from playwright.sync_api import sync_playwright
+
+    with _folder() as folder:
+        street = str(folder / "street.mp4")
+        video = cv2.VideoWriter(street, cv2.VideoWriter_fourcc(*"mp4v"), 10, (560, 420))
+        for number in range(300):
+            video.write(_street(number / 10))
+        video.release()
+        one = [
+            _snapshot(street, folder / "shown"),
+            _snapshot(street, folder / "hidden", "privacy.blur=[people]"),
+        ]
+        cv2.imwrite(str(DOCS / "people.jpg"), np.hstack(one))
+        print("docs/people.jpg")
+        with (
+            _running(street, "--follow", "--loop", "--web", "127.0.0.1:0", "--pictures", "show") as (
+                _,
+                _,
+                talk,
+            ),
+            sync_playwright() as play,
+        ):
+            address = _told(talk, "the page is at ")
+            chromium = shutil.which("chromium") or shutil.which("google-chrome")
+            browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            tab = browser.new_page(viewport={"width": 390, "height": 1000})
+            tab.goto(address)
+            tab.locator(".box").nth(1).wait_for(timeout=120_000)
+            tab.wait_for_timeout(6000)
+            tab.locator(".camera").first.screenshot(path=DOCS / "people-page.jpg", type="jpeg", quality=90)
+            print("docs/people-page.jpg")
+            browser.close()
+
+
+def _street(time: float) -> Any:
+    """A picture of a street with three people who walk; BGR, uint8 (420, 560, 3)."""
+    import cv2
+    import numpy as np
+
+    image = np.full((420, 560, 3), (96, 100, 104), np.uint8)
+    image[:180] = (140, 125, 112)
+    for left in range(30, 560, 125):
+        cv2.rectangle(image, (left, 35), (left + 65, 115), (170, 165, 160), -1)
+        cv2.rectangle(image, (left, 35), (left + 65, 115), (90, 84, 78), 3)
+    for row in range(200, 420, 28):
+        cv2.line(image, (0, row), (560, row), (84, 88, 90), 1)
+    for begin, speed, feet, clothes in (
+        (2, 55, 320, (50, 60, 190)),
+        (5, -60, 365, (170, 110, 40)),
+        (9, 48, 400, (60, 150, 50)),
+    ):
+        gone = (time - begin) % 14
+        centre = int(gone * speed - 40) if speed > 0 else int(600 + gone * speed)
+        if time < begin or not -40 < centre < 600:
+            continue
+        step = int(12 * np.sin(6 * time))
+        for foot in (step, -step):
+            cv2.line(image, (centre, feet - 62), (centre + foot, feet), (70, 52, 46), 13, cv2.LINE_AA)
+        cv2.ellipse(image, (centre, feet - 92), (20, 40), 0, 0, 360, clothes, -1, cv2.LINE_AA)
+        cv2.circle(image, (centre, feet - 142), 13, (140, 170, 215), -1, cv2.LINE_AA)
+    noise = np.random.default_rng(int(time * 10)).normal(0, 2, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def _snapshot(video: str, folder: Path, *settings: str) -> Any:
+    """The snapshot of the fourth event of somebody, in a run that is the same each time."""
+    import cv2
+
+    from streamer.recording.files import find
+
+    given = ("recording.snapshots=true", f"recording.folder={folder}", *settings)
+    words = [
+        "run",
+        video,
+        "--follow",
+        "--pace",
+        "fast",
+        "--ui",
+        "json",
+        *(w for one in given for w in ("--set", one)),
+    ]
+    told = subprocess.run(
+        streamer(*words, "--bind", "tcp://127.0.0.1:0"), check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    messages = [json.loads(line) for line in told.splitlines()]
+    events = [
+        one for one in messages if one["type"] == "event" and one["event"]["phase"] == "end" and one["track"]
+    ]
+    chosen = events[min(3, len(events) - 1)]
+    found = find(folder, chosen["camera"], chosen["event"]["id"]).snapshot
+    return cv2.imread(str(found))
+
+
 def bench() -> None:
     """bench.svg: the plot of performance.md's run."""
     words = ("bench", "--rounds", "9", "--cameras", "1,2,4,8", "--json", "--plot", str(DOCS / "bench.svg"))
@@ -379,7 +477,14 @@ def _write(name: str, text: str) -> None:
     print(f"docs/{name}: {len(text) // 1000} kB")
 
 
-PICTURES = {"terminal": terminal, "captions": captions, "page": page, "cluster": cluster, "bench": bench}
+PICTURES = {
+    "terminal": terminal,
+    "captions": captions,
+    "page": page,
+    "cluster": cluster,
+    "people": people,
+    "bench": bench,
+}
 
 
 def main(names: Sequence[str]) -> int:

@@ -269,13 +269,15 @@ def test_boxes_follow_people_on_the_live_picture(tmp_path: Path, open_page: Call
             })"""
         )
         assert page.locator(".box").count() == 0, "nobody is in this picture"
-        people = [Track(7, (0.25, 0.5, 0.1, 0.25)), Track(8, (0.6, 0.5, 0.2, 0.25))]
+        people = [Track(7, (0.25, 0.5, 0.1, 0.25)), Track(8, (0.9, 0.5, 0.1, 0.25))]
         send_until(bus, page, "document.querySelectorAll('.box').length === 2", people)
         box = page.locator(".box").first
         assert box.inner_text() == "7 waving"
         whole, own = page.locator(".live").bounding_box(), box.bounding_box()
         assert own["x"] - whole["x"] == pytest.approx(0.25 * whole["width"], abs=2)
         assert own["width"] == pytest.approx(0.1 * whole["width"], abs=3)
+        text = page.locator(".box bdi").nth(1).bounding_box()
+        assert text["x"] + text["width"] <= whole["x"] + whole["width"], "no text is cut off at the edge"
         assert "person 7" in page.locator(".camera .actions").inner_text()
         send_until(bus, page, "document.querySelectorAll('.box').length === 0", [])
 

@@ -61,6 +61,7 @@ export class LivePicture {
       const box = this.boxes.children[index]
       const [left, top, width, height] = place.map((part) => `${100 * part}%`)
       Object.assign(box.style, { left, top, width, height })
+      box.dataset.side = place[0] + place[2] / 2 > 0.5 ? "right" : "left" // its text grows into the picture
       const stable = told.find(({ track }) => track?.id === id)?.stable
       put(box.firstChild, [String(id), stable?.display].filter(Boolean).join(" "))
       if (stable) box.dataset.colour = colour(stable.label)
