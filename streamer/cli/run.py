@@ -129,6 +129,7 @@ def configuration(args: argparse.Namespace) -> Config:
         ConfigError: an option, the file or the environment is wrong, or there is nothing to watch.
     """
     from streamer.config import Option, Pace, load_config
+    from streamer.demo.assets import STREAMING
     from streamer.errors import ConfigError
 
     options = _options(args)
@@ -150,6 +151,8 @@ def configuration(args: argparse.Namespace) -> Config:
             )
             raise ConfigError(f"nothing to watch: {hint}")
         demo.append(Option("cameras", cameras_of(["demo"]), "demo"))
+        if not config.follow.follows and not {"model", "models"} & config.model_fields_set:
+            demo.append(Option("model.id", STREAMING, "demo"))  # sooner, and at least as often right there
     elif config.duration is None or any(camera.source != "demo" for camera in config.cameras):
         return config
     # The clip alone: again and again, for as long as was asked for, unless somebody said otherwise.

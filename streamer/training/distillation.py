@@ -205,6 +205,12 @@ class Distiller:
         torch.save({**parts, "step": self.step, "seconds": self.seconds}, part)
         part.replace(self.folder / "state.pt")
 
+    def begin_with(self, folder: Path) -> None:
+        """Begin with the averaged weights of another run. Raises FileNotFoundError where there is none."""
+        average = torch.load(folder / "state.pt", weights_only=True)["average"]
+        self.student.load_state_dict(average)
+        self.average.load_state_dict(average)
+
     def load(self) -> None:
         """Go on from `save`. Raises FileNotFoundError where there is nothing."""
         state = torch.load(self.folder / "state.pt", weights_only=True)

@@ -200,6 +200,16 @@ def test_without_a_command_it_is_the_demo_and_loops() -> None:
     assert not options("demo").loop
 
 
+def test_the_demo_runs_on_the_better_of_its_checkpoints_unless_another_is_asked_for(tmp_path: Path) -> None:
+    assert options(demo=True).model.id == "demo-streaming"
+    assert options("--model", "demo", demo=True).model.id == "demo"
+    assert options("--follow", demo=True).model.id == "demo", "it is better on people"
+    file = tmp_path / "c.yaml"
+    file.write_text("model: {hop: 0.3}\n", encoding="utf-8")
+    assert options("--config", str(file), demo=True).model.id == "demo", "a stream does not take any hop"
+    assert options("demo").model.id == "demo"
+
+
 def test_the_demo_plays_for_as_long_as_was_asked_for() -> None:
     """The clip has 60 s; a run of 80 s ended when it did."""
     assert options("demo", "--duration", "80").loop

@@ -87,6 +87,19 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(tmp_path: Path) -> Non
         assert torch.equal(tensor, second.average.state_dict()[name]), name
 
 
+def test_a_run_begins_with_the_averaged_weights_of_another(tmp_path: Path) -> None:
+    first = distiller(tmp_path / "first", 3)
+    for _ in first.run(lambda: False):
+        pass
+    first.save()
+    second = distiller(tmp_path / "second", 3)
+    second.begin_with(tmp_path / "first")
+    assert second.step == 0
+    for name, tensor in first.average.state_dict().items():
+        assert torch.equal(tensor, second.student.state_dict()[name]), name
+        assert torch.equal(tensor, second.average.state_dict()[name]), name
+
+
 def test_the_tables_start_at_what_a_place_in_the_window_changes(tmp_path: Path) -> None:
     learner = distiller(tmp_path, 1)
     layer = learner.student.blocks[0]

@@ -1,7 +1,9 @@
 """Distils the demo's window checkpoint into its streaming one.
 
 python -m streamer.training.synthetic.stretches runs/stretches
-python -m streamer.training.synthetic.distil_demo runs/stretches runs/validation --out runs/streaming
+python -m streamer.training.synthetic.distil_demo runs/stretches runs/validation --out runs/first
+python -m streamer.training.synthetic.distil_demo runs/stretches runs/validation --out runs/streaming \
+    --begin runs/first --steps 2800
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +120,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--ahead", type=int, default=1)
     parser.add_argument("--truth", type=float, default=0.5)
+    parser.add_argument("--begin", type=Path, help="an earlier run, whose averaged weights are trained on")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many")
     args = parser.parse_args(arguments)
     model = TimesformerForVideoClassification.from_pretrained(assets.checkpoint_path()).eval()
     source = Scenes(args.stretches, ahead=args.ahead, labelled=args.truth > 0)
     check = Scenes(args.validation, ahead=args.ahead)
     settings = Settings(steps=args.steps, batch=args.batch, truth=args.truth)
+    if args.begin is not None:  # the weights by age have found their place, and the average is good already
+        settings = replace(settings, age_rate=1e-2, warmup=60, smoothing=0.998, seed=21)
     distiller = Distiller(model, source, to_pixels, settings, args.out)
     resumed = begin(distiller, model, motions.FRAMES, resume=True)
+    if args.begin is not None and not resumed:
+        distiller.begin_with(args.begin)
     began = time.monotonic()
 
     def over() -> bool:
