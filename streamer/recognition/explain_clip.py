@@ -14,12 +14,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import ConfigError, ModelError, StreamerError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from streamer.recognition.families.recognizers import LoadedModel
 
 MOST_WINDOWS = 240  # that are scored, evenly over the clip ...
 BUDGET = 20.0  # ... as far as so many seconds allow: first far apart, then in between
@@ -48,7 +53,7 @@ def explain(clip: Path, model_id: str, label: str, span: tuple[float, float] = W
     length = _length(clip)  # before torch is loaded, which takes seconds
     import torch
 
-    from streamer.recognition.attention_rollout import rollout
+    from streamer.recognition.attention_rollout import rollout, stream_rollout
     from streamer.recognition.loading import load_timesformer
 
     torch.set_num_threads(1)
@@ -57,22 +62,70 @@ def explain(clip: Path, model_id: str, label: str, span: tuple[float, float] = W
     if label not in spec.labels:
         raise ModelError(f"{spec.name} has no label {label!r}")
     bounds = _around(span, (spec.frames - 1) * spec.interval + SLACK, length)
-    times, frames = _frames(clip, loaded.preprocessor.reduce, bounds)
-    windows = _windows(times, spec.frames, spec.interval)
     place = spec.labels.index(label)
-    best: tuple[float, Any, Sequence[int]] | None = None
+    if spec.streaming:
+        before = bounds[0] - spec.reach * spec.interval
+        times, frames = _frames(clip, loaded.preprocessor.reduce, (before, bounds[1]))
+        stretch = _best_stretch(loaded, times, frames, bounds[0], place)
+        looked = stream_rollout(loaded.model, _values(loaded, [frames[i] for i in stretch]))
+        return _drawn([frames[i] for i in stretch[-spec.frames :]], looked[-spec.frames :].numpy())
+    times, frames = _frames(clip, loaded.preprocessor.reduce, bounds)
+    window = _best_window(loaded, times, frames, place)
+    looked = rollout(loaded.model, _values(loaded, [frames[i] for i in window]))
+    return _drawn([frames[i] for i in window], looked.numpy())
+
+
+def _values(loaded: LoadedModel, frames: Sequence[NDArray[Any]]) -> Tensor:
+    """What the model gets of so many frames: (1, S, C, H, W)."""
+    import torch
+
+    return loaded.preprocessor.normalise(torch.from_numpy(np.stack(frames)))[None]
+
+
+def _best_window(
+    loaded: LoadedModel, times: Sequence[float], frames: Sequence[NDArray[Any]], place: int
+) -> Sequence[int]:
+    """The frames of the window in which the model is surest of the label at `place`. Raises ConfigError."""
+    import torch
+
+    best: tuple[float, Sequence[int]] | None = None
     until = time.monotonic() + BUDGET
-    for indices in windows:
+    for indices in _windows(times, loaded.spec.frames, loaded.spec.interval):
         if best is not None and time.monotonic() >= until:
             break
-        values = loaded.preprocessor.normalise(torch.from_numpy(np.stack([frames[i] for i in indices])))
         with torch.no_grad():
-            score = float(loaded.forward(values[None]).softmax(-1)[0, place])
+            scores = loaded.forward(_values(loaded, [frames[i] for i in indices]))
+        score = float(scores.softmax(-1)[0, place])
         if best is None or score > best[0]:
-            best = score, values[None], indices
+            best = score, indices
     assert best is not None
-    looked = rollout(loaded.model, best[1])
-    return _drawn([frames[i] for i in best[2]], looked.numpy())
+    return best[1]
+
+
+def _best_stretch(
+    loaded: LoadedModel, times: Sequence[float], frames: Sequence[NDArray[Any]], since: float, place: int
+) -> Sequence[int]:
+    """The frames that a stream's answer depends on where it is surest of the label, a window after `since`
+    or later; as many as there are. Raises ConfigError.
+    """
+    import torch
+
+    spec, model = loaded.spec, loaded.model
+    _windows(times, spec.frames, spec.interval)  # refuses what is too short
+    known = np.array(times)
+    ticks = [int(np.abs(known - at).argmin()) for at in np.arange(times[0], times[-1], spec.interval)]
+    first = max(spec.frames - 1, sum(times[i] < since for i in ticks) + spec.frames - 1)
+    state, best = model.new_state(1), (-1.0, 0)
+    until = time.monotonic() + BUDGET
+    for number, index in enumerate(ticks):
+        with torch.no_grad():
+            scores = model.step(_values(loaded, [frames[index]])[0], state, [0])
+        if number >= min(first, len(ticks) - 1):
+            best = max(best, (float(scores.softmax(-1)[0, place]), number))
+            if time.monotonic() >= until:
+                break
+    end = best[1] + 1
+    return ticks[max(0, end - spec.reach - 1) : end]
 
 
 def _length(clip: Path) -> float:

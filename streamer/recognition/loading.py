@@ -74,20 +74,28 @@ def load(
 
 
 def load_timesformer(model_id: str) -> LoadedModel:
-    """A TimeSformer of windows as transformers has it, fp32 on the CPU: for looking into it.
+    """A TimeSformer, of windows as transformers has it or streaming, fp32 on the CPU: for looking into it.
 
     Raises ModelLoadError: it cannot be had, or is another kind of model.
     """
     checkpoint = open_checkpoint(model_id)
-    if checkpoint.family != "timesformer" or checkpoint.own.get("streaming"):
-        raise ModelLoadError(f"{checkpoint.name} is no TimeSformer that looks at windows")
+    if checkpoint.family != "timesformer":
+        raise ModelLoadError(f"{checkpoint.name} is no TimeSformer")
     with quiet_transformers():
         config_object = model_config(checkpoint)
         auto_class, frames = _auto_class(checkpoint, config_object)
         settings = _read_settings(checkpoint, ModelConfig(id=model_id), frames=frames)
         placement = Placement(torch.device("cpu"), "fp32")
         model = load_weights(checkpoint, auto_class, config_object, placement)
-    return LoadedModel(settings.spec, settings.preprocessor, placement, _forward(model, settings.spec), model)
+    spec = settings.spec
+    loaded = LoadedModel(spec, settings.preprocessor, placement, _forward(model, spec), model)
+    if not checkpoint.own.get("streaming"):
+        return loaded
+    from streamer.recognition.stream_loading import stream_of
+
+    stream = stream_of(checkpoint, loaded)
+    spec = dataclasses.replace(spec, streaming=True, reach=stream.reach)
+    return dataclasses.replace(loaded, spec=spec, model=stream)
 
 
 def _load_words(

@@ -34,7 +34,15 @@ def load_streaming(checkpoint: Checkpoint, loaded: LoadedModel, config: ModelCon
         raise ModelLoadError(
             f"{checkpoint.name}: only TimeSformers can be streamed, this is a {checkpoint.family}"
         )
-    placement = loaded.placement
+    model = stream_of(checkpoint, loaded)
+    spec = dataclasses.replace(loaded.spec, streaming=True, reach=model.reach)
+    recognizer = StreamRecognizer(dataclasses.replace(loaded, spec=spec, model=None))
+    choose_stream_engine(recognizer, model, config)
+    return recognizer
+
+
+def stream_of(checkpoint: Checkpoint, loaded: LoadedModel) -> StreamingTimesformer:
+    """The model that computes one frame a hop, of a window model's weights. Raises ModelLoadError."""
     try:
         model = StreamingTimesformer(loaded.model, fused=True)
         model.adopt(streaming_tensors(checkpoint.folder))
@@ -43,11 +51,7 @@ def load_streaming(checkpoint: Checkpoint, loaded: LoadedModel, config: ModelCon
             f"{checkpoint.name} says that it is a streaming model, but {one_line(error)}: train it again "
             "(`streamer train --streaming`)"
         ) from error
-    model.to(placement.device, placement.dtype).eval().requires_grad_(False)
-    spec = dataclasses.replace(loaded.spec, streaming=True, reach=model.reach)
-    recognizer = StreamRecognizer(dataclasses.replace(loaded, spec=spec, model=None))
-    choose_stream_engine(recognizer, model, config)
-    return recognizer
+    return model.to(loaded.placement.device, loaded.placement.dtype).eval().requires_grad_(False)
 
 
 def streaming_tensors(folder: Path) -> dict[str, Tensor]:

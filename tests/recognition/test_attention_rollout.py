@@ -63,6 +63,55 @@ def test_the_row_is_that_of_the_whole_matrices(demo: Any) -> None:
     assert float(looked.min()) >= 0.0
 
 
+def whole_matrices_of_stream(model: Any, values: torch.Tensor) -> torch.Tensor:
+    """A stretch's rollout by matrices of all tokens, each frame's class token before its places."""
+    seen: list[torch.Tensor] = []  # from the last layer to the first: over space, over time
+    plain = attention_rollout._attention
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention_rollout, "_attention", lambda *of: seen.append(plain(*of)) or seen[-1])
+        attention_rollout.stream_rollout(model, values)
+    frames, tokens = len(seen[0]), seen[0].shape[-1]
+    ages, may = model.ages_in(frames)
+    row = torch.zeros(frames * tokens)
+    row[(frames - 1) * tokens] = 1.0
+    half = 0.5 * torch.eye(frames * tokens)
+    for block, space, time in zip(reversed(model.layers), seen[::2], seen[1::2], strict=True):
+        shares = block.tables.answers.detach()[ages].masked_fill(~may, float("-inf")).softmax(-1)
+        over_space, over_time = torch.zeros(2, frames, tokens, frames, tokens)
+        for t in range(frames):
+            over_space[t, 1:, t] = space[t, 1:]
+            over_space[t, 0] = shares[t][:, None] * space[:, 0]
+            over_time[t, 0, t, 0] = 1.0
+            for n in range(1, tokens):
+                over_time[t, n, :, n] = time[n - 1, t]
+        row = row @ (half + 0.5 * over_space.view_as(half))
+        row = row @ (half + 0.5 * over_time.view_as(half))
+    return row.view(frames, tokens)
+
+
+def test_a_streams_row_is_that_of_the_whole_matrices() -> None:
+    loaded = load_timesformer("demo-streaming")
+    torch.manual_seed(1)
+    values = torch.randn(1, loaded.spec.reach + 3, 3, *loaded.spec.size)
+    looked = attention_rollout.stream_rollout(loaded.model, values)
+    row = whole_matrices_of_stream(loaded.model, values)
+    assert row.sum() == pytest.approx(1.0, abs=1e-4)
+    assert torch.allclose(looked, row[:, 1:], atol=1e-6)
+    assert (looked[:2] == 0).all(), "what is older than its reach takes no part"
+    assert (looked[-1] > 0).all()
+
+
+@pytest.mark.realtime
+def test_a_clip_gives_a_picture_of_what_a_stream_saw() -> None:
+    pytest.importorskip("av")
+    span = (4.0, 8.0)
+    picture = Image.open(io.BytesIO(explain_clip.explain(clip_path(), "demo-streaming", "waving", span)))
+    rows = 8 // explain_clip.COLUMNS
+    assert picture.size[1] > (rows - 1) * explain_clip.WIDTH // 2, "the frames of a window"
+    red, _, blue = np.moveaxis(np.asarray(picture, int), -1, 0)
+    assert 0.01 < (red - blue > 60).mean() < 0.5
+
+
 def test_other_attention_is_refused(demo: Any) -> None:
     class Other:
         class config:  # noqa: N801

@@ -77,7 +77,7 @@ class StreamingTimesformer(nn.Module):
         """What it has beside the window model, for model.safetensors: `newest` (D,), `keys` and `values`
         (layers, T, D), `answers` (layers, T), each under PREFIX.
         """
-        tables = [block.tables for block in self._layers()]
+        tables = [block.tables for block in self.layers]
         stacked = {name: torch.stack([getattr(table, name) for table in tables]) for name in TABLES}
         own = {"newest": self.newest_embedding[0, 0], **stacked}
         return {PREFIX + name: tensor.detach().clone().contiguous() for name, tensor in own.items()}
@@ -95,11 +95,13 @@ class StreamingTimesformer(nn.Module):
                 raise ValueError(f"tensor {name} is {shape}; the model asks for {tuple(own.shape)}")
         with torch.no_grad():
             self.newest_embedding.copy_(tensors[PREFIX + "newest"].view_as(self.newest_embedding))
-            for number, block in enumerate(self._layers()):
+            for number, block in enumerate(self.layers):
                 for name in TABLES:
                     getattr(block.tables, name).copy_(tensors[PREFIX + name][number])
 
-    def _layers(self) -> list[Block]:
+    @property
+    def layers(self) -> list[Block]:
+        """Its blocks, first to last."""
         return [block for block in self.blocks if isinstance(block, Block)]
 
     def embed(self, pixel_values: Tensor) -> Tensor:
@@ -127,14 +129,17 @@ class StreamingTimesformer(nn.Module):
         x = self.embed(pixel_values.flatten(0, 1)).view(
             b, s, -1, self.place_embedding.shape[2]
         )  # (B, S, P, D)
-        now = torch.arange(s, device=x.device)
-        age = now[:, None] - now  # (S, S)
-        seen = (age >= 0) & (age < self.ages)
-        ages = age.clamp(0, self.ages - 1)
-        for block in self._layers():
+        ages, seen = self.ages_in(s, x.device)
+        for block in self.layers:
             x = block.parallel(x, ages, seen)
         logits: Tensor = self.classifier(self.norm(x[:, :, 0]))
         return logits
+
+    def ages_in(self, frames: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """Of a stretch, (S, S) both: how old frame s is at frame t, 0 to T-1, and whether t may ask s."""
+        now = torch.arange(frames, device=device)
+        age = now[:, None] - now
+        return age.clamp(0, self.ages - 1), (age >= 0) & (age < self.ages)
 
     def new_state(self, cameras: int) -> StreamState:
         """Memory for so many cameras, in the weights' dtype and on their device."""
@@ -168,7 +173,7 @@ class StreamingTimesformer(nn.Module):
 
     def through(self, x: Tensor, caches: Iterable[LayerCache]) -> Tensor:
         """Newest frames through all layers. (B, P, D) of `embed`, written to -> logits (B, L)."""
-        for block, cache in zip(self._layers(), caches, strict=True):
+        for block, cache in zip(self.layers, caches, strict=True):
             x = block.step(x, cache, last=block is self.blocks[-1])
         logits: Tensor = self.classifier(self.norm(x[:, 0]))
         return logits
