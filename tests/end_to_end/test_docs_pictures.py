@@ -46,4 +46,4 @@ def test_one_frame_stands_still(pictures: ModuleType) -> None:
 def test_an_unknown_picture_is_refused(pictures: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert pictures.main(["terminals"]) == 2
     said = capsys.readouterr().err
-    assert "there is no 'terminals'; there are terminal, captions, page, cluster, bench" in said
+    assert "there is no 'terminals'; there are terminal, captions, page, cluster, people, bench" in said
