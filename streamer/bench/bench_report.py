@@ -10,6 +10,7 @@ from streamer.system.terminal_text import printable
 from streamer.system.text_table import text_table, width_of
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 420, 60, 50, 50, 190  # of the plot, pixels
+ROW, NAMES, NUMBERS_WIDTH = 24, 290, 110  # of the bars, pixels: height of a row, room for names and numbers
 COLOURS = ("#555555", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
@@ -49,7 +50,9 @@ def _numbers(r: Result) -> tuple[str, ...]:
 
 
 def plot(report: Report) -> str:
-    """Windows per second over cameras, one line a way: an SVG document."""
+    """Windows per second over cameras, one line a way; for one number of cameras, bars. An SVG document."""
+    if len({result.cameras for result in report.results}) == 1:
+        return _bars(report)
     lines: dict[str, list[Result]] = {}
     for result in report.results:
         lines.setdefault(f"{result.way} {result.engine} {result.precision}", []).append(result)
@@ -63,13 +66,7 @@ def plot(report: Report) -> str:
     def y(rate: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * rate / most
 
-    title = escape(str(report.model["name"]))
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" '
-        'font-size="12"><rect width="100%" height="100%" fill="white"/>',
-        f'<text x="{LEFT}" y="24" font-size="15">{title}: windows per second</text>',
-        f'<text x="{LEFT}" y="40" fill="#666">{escape(str(report.machine["processor"]))}</text>',
-    ]
+    parts = _head(report, LEFT, HEIGHT)
     for tick in range(6):
         rate = most * tick / 5
         parts.append(f'<path d="M{LEFT} {y(rate):.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
@@ -88,4 +85,33 @@ def plot(report: Report) -> str:
         parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3.5" fill="{colour}"/>' for px, py in points]
         row = TOP + 18 * number
         parts.append(f'<text x="{WIDTH - RIGHT + 14}" y="{row}" fill="{colour}">{escape(name)}</text>')
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _head(report: Report, left: int, height: int) -> list[str]:
+    title = escape(str(report.model["name"]))
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif" '
+        'font-size="12"><rect width="100%" height="100%" fill="white"/>',
+        f'<text x="{left}" y="24" font-size="15">{title}: windows per second</text>',
+        f'<text x="{left}" y="40" fill="#666">{escape(str(report.machine["processor"]))}</text>',
+    ]
+
+
+def _bars(report: Report) -> str:
+    """A row for each way, with how many times the first one's speed it has."""
+    most = max(result.windows_per_s for result in report.results)
+    height = TOP + ROW * len(report.results) + ROW
+    parts = _head(report, NAMES, height)
+    for number, result in enumerate(report.results):
+        name = escape(f"{result.way} {result.engine} {result.precision}")
+        colour = COLOURS[list(dict.fromkeys(r.way for r in report.results)).index(result.way) % len(COLOURS)]
+        top = TOP + ROW * number
+        long = (WIDTH - NAMES - NUMBERS_WIDTH) * result.windows_per_s / most
+        text = f"{result.windows_per_s:.3g} ({result.ratio:.3g} x)"
+        parts += [
+            f'<text x="{NAMES - 8}" y="{top + 14}" text-anchor="end">{name}</text>',
+            f'<rect x="{NAMES}" y="{top}" width="{max(1.0, long):.1f}" height="{ROW - 6}" fill="{colour}"/>',
+            f'<text x="{NAMES + long + 6:.1f}" y="{top + 14}">{text}</text>',
+        ]
     return "\n".join([*parts, "</svg>\n"])

@@ -183,6 +183,17 @@ def test_in_a_pipe_no_row_is_broken_however_long_a_name(capsys) -> None:
     assert all(line.split()[-2:] == ["88%", "-"] for line in rows)
 
 
+def test_the_plot_of_one_number_of_cameras_has_a_bar_for_each_way() -> None:
+    svg = plot(report_of(result("transformers <eager>", 4, 1.0), result("streamer", 4, 3.0)))
+    tree = ElementTree.fromstring(svg)
+    name = "{http://www.w3.org/2000/svg}"
+    slow, fast = (float(bar.get("width", 0)) for bar in list(tree.iter(name + "rect"))[1:])
+    assert fast == pytest.approx(3 * slow, rel=0.01)
+    texts = [text.text or "" for text in tree.iter(name + "text")]
+    assert any(text.startswith("transformers <eager>") for text in texts)
+    assert not list(tree.iter(name + "polyline"))
+
+
 def test_the_plot_has_a_line_for_each_way_and_rises_with_speed() -> None:
     svg = plot(
         report_of(
