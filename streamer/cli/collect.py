@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     talk = set_up_talk(False)
     with Stopper() as stopper:
         recorder = ClipRecorder(_camera(args), stopper.stop)
+        say("waiting for the camera")  # before it starts: what it says itself comes after
         with recorder:
             chosen = _by_clock(every, labels[0], recorder) if every is not None else _by_key(labels, recorder)
             try:
@@ -141,7 +142,6 @@ def _camera(args: argparse.Namespace) -> Any:
 def _record(recorder: ClipRecorder, labels: Iterator[str], how: tuple[Path, float, int | None]) -> int:
     out, seconds, count = how
     saved, session = 0, datetime.now().strftime("%Y%m%d-%H%M%S")
-    say("waiting for the camera")
     recorder.wait_for_picture()
     for label in labels:
         path = _free_name(out / label, session)
