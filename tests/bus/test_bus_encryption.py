@@ -96,6 +96,7 @@ def test_an_unknown_key_gets_nothing_and_both_sides_say_so(folder: Path, strange
         assert len(lines) == 1, "the same refusal is told once a minute"
 
 
+@pytest.mark.realtime
 def test_a_hundred_and_fifty_unlisted_keys_are_one_line(folder: Path) -> None:
     lines: list[str] = []
     with secure(folder, on_problem=lines.append) as bus, zmq.Context() as context:

@@ -65,6 +65,7 @@ def test_keys_of_the_second_version_are_optional_and_known() -> None:
         parse({**body, "track": {"id": 3, "box": [0.1, 0.2, 0.3]}})
 
 
+@pytest.mark.realtime
 def test_first_messages_that_come_on_many_threads_at_once() -> None:
     """In a process of its own: it was ended by a segmentation fault inside msgspec."""
     done = subprocess.run([sys.executable, "-c", FIRST_MESSAGES], capture_output=True, text=True, timeout=100)

@@ -103,6 +103,7 @@ def test_a_camera_that_answers_before_it_has_video_is_tried_again_soon(
     assert max(waits) < 10
 
 
+@pytest.mark.realtime
 def test_videos_that_others_open_in_this_process_get_none_of_our_options(tmp_path: Path) -> None:
     before = os.environ.get(opencv.CAPTURE_OPTIONS)
     with MiniRtsp(write_clip(tmp_path / "c.h264", moving(20), container="h264")) as server:
@@ -525,6 +526,7 @@ def webcam(library: Path, script: str, **settings: str) -> str:
     return run.stdout
 
 
+@pytest.mark.realtime
 def test_a_webcam_through_v4l2(fake_webcam: Path) -> None:
     script = "seen.until_frames(20)\nassert all((b - a) % 30 for a, b in zip(seen.numbers, seen.numbers[1:]))"
     assert "EPOCHS [0] CODES {None}" in webcam(fake_webcam, script)

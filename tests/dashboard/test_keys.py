@@ -126,6 +126,7 @@ def assert_as_before(tmux: Tmux) -> None:
     tmux.wait_for("icanon,echo,")
 
 
+@pytest.mark.realtime
 @needs_tmux
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_every_key_on_a_real_terminal(tmux: Tmux, tmp_path: Path, size: tuple[int, int]) -> None:
@@ -191,6 +192,7 @@ def test_the_keyboard_is_given_back(tmux: Tmux, tmp_path: Path, how: str) -> Non
     assert_as_before(tmux)
 
 
+@pytest.mark.realtime
 @needs_tmux
 def test_paused_and_on_again(tmux: Tmux, tmp_path: Path) -> None:
     start(tmux, tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,20 @@ def read_stamp(image: Any) -> int:
     return int("".join("1" if value > 127 else "0" for value in row[1:17]), 2)
 
 
-def picture(number: int, width: int = 320, height: int = 240, seed: int = 1) -> Any:
+def picture(number: int, width: int = 320, height: int = 240) -> Any:
     """A textured ground with a moving bright square and the frame's number: uint8 BGR."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(30, 220, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
-    image = np.kron(coarse, np.ones((8, 8, 1), np.uint8))[:height, :width].copy()
+    image = _ground(width, height).copy()
     left = number * 5 % max(1, width - 40)
     image[height // 2 : height // 2 + 40, left : left + 40] = (40, 230, 250)
     stamp(image, number)
     return image
+
+
+@cache
+def _ground(width: int, height: int) -> Any:
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(30, 220, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    return np.kron(coarse, np.ones((8, 8, 1), np.uint8))[:height, :width]
 
 
 def moving(count: int, width: int = 320, height: int = 240) -> Iterator[Any]:

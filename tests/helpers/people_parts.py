@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,7 @@ def scene(walkers: Sequence[Walker], time: float, noise: float = 2.0) -> NDArray
             if first < last:
                 image[y : y + walker.height, first:last] = figure[:, first - x : last - x]
     if noise:
-        rng = np.random.default_rng(int(time * 1000))
-        image += noise * rng.standard_normal(image.shape, np.float32)
+        image += noise * _noise(int(time * 1000) % 31)
     return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
@@ -63,11 +63,12 @@ def frames(
         yield Frame("cam", number, epoch, time, time, 1.7e9 + time, time, scene(walkers, time))
 
 
-_GROUND: list[NDArray[Any]] = []
-
-
+@cache
 def _ground() -> NDArray[Any]:
-    if not _GROUND:
-        coarse = np.random.default_rng(0).integers(90, 150, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
-        _GROUND.append(np.kron(coarse, np.ones((8, 8, 1), np.uint8)))
-    return _GROUND[0]
+    coarse = np.random.default_rng(0).integers(90, 150, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
+    return np.kron(coarse, np.ones((8, 8, 1), np.uint8))
+
+
+@cache  # drawing it anew for each picture takes longer than all that is tried with the picture
+def _noise(seed: int) -> NDArray[Any]:
+    return np.random.default_rng(seed).standard_normal((HEIGHT, WIDTH, 3), np.float32)

@@ -77,6 +77,7 @@ def test_parts_that_never_moved_are_one_person_when_all_of_them_is_seen() -> Non
     assert likeness(found[0].box, there) > 0.8
 
 
+@pytest.mark.realtime
 def test_who_stops_stays_followed_and_who_leaves_does_not() -> None:
     walker = Walker(lambda time: 20.0 + 40.0 * min(3.0, max(0.0, time - 1.0)) if time < 70.0 else None)
     told = watch([walker], 75.0)

@@ -304,6 +304,7 @@ def test_an_edited_config_file_is_taken_over(clip_model: Path, tmp_path: Path) -
         sink.wait(shows("a fish"))
 
 
+@pytest.mark.realtime
 def test_an_edited_file_of_labels_is_taken_over(clip_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "words.yaml"
     write(file, "labels: {beast: [a dog, a cat]}")

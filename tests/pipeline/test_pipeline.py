@@ -108,6 +108,7 @@ def test_motion_gate_saves_work_and_misses_no_event(demo_run: Collect) -> None:
         assert any(label == other and abs(at - when) <= 0.6 for other, when in starts(sink)), (label, at)
 
 
+@pytest.mark.realtime
 def test_a_quiet_camera_costs_almost_nothing(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     scene = np.kron(rng.integers(30, 220, (15, 20, 3)), np.ones((16, 16, 1)))
@@ -127,6 +128,7 @@ def test_a_quiet_camera_costs_almost_nothing(tmp_path: Path) -> None:
     assert [m["event"]["phase"] for m in sink.of("event")][:: len(sink.of("event")) - 1] == ["start", "end"]
 
 
+@pytest.mark.realtime
 def test_two_cameras_one_missing(tmp_path: Path) -> None:
     cameras = (DEMO, CameraConfig(name="gone", source=str(tmp_path / "gone.mp4")))
     result, sink = watch(Config(cameras=cameras, **QUIET), FakeRecognizer(lambda _: (0.9, 0.1)))

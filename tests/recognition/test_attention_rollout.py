@@ -156,6 +156,7 @@ def test_a_window_is_looked_for_where_the_event_is(
     assert explain_clip._around(span, 2.0, 1.0) == (0.0, 1.0), "a clip that is too short stays so"
 
 
+@pytest.mark.realtime
 def test_other_events_of_the_clip_are_not_shown() -> None:
     pytest.importorskip("av")
     taken: list[float] = []

@@ -461,6 +461,7 @@ def score(window: Window) -> tuple[float, float]:
     return 1.0 - busy, busy
 
 
+@pytest.mark.realtime
 def test_the_whole_program_records(tmp_path: Path, film: Path) -> None:
     config = Config(
         cameras=(CameraConfig(name="Front Door", source=str(film)),),

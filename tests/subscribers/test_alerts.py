@@ -219,6 +219,7 @@ def now_event(name: str, phase: Phase = Phase.START, **more: Any) -> Any:
     return event(name, phase, **more)
 
 
+@pytest.mark.realtime
 def test_events_reach_a_receiver_once_and_a_restart_goes_on(
     bus: Publisher, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ def test_tempered_scores_are_those_of_divided_logits(logits: list[float], temper
     np.testing.assert_allclose(independent, 1 / (1 + np.exp(-values / temperature)), atol=1e-6)
 
 
+@pytest.mark.realtime
 def test_the_program_uses_the_temperature(tmp_path: Path) -> None:
     from streamer.config import Config
     from streamer.training.play_videos import watch

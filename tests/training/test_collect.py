@@ -53,6 +53,7 @@ def test_by_keys_each_line_is_a_clip(
     assert "2 clips in" in said
 
 
+@pytest.mark.realtime
 def test_a_camera_that_ends_leaves_no_half_clip(camera: Path, tmp_path: Path) -> None:
     short = write_clip(tmp_path / "short.mp4", moving(20))
     words = ["collect", str(short), "--idle", "-o", str(tmp_path / "out"), "--seconds", "5"]

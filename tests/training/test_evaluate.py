@@ -242,6 +242,7 @@ def test_numbers_of_a_run_that_lost_messages_are_refused(
         watch(blinking(tmp_path / "b.mp4"), Config(), Bright())
 
 
+@pytest.mark.realtime
 def test_what_a_model_kept_of_one_video_is_not_used_for_the_next(tmp_path: Path) -> None:
     """A model of single frames remembers their logits by camera and number: both videos have the same."""
     other, video = write_clip(tmp_path / "a.mp4", moving(120), 10), blinking(tmp_path / "b.mp4")
