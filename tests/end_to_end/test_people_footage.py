@@ -332,7 +332,7 @@ def test_people_who_are_close_have_a_track_each(wheels: Path) -> None:
 
 
 def told_apart(video: Path, two: tuple[Box, Box], time: float) -> float:
-    """How well two people can be boxed from what differs from the background: the lesser IoU of both, at best.
+    """How well two people can be boxed from what differs from the background: the lesser IoU, at best.
 
     At best: of every threshold (6 to 78 grey levels), of every distance over which parts count as one (up to
     80 pixels of 480), and of all boxes that come out; and the background is the median of the whole video,
