@@ -122,7 +122,12 @@ def test_subscribers_see_one_publisher(tmp_path: Path) -> None:
     schema = jsonschema.Draft202012Validator(wire.schema())
     with FakeCamera(draw) as camera:
         config = configured(tmp_path, camera.url, "a", "b")
-        with Front(config) as front, worker(front, tmp_path, "w1"), worker(front, tmp_path, "w2"):
+        with (
+            Front(config) as front,
+            # with room for more the one who has loaded the model first may be given both cameras
+            worker(front, tmp_path, "w1", capacity=1),
+            worker(front, tmp_path, "w2", capacity=1),
+        ):
             with Subscriber(front.endpoint, since=0.0) as subscriber:
                 first = collect(subscriber, of(StatusMessage, "a"))
                 detail = next(m for m in first if isinstance(m, StatusMessage)).detail
