@@ -6,7 +6,6 @@ or changed it would be stopped. Ctrl+C, Ctrl+Z and Ctrl+S stay what they are.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -151,6 +150,7 @@ class _UnixKeyboard:
         import termios
 
         self._fd = fd
+        self._reading = threading.Lock()  # nothing is read once `restore` has returned
         if not self._ours():
             raise OSError("in the background")
         try:
@@ -167,11 +167,13 @@ class _UnixKeyboard:
         try:
             if not select.select([self._fd], [], [], timeout)[0]:
                 return []
-            if not self._ours():
-                return None
-            data = os.read(self._fd, 256)
-            if data.endswith(b"\x1b") and select.select([self._fd], [], [], ESCAPE_S)[0]:
-                data += os.read(self._fd, 256)
+            with self._reading:
+                # given back meanwhile: it is the shell's, and a read would wait there for a whole line
+                if self._before is None or not self._ours():
+                    return None
+                data = os.read(self._fd, 256)
+                if data.endswith(b"\x1b") and select.select([self._fd], [], [], ESCAPE_S)[0]:
+                    data += os.read(self._fd, 256)
         except (OSError, ValueError):  # closed, hung up
             return None
         return keys_in(data.decode("utf-8", "ignore"))
@@ -179,13 +181,19 @@ class _UnixKeyboard:
     def restore(self) -> None:
         import termios
 
-        before, self._before = self._before, None
-        # TCSANOW, as waiting for output might never end
-        with contextlib.suppress(OSError, termios.error):
+        alone = self._reading.acquire(timeout=JOIN_S)  # longer only where others changed the terminal's mode
+        try:
+            before, self._before = self._before, None
             if before is not None and self._ours():
                 # what was typed meanwhile was not meant for the shell
                 termios.tcflush(self._fd, termios.TCIFLUSH)
+                # TCSANOW, as waiting for output might never end
                 termios.tcsetattr(self._fd, termios.TCSANOW, before)
+        except (OSError, termios.error):  # the terminal has gone
+            pass
+        finally:
+            if alone:
+                self._reading.release()
 
     def _ours(self) -> bool:
         return os.isatty(self._fd) and os.tcgetpgrp(self._fd) == os.getpgrp()

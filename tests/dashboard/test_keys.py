@@ -20,6 +20,7 @@ from streamer.dashboard import keys
 from streamer.dashboard.keys import keys_in
 from streamer.dashboard.view_state import Place, ViewState, press
 from tests.helpers import warm_processes
+from tests.helpers.bus_parts import DEADLINE
 from tests.helpers.tmux import Tmux, needs_tmux
 
 SIZES = [(120, 40), (80, 24), (40, 12)]
@@ -315,6 +316,37 @@ def test_keys_that_the_shell_took_are_not_waited_for(monkeypatch: pytest.MonkeyP
             typed = keyboard.read(0.1)
         assert typed == ["q"]
     finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_what_is_typed_when_the_terminal_has_been_given_back_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ctrl+Z and a quick `bg`: the thread that saw something typed would wait for a line, for ever."""
+    pytest.importorskip("termios")
+    import pty
+
+    ours, theirs = pty.openpty()
+    monkeypatch.setattr(keys._UnixKeyboard, "_ours", lambda self: True)
+    keyboard = keys._UnixKeyboard(theirs)
+    look, read = keys.select.select, []
+
+    def given_back_after(*args: object) -> object:
+        found = look(*args)  # type: ignore[call-overload]
+        keyboard.restore()
+        return found
+
+    monkeypatch.setattr(keys.select, "select", given_back_after)
+    reading = threading.Thread(target=lambda: read.append(keyboard.read(10.0)), daemon=True)
+    try:
+        reading.start()
+        os.write(ours, b"x")
+        reading.join(DEADLINE)
+        assert read == [None]
+    finally:
+        os.write(ours, b"\n")  # else a read that waits keeps the terminal open
+        reading.join(DEADLINE)
         os.close(ours)
         os.close(theirs)
 
