@@ -15,7 +15,7 @@ from tempfile import mkdtemp
 import pytest
 from hypothesis import HealthCheck, settings
 
-from streamer.system import extras, redaction
+from streamer.system import install_extras, redaction
 from tests.helpers import made_once
 
 pytest_plugins = ["tests.helpers.time_limits"]
@@ -101,7 +101,7 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 @pytest.fixture(autouse=True)
 def nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that plays a missing package, in the .venv of the checkout, installs nothing there."""
-    monkeypatch.setattr(extras, "own_environment", lambda: None)
+    monkeypatch.setattr(install_extras, "own_environment", lambda: None)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from streamer.bus.journal_file import SCHEMA_VERSION, default_path
 from streamer.errors import BusError
-from streamer.recording.clip_events import span_in
+from streamer.recording.event_spans_in_clip import span_in
 from streamer.recording.files import find
 from streamer.recording.retention import default_folder
 

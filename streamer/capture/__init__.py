@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamer.capture.address import Kind, kind_of
-from streamer.capture.camera import Camera
+from streamer.capture.camera_supervisor import Camera
 from streamer.capture.devices import Device, list_devices
 from streamer.capture.source import OpenedSource, check_source, open_source
 

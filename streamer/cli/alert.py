@@ -13,7 +13,7 @@ from streamer.subscribers import bridge
 from streamer.subscribers.alerts.alert_policy import AlertRules, QuietHours
 from streamer.subscribers.state_file import default_file
 from streamer.subscribers.stderr_lines import print_line
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 
 if TYPE_CHECKING:
     from streamer.subscribers.alerts.apprise_targets import Target

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import threading
 
     from streamer.cluster.archive_jobs import Pool
-    from streamer.cluster.archive_results import ResultsFolder
+    from streamer.cluster.archive_resume import ResultsFolder
     from streamer.config import Config
 
 MOST_WORKERS = 256
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, ModelError, DatasetError: nothing can be played so.
     """
-    from streamer.cluster.archive_results import ResultsFolder
+    from streamer.cluster.archive_resume import ResultsFolder
     from streamer.cluster.archive_settings import for_archive
     from streamer.system.signals import Stopper
 

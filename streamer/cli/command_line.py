@@ -28,7 +28,7 @@ from streamer.errors import (
     SpeechError,
     StreamerError,
 )
-from streamer.system.extras import allow_installing
+from streamer.system.install_extras import allow_installing
 from streamer.system.redaction import redact, remember
 from streamer.system.terminal_text import printable
 

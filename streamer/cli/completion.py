@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 
 from streamer.errors import ConfigError
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 
 SHELLS = ("bash", "zsh", "tcsh")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streamer.errors import ConfigError, DatasetError
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 from streamer.training.output import say
 from streamer.training.synthetic import video_files
 

@@ -21,8 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from streamer.errors import SpeechError
-from streamer.system.extras import allow_installing, command_for, missing
-from streamer.system.packages import import_error, in_range, installed, one_line, pinned, requirements
+from streamer.system.install_extras import allow_installing, command_for, missing
+from streamer.system.installed_packages import (
+    import_error,
+    in_range,
+    installed,
+    one_line,
+    pinned,
+    requirements,
+)
 from streamer.system.terminal_text import printable, printable_json
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from streamer.subscribers.mqtt.topic_names import check_prefix
 from streamer.subscribers.state_file import default_file
 from streamer.subscribers.stderr_lines import print_line, warn_if_exposed
 from streamer.system.addresses import is_loopback, split_host_port
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 
 _SCHEMES = ("mqtts://", "mqtt://")
 

@@ -315,7 +315,7 @@ def set_up_talk(verbose: bool, *, cameras: bool = True) -> _Talk:
     level = logging.INFO if verbose else logging.WARNING
     root.setLevel(level)
     logging.getLogger("streamer").setLevel(level)  # libraries imported later change the root's
-    logging.getLogger("streamer.capture.camera").setLevel(
+    logging.getLogger("streamer.capture.camera_supervisor").setLevel(
         logging.NOTSET if cameras or verbose else logging.ERROR
     )
     return handler

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from streamer.errors import ConfigError
 from streamer.system.addresses import join_host_port, split_host_port
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 
 if TYPE_CHECKING:
     from streamer.config import Config

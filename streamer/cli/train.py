@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from streamer.errors import ConfigError, DatasetError, ModelLoadError
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 from streamer.training.dataset_layout import read_layout
 from streamer.training.output import make_folder, say
 from streamer.training.recipe import METRICS, Recipe, StreamingRecipe

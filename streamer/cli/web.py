@@ -20,7 +20,7 @@ from streamer.subscribers.web.page_address import (
     read_token,
 )
 from streamer.system.addresses import is_loopback
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 
 if TYPE_CHECKING:
     from streamer.subscribers.web.app import Settings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamer.cluster.archive_jobs import Job, News
-from streamer.cluster.archive_results import Plan
+from streamer.cluster.archive_resume import Plan
 from streamer.cluster.archive_scheduler import Progress
 
 FIRM_AFTER = 3.0  # seconds of playing before an end is foretold

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from streamer.cluster import archive_progress, archive_settings
 from streamer.cluster.archive_jobs import Job, Pool
-from streamer.cluster.archive_results import Plan, ResultsFolder
+from streamer.cluster.archive_resume import Plan, ResultsFolder
 from streamer.cluster.archive_scheduler import Progress, Scheduler
 from streamer.config import Config
 from streamer.dashboard.progress_bar import ProgressBar

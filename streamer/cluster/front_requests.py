@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from streamer.bus.encryption import ClientKeys
-from streamer.cluster.lease import VERSION
-from streamer.cluster.members import Members
+from streamer.cluster.front_leases import Members
 from streamer.cluster.renewal import Renewal, read_renewal
+from streamer.cluster.worker_leases import VERSION
 from streamer.errors import BusError, RequestError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from streamer.cluster.members import Members
+from streamer.cluster.front_leases import Members
 from streamer.metrics.rate import Rate
 from streamer.metrics.recent_past import Outages
 from streamer.system.clock import Clock

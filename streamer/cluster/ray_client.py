@@ -16,7 +16,7 @@ from typing import Any
 from streamer.cluster.ray_launcher import ENTRY, LauncherError
 from streamer.cluster.worker_settings import WorkerSettings
 from streamer.errors import ConfigError
-from streamer.system import extras
+from streamer.system import install_extras
 from streamer.system.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class RayClient:
     """
 
     def __init__(self, address: str, *, entry: str = ENTRY) -> None:
-        extras.need("cluster", "--ray", instead="leave --ray out")
+        install_extras.need("cluster", "--ray", instead="leave --ray out")
         # -P: no module of the current folder
         self._command = [sys.executable, "-P", "-m", "streamer.cluster.ray_process", address, entry]
         self._process: subprocess.Popen[str] | None = None

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from streamer.errors import ConfigError
-from streamer.system import extras
+from streamer.system import install_extras
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def connect(address: str) -> Any:
         ConfigError: Ray is not installed, or the cluster is open to everybody.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-    extras.need("cluster", "--ray", instead="leave --ray out")
+    install_extras.need("cluster", "--ray", instead="leave --ray out")
     import ray
 
     _init(ray, address)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streamer.cluster.definitions import camera_of
-from streamer.cluster.lease import Leases
 from streamer.cluster.model_speed import windows_per_second
+from streamer.cluster.worker_leases import Leases
 from streamer.config import CameraConfig, ModelConfig
 from streamer.errors import ConfigError, StreamerError
 from streamer.pipeline.lane_pool import Load

@@ -16,8 +16,8 @@ from streamer.bus.key_store import allow, new_pair
 from streamer.bus.request_client import RequestClient
 from streamer.cluster.definitions import common_of
 from streamer.cluster.front_link import FrontLink
-from streamer.cluster.lease import RENEW, VERSION, Leases
 from streamer.cluster.watched_cameras import WatchedCameras
+from streamer.cluster.worker_leases import RENEW, VERSION, Leases
 from streamer.cluster.worker_settings import WorkerSettings
 from streamer.config import Config
 from streamer.errors import BusError, RequestError

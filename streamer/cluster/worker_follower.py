@@ -15,7 +15,7 @@ from streamer.bus import EventMessage, HeartbeatMessage, Message, Position, Publ
 from streamer.bus.encryption import ClientKeys
 from streamer.bus.forwarded import Origin
 from streamer.bus.messages import PredictionMessage, PreviewMessage, StatusMessage
-from streamer.cluster.members import Members
+from streamer.cluster.front_leases import Members
 from streamer.cluster.renewal import Renewal
 from streamer.errors import BusError
 

@@ -38,7 +38,7 @@ from streamer.types import (
 )
 
 if TYPE_CHECKING:
-    from streamer.capture.camera import Camera
+    from streamer.capture.camera_supervisor import Camera
     from streamer.windows.window_source import WindowSource
 
 LATENCY_WINDOWS = 300  # percentiles are taken over this many recent windows

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from streamer import __version__
 from streamer.metrics.counters import BOUNDS
 from streamer.metrics.health import judge
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 from streamer.types import CameraState, CameraStats, Histogram, Stats
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from streamer.config import RecordingConfig
-from streamer.recording import clip_events, files, pixels
+from streamer.recording import event_spans_in_clip, files, pixels
 from streamer.recording.followed import SeenPerson
 from streamer.recording.h264_encoder import EncodedClip, H264Encoder, Packet, Shape, fitted
 from streamer.recording.overlay import draw, draw_people
@@ -228,7 +228,7 @@ class CameraRecorder:
             self._counts["cut"] += 1
             log.info("recording: clip %s of %s is cut", first.name, self.camera)
         comment = "cut short" if cut else ""
-        told = self._title(burst), comment, clip_events.description(_spans(burst, packets))
+        told = self._title(burst), comment, event_spans_in_clip.description(_spans(burst, packets))
         self._write_file(first, EncodedClip(self._encoder.shape, packets, *told, tuple(others)))
 
     def _title(self, burst: Burst) -> str:
@@ -277,7 +277,7 @@ class CameraRecorder:
             self._encoder.forget(min([*starts, self._encoded_until - self._config.pre_roll - LAG]))
 
 
-def _spans(burst: Burst, packets: Sequence[Packet]) -> dict[str, clip_events.Span]:
+def _spans(burst: Burst, packets: Sequence[Packet]) -> dict[str, event_spans_in_clip.Span]:
     """Where a burst's events are in its clip; one that goes on lasts as long as that."""
     first, last = packets[0].time, packets[-1].time
     found = {}

@@ -13,7 +13,7 @@ from streamer.errors import ConfigError
 from streamer.recording import files
 from streamer.recording.privacy import Privacy
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 from streamer.system.private_files import folder_exposure
 from streamer.types import RecordingStats
 

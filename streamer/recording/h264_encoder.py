@@ -50,7 +50,7 @@ class EncodedClip:
     packets: Sequence[Packet] = field(repr=False)
     title: str = ""
     comment: str = ""
-    description: str = ""  # where its events are: clip_events.py
+    description: str = ""  # where its events are: event_spans_in_clip.py
     also: tuple[Path, ...] = ()  # further names of the file: of the other events that it shows
 
     @property

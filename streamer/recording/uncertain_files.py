@@ -20,7 +20,7 @@ from streamer.errors import DatasetError
 from streamer.recording.files import safe_name
 from streamer.system.atomic_files import replacing, write_atomically
 from streamer.system.csv_rows import read_rows
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 from streamer.system.private_files import create_private, folder_exposure, private_folder
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.errors import DatasetError, SourceOpenError
 from streamer.system.atomic_files import replacing
 from streamer.system.clock import SYSTEM_CLOCK, Clock
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 from streamer.system.private_files import create_private
 
 if TYPE_CHECKING:

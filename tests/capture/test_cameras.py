@@ -23,7 +23,7 @@ import pytest
 
 from streamer.capture import opencv, read_loop, source
 from streamer.capture.address import Kind
-from streamer.capture.camera import MOST_ABANDONED
+from streamer.capture.camera_supervisor import MOST_ABANDONED
 from streamer.capture.frame_rate import RateChoice, RateMeter
 from streamer.capture.late_frames import LateFrames
 from streamer.capture.picture_check import PictureCheck

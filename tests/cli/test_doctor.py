@@ -14,8 +14,8 @@ from packaging.requirements import Requirement
 
 from streamer.cli import doctor
 from streamer.cli.doctor import Finding, findings
-from streamer.system.extras import command_for
-from streamer.system.packages import import_error, in_range, requirements
+from streamer.system.install_extras import command_for
+from streamer.system.installed_packages import import_error, in_range, requirements
 from tests.helpers.extras_parts import without
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ import pytest
 
 from streamer.cluster import archive_progress, archive_settings
 from streamer.cluster.archive_jobs import Job, News, What
-from streamer.cluster.archive_results import ResultsFolder, last_line
+from streamer.cluster.archive_resume import ResultsFolder, last_line
 from streamer.cluster.archive_scheduler import STUCK, ArchiveError, Progress, Scheduler
 from streamer.cluster.local_pool import LocalPool
 from streamer.config import Config, load_config

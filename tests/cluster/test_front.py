@@ -21,10 +21,10 @@ from streamer.bus import EventMessage, HeartbeatMessage, PredictionMessage, Stat
 from streamer.bus.key_store import allow, new_pair
 from streamer.bus.request_client import RequestClient
 from streamer.cli import command_line
-from streamer.cluster import members, worker_follower
+from streamer.cluster import front_leases, worker_follower
 from streamer.cluster.front import Front
+from streamer.cluster.front_leases import Members
 from streamer.cluster.front_stats import FrontStats
-from streamer.cluster.members import Members
 from streamer.cluster.worker import run_worker
 from streamer.cluster.worker_settings import WorkerSettings
 from streamer.config import BusConfig, CameraConfig, Config, EventsConfig, JournalConfig
@@ -317,7 +317,7 @@ def test_a_worker_says_what_is_wrong() -> None:
 def test_a_worker_that_is_forgotten_is_followed_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(members, "FORGOTTEN", 0.5)
+    monkeypatch.setattr(front_leases, "FORGOTTEN", 0.5)
     with FakeCamera(draw) as camera, Front(configured(tmp_path, camera.url, "a")) as front:
         with worker(front, tmp_path, "pod-1"):
             until(lambda: front.members.member("pod-1") is not None)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from streamer.cluster.lease import LEASE, LOST, Leases, lease_clock
-from streamer.cluster.members import Members, Wanted
+from streamer.cluster.front_leases import Members, Wanted
 from streamer.cluster.placement import HOLD_OFF, Demand, Place, place
 from streamer.cluster.renewal import JournalPlace, Loaded, Renewal, read_renewal
+from streamer.cluster.worker_leases import LEASE, LOST, Leases, lease_clock
 from streamer.errors import RequestError
 from streamer.types import Phase
 from tests.helpers.bus_parts import event

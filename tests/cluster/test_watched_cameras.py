@@ -11,8 +11,8 @@ import pytest
 
 from streamer.cluster import watched_cameras
 from streamer.cluster.definitions import camera_json, fingerprint, models_json, models_of
-from streamer.cluster.lease import Leases, lease_clock
 from streamer.cluster.watched_cameras import WatchedCameras
+from streamer.cluster.worker_leases import Leases, lease_clock
 from streamer.config import CameraConfig, Config
 from streamer.errors import ModelLoadError
 from streamer.types import Phase, Stats

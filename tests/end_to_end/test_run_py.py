@@ -267,7 +267,7 @@ def test_run_py_looks_for_all_that_pyproject_names() -> None:
 
 
 def test_the_constraints_pin_every_dependency_within_its_range() -> None:
-    from streamer.system.packages import in_range
+    from streamer.system.installed_packages import in_range
 
     text = (ROOT / "configs" / "constraints.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]

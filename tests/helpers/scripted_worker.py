@@ -16,8 +16,8 @@ from typing import Any
 from streamer.bus import Publisher
 from streamer.bus.request_client import RequestClient
 from streamer.cluster.front_link import FrontLink
-from streamer.cluster.lease import Leases
 from streamer.cluster.watched_cameras import WatchedCameras
+from streamer.cluster.worker_leases import Leases
 from streamer.cluster.worker_settings import WorkerSettings
 from streamer.config import BusConfig, CameraConfig, JournalConfig
 from streamer.types import CameraState, CameraStatus, Event, Moment, Phase, PublisherState, Stats

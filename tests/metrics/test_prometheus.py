@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamer.cli.command_line import main
 from streamer.metrics.counters import BOUNDS, LABELS, OTHER, Counters
 from streamer.metrics.prometheus import buckets, registry
-from streamer.system.extras import command_for
+from streamer.system.install_extras import command_for
 from streamer.types import (
     CameraState,
     CameraStats,

@@ -17,10 +17,10 @@ import pytest
 from streamer.config import BusConfig, CameraConfig, CaptureConfig, Config, EventsConfig, JournalConfig, Pace
 from streamer.errors import ConfigError
 from streamer.pipeline.pipeline import Pipeline
-from streamer.recording import camera_recorder, clip_events, files, retention
-from streamer.recording.clip_events import span_in
+from streamer.recording import camera_recorder, event_spans_in_clip, files, retention
 from streamer.recording.disk_thread import DiskWriter
 from streamer.recording.event_pictures import EventPictures
+from streamer.recording.event_spans_in_clip import span_in
 from streamer.recording.h264_encoder import EncodedClip, H264Encoder, Packet, Shape, fitted
 from streamer.recording.h264_encoder import write_clip as write_mp4
 from streamer.recording.overlay import draw
@@ -180,7 +180,9 @@ def test_what_a_clip_says_of_its_events_is_believed_only_where_it_can_be(tmp_pat
     clip = EncodedClip(Shape(64, 48, 10.0), [packet], description=told)
     write_mp4(tmp_path / "c.mp4", clip)
     assert span_in(tmp_path / "c.mp4", "e") is None
-    write_mp4(tmp_path / "c.mp4", replace(clip, description=clip_events.description({"e": (1.5, 2.0)})))
+    write_mp4(
+        tmp_path / "c.mp4", replace(clip, description=event_spans_in_clip.description({"e": (1.5, 2.0)}))
+    )
     assert span_in(tmp_path / "c.mp4", "e") == (1.5, 2.0)
     assert span_in(tmp_path / "none.mp4", "e") is None
 

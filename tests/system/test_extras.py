@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from streamer.errors import ConfigError, ModelError
-from streamer.system import extras, packages
+from streamer.system import install_extras, installed_packages
 from streamer.system.file_lock import FileLock
 from tests.helpers.extras_parts import without
 
@@ -29,29 +29,29 @@ OURS = {"all", "test", "dev"}  # not for a part of streamer
 
 
 def test_the_distribution_has_one_name() -> None:
-    assert PROJECT["name"] == packages.DISTRIBUTION
+    assert PROJECT["name"] == installed_packages.DISTRIBUTION
 
 
 def test_each_extra_is_known_with_what_it_is_imported_as() -> None:
-    assert set(extras.MODULES) == set(OPTIONAL) - OURS
+    assert set(install_extras.MODULES) == set(OPTIONAL) - OURS
     owners = packages_distributions()
-    for extra, modules in extras.MODULES.items():
+    for extra, modules in install_extras.MODULES.items():
         tops = {module.split(".")[0] for module in modules}
         found = {owner.lower().replace("_", "-") for top in tops for owner in owners.get(top, [top])}
-        assert {one.name for one in packages.requirements(extra)} <= found, extra
+        assert {one.name for one in installed_packages.requirements(extra)} <= found, extra
 
 
 def test_all_is_every_extra() -> None:
     (line,) = OPTIONAL["all"]
     name, _, inside = line.rstrip("]").partition("[")
-    assert (name, set(inside.split(","))) == (packages.DISTRIBUTION, set(OPTIONAL) - OURS)
+    assert (name, set(inside.split(","))) == (installed_packages.DISTRIBUTION, set(OPTIONAL) - OURS)
 
 
 def test_elsewhere_the_command_for_this_environment_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "starlette", "uvicorn")
-    extras.allow_installing(True)
+    install_extras.allow_installing(True)
     with pytest.raises(ConfigError) as refused:
-        extras.need("web", "the page")
+        install_extras.need("web", "the page")
     pins = [f"{name}=={version}" for name, version in pins_of("starlette", "uvicorn")]
     command = f"{sys.executable} -m pip install {' '.join(pins)}"
     assert str(refused.value) == f"the page needs starlette and uvicorn (extra web): {command}"
@@ -60,13 +60,13 @@ def test_elsewhere_the_command_for_this_environment_is_said(monkeypatch: pytest.
 def test_the_error_is_the_callers_and_names_the_way_without(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "openvino")
     with pytest.raises(ModelError, match=r"; or do without: --engine torch$"):
-        extras.need("openvino", "openvino fp32", raising=ModelError, instead="--engine torch")
+        install_extras.need("openvino", "openvino fp32", raising=ModelError, instead="--engine torch")
 
 
 def test_what_is_there_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extras, "requirements", None)
-    extras.need("video", "clips")
-    assert extras.missing("video") == []
+    monkeypatch.setattr(install_extras, "requirements", None)
+    install_extras.need("video", "clips")
+    assert install_extras.missing("video") == []
 
 
 def pins_of(*names: str) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
-from streamer.capture.camera import Camera
+from streamer.capture.camera_supervisor import Camera
 from streamer.capture.reader_thread import Reader
 from streamer.config import CameraConfig, CaptureConfig, Pace
 from streamer.errors import SourceLostError

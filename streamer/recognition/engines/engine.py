@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from streamer.errors import ModelLoadError
-from streamer.system.extras import missing, need
+from streamer.system.install_extras import missing, need
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,7 +24,7 @@ from streamer.recognition.checkpoints.limits import MAX_TOKENIZER
 from streamer.recognition.device import model_threads, use_threads
 from streamer.recognition.engines.cache import weights_hash
 from streamer.system.atomic_files import write_atomically
-from streamer.system.extras import need
+from streamer.system.install_extras import need
 from streamer.system.user_folders import cache_folder
 
 log = logging.getLogger(__name__)

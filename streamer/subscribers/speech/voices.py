@@ -32,7 +32,7 @@ from typing import Protocol
 from streamer.errors import SpeechError
 from streamer.subscribers.narration.settings import Settings
 from streamer.system.atomic_files import replacing
-from streamer.system.extras import missing, need
+from streamer.system.install_extras import missing, need
 
 LONGEST = 60.0  # seconds that one utterance may take
 TRIAL, TRIAL_LONGEST = "streamer", 8.0  # what is said at the start, and the seconds it may take

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import streamer
-from streamer.recording.clip_events import Span
+from streamer.recording.event_spans_in_clip import Span
 from streamer.system.redaction import redact
 from streamer.system.terminal_text import printable
 

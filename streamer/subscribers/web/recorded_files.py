@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from streamer.recording.clip_events import Span, span_in
+from streamer.recording.event_spans_in_clip import Span, span_in
 
 THUMBNAIL = (240, 180)  # pixels that a small picture fits into
 MOST_THUMBNAILS = 500  # kept in memory, some 8 kB each

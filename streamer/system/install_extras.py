@@ -17,7 +17,7 @@ from pathlib import Path
 
 from streamer.errors import BusError, ConfigError, StreamerError
 from streamer.system.file_lock import FileLock
-from streamer.system.packages import CHECKOUT, constraints_file, one_line, pinned, requirements
+from streamer.system.installed_packages import CHECKOUT, constraints_file, one_line, pinned, requirements
 from streamer.system.redaction import redact
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamer.cluster.lease import LEASE, LOST, VERSION
 from streamer.cluster.placement import Demand, Place, place
 from streamer.cluster.renewal import Renewal
+from streamer.cluster.worker_leases import LEASE, LOST, VERSION
 from streamer.errors import RequestError
 
 MOST_GRANTS = 100_000  # remembered: whose events with which lease may begin
