@@ -109,9 +109,8 @@ class Matrix:
         """Let everybody catch up; returns the history."""
         _kill(self.writer)
         self.writer = self.write("quiet")
-        until(
-            lambda: len({self._last(name) for name in self.books}) == 1 and self._settled(), "all caught up"
-        )
+        # the books before the history: read after it, one of them might have got more meanwhile
+        until(lambda: {self._last(name) for name in self.books} == {self._newest()}, "all caught up")
         self.close()
         journal, rows = Journal(JournalConfig(path=str(self.history)), "check"), []
         while page := journal.after(rows[-1]["seq"] if rows else 0, limit=5000).rows:
@@ -123,13 +122,13 @@ class Matrix:
         found = self.lines(name)
         return found[-1]["seq"] if found else None
 
-    def _settled(self) -> bool:
+    def _newest(self) -> object:
         import sqlite3
 
         db = sqlite3.connect(f"file:{self.history}?mode=ro", uri=True)
-        (last,) = db.execute("SELECT max(seq) FROM events").fetchone()
+        (newest,) = db.execute("SELECT max(seq) FROM events").fetchone()
         db.close()
-        return bool(last == self._last("steady"))
+        return newest
 
     def close(self) -> None:
         for child in (self.writer, *self.readers.values()):
