@@ -6,9 +6,9 @@ Two ways of going on, both on a grid of hops that begins with the first full spa
 
 * live: a window is due at the first frame at or after its hop and ends at the newest frame there is when it
   is taken. Hops that pass meanwhile are counted as "busy"; nothing queues.
-* complete (`--pace fast`: files, as fast as the model allows): a window ends at its hop, and is formed when the first frame
-  at or after its end has been seen, so the result does not depend on threads. `Windows.add` blocks when it
-  is more than `AHEAD` seconds of video further than the windows taken.
+* complete (`--pace fast`: files, as fast as the model allows): a window ends at its hop, and is formed when
+  the first frame at or after its end has been seen, so the result does not depend on threads. `Windows.add`
+  blocks when it is more than `AHEAD` seconds of video further than the windows taken.
 
 Every hop that came due ends up taken, waiting, or in `Windows.skipped` with its cause.
 """
