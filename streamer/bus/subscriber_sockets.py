@@ -14,6 +14,7 @@ from zmq.utils.monitor import parse_monitor_message
 from streamer.bus import endpoints, wire
 from streamer.bus.encryption import ClientKeys
 from streamer.bus.messages import EventMessage, Gap, Message, PredictionMessage
+from streamer.bus.offered_mechanism import MechanismQuestion
 from streamer.bus.position import Position, Since
 from streamer.bus.subscriber_protocol import SubscriberProtocol
 from streamer.errors import BusError
@@ -26,7 +27,7 @@ MAX_FRAME = (
 BATCH = 50  # messages taken from the socket at once
 CHECK_DEADLINES = 0.25  # seconds after which deadlines are looked at again, at the latest
 SOON = 0.02  # ... while a request waits for its connection
-SILENT_FAILURES = 5  # handshakes in a row that end without a word before a wrong server key is assumed
+SILENT_FAILURES = 5  # handshakes in a row that end without a word before they are taken for a refusal
 
 _FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _WATCHED = _FAILED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -61,6 +62,7 @@ class SubscriberSockets:
         self._waited: set[str] = set()
         self._counter = self._failures = 0
         self._unsent = False
+        self._question: MechanismQuestion | None = None
         self._context: zmq.Context[Any] | None = zmq.Context()
         self._dealer: zmq.Socket[bytes] | None = None
         self._dealer_at: str | None = None
@@ -222,9 +224,22 @@ class SubscriberSockets:
                 )
             else:
                 self._failures += 1
-                wrong_key = self._keys is not None and self._failures >= SILENT_FAILURES
-                if told["event"] & _FAILED or wrong_key:
+                if told["event"] & _FAILED or self._silence_refuses():
                     raise BusError(f"{self.endpoint} does not accept us: {self._likely()}")
+
+    def _silence_refuses(self) -> bool:
+        """Whether handshakes that end without a word mean that we are refused."""
+        if self._failures < SILENT_FAILURES:
+            return False
+        if self._keys is not None:
+            return True
+        # A tunnel to a publisher that is away hangs up in the same way: what the peer wants is asked.
+        if self._question is None:
+            self._question = MechanismQuestion(self.endpoint)
+        elif (answer := self._question.answer) is not None:
+            self._question, self._failures = None, 0
+            return answer not in ("", "NULL")
+        return False
 
     def _likely(self) -> str:
         if self._keys is None:

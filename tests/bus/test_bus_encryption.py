@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import socket
 import stat
 import sys
 import threading
@@ -16,7 +18,9 @@ import zmq.auth
 
 from streamer.bus import Publisher, Subscriber, key_store
 from streamer.bus.encryption import ClientKeys, KeyPair, ServerKeys, read_key
+from streamer.bus.offered_mechanism import offered_mechanism
 from streamer.bus.requests import Peer
+from streamer.bus.subscriber_sockets import SILENT_FAILURES
 from streamer.cli import keys as keys_command
 from streamer.config import BusConfig
 from streamer.errors import BusError
@@ -128,6 +132,85 @@ def test_without_encryption_there_is_nothing_to_be_had(folder: Path) -> None:
     with secure(folder) as bus:
         assert "wants encryption" in refused(bus.endpoint, None)
         until(lambda: bus.state().refused >= 1)
+
+
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + b"\x01" + bytes(31)
+
+
+class HangsUp:
+    """Hangs up on who has greeted, before its own greeting has left: so does libzmq where it wants another
+    mechanism and is slow. Who waits, as is polite, gets the rest of `greeting`; without one it hangs up at
+    once, as a tunnel to nowhere does.
+    """
+
+    def __init__(self, greeting: bytes) -> None:
+        self.greeting, self.came = greeting, 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                peer, _ = self._server.accept()
+                self.came += 1
+                with peer, contextlib.suppress(OSError):
+                    self._meet(peer)
+
+    def _meet(self, peer: socket.socket) -> None:
+        if not self.greeting:
+            return
+        peer.settimeout(0.5)
+        peer.sendall(self.greeting[:11])  # so much makes libzmq send all of its own
+        found = b""
+        with contextlib.suppress(TimeoutError):
+            while len(found) < 64 and (more := peer.recv(64)):
+                found += more
+        if len(found) == 11:
+            peer.sendall(self.greeting[11:])
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._thread.join(DEADLINE)
+
+
+@pytest.mark.realtime
+def test_the_refusal_is_told_where_the_publisher_hangs_up_before_it_has_greeted() -> None:
+    peer = HangsUp(GREETING)
+    try:
+        assert "wants encryption" in refused(peer.endpoint, None)
+    finally:
+        peer.close()
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize(
+    "greeting", [b"", GREETING.replace(b"CURVE", b"NULL\0")], ids=["says nothing", "NULL"]
+)
+def test_a_tunnel_that_hangs_up_for_want_of_a_publisher_is_no_refusal(greeting: bytes) -> None:
+    peer = HangsUp(greeting)
+    try:
+        with Subscriber(peer.endpoint) as subscriber:
+
+            def many() -> bool:
+                assert subscriber.receive(0.01) is None
+                return peer.came > 4 * SILENT_FAILURES
+
+            until(many)
+    finally:
+        peer.close()
+
+
+def test_what_a_publisher_demands_is_read_from_its_greeting(folder: Path) -> None:
+    with secure(folder) as encrypted, publisher() as plain:
+        assert offered_mechanism(encrypted.endpoint) == "CURVE"
+        assert offered_mechanism(plain.endpoint) == "NULL"
+    assert offered_mechanism(plain.endpoint) == ""
+    with publisher(bus=BusConfig(bind=f"ipc://{folder}/bus", keys=str(folder))) as bus:
+        assert offered_mechanism(bus.endpoint) == "CURVE"
+    assert offered_mechanism(bus.endpoint) == ""
 
 
 def test_the_wrong_server_key_is_named_as_the_likely_cause(folder: Path, stranger: Path) -> None:
