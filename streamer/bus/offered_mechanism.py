@@ -33,6 +33,8 @@ def _connected(endpoint: str) -> socket.socket:
     found = split_tcp(endpoint)
     if found is not None:
         return socket.create_connection(found, PATIENCE)
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError("Python has no such sockets on this system")
     path = endpoint.removeprefix("ipc://")
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -27,7 +27,7 @@ MAX_FRAME = (
 BATCH = 50  # messages taken from the socket at once
 CHECK_DEADLINES = 0.25  # seconds after which deadlines are looked at again, at the latest
 SOON = 0.02  # ... while a request waits for its connection
-SILENT_FAILURES = 5  # handshakes in a row that end without a word before they are taken for a refusal
+SILENT_FAILURES = 5  # handshakes in a row that end without a word before it is asked why, and then believed
 
 _FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _WATCHED = _FAILED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -216,7 +216,7 @@ class SubscriberSockets:
             except zmq.Again:
                 return
             if told["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._failures = 0
+                self._failures, self._question = 0, None
             elif told["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 raise BusError(
                     f"{self.endpoint} refused our key: allow it on the publisher's machine with"
@@ -228,18 +228,21 @@ class SubscriberSockets:
                     raise BusError(f"{self.endpoint} does not accept us: {self._likely()}")
 
     def _silence_refuses(self) -> bool:
-        """Whether handshakes that end without a word mean that we are refused."""
+        """Whether handshakes that end without a word, again and again, mean that we are refused.
+
+        A tunnel to a publisher that is away hangs up in the same way, so the peer is asked what it wants; and
+        only who goes on failing then is refused, as the publisher may just have come back.
+        """
         if self._failures < SILENT_FAILURES:
             return False
-        if self._keys is not None:
-            return True
-        # A tunnel to a publisher that is away hangs up in the same way: what the peer wants is asked.
+        self._failures = 0
         if self._question is None:
             self._question = MechanismQuestion(self.endpoint)
-        elif (answer := self._question.answer) is not None:
-            self._question, self._failures = None, 0
-            return answer not in ("", "NULL")
-        return False
+            return False
+        if (answer := self._question.answer) is None:
+            return False
+        self._question = None
+        return answer != "" and (self._keys is not None or answer != "NULL")
 
     def _likely(self) -> str:
         if self._keys is None:
