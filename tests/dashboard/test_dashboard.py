@@ -35,6 +35,7 @@ from streamer.types import (
     PublisherState,
     Stats,
 )
+from tests.helpers.bus_parts import number_in
 from tests.helpers.dashboard_parts import NOW, WALL, camera, event, stats
 from tests.helpers.tmux import Tmux, needs_tmux
 
@@ -516,7 +517,7 @@ def start(tmux: Tmux, folder: Path, *, fail: bool = False) -> int:
     tmux.wait_for("ready>")
     tmux.run("send-keys", f"{sys.executable} {script}", "Enter")
     tmux.wait_for("● front-door")
-    return int(ready.read_text())
+    return number_in(ready)
 
 
 @needs_tmux

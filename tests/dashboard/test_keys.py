@@ -20,7 +20,7 @@ from streamer.dashboard import keys
 from streamer.dashboard.keys import keys_in
 from streamer.dashboard.view_state import Place, ViewState, press
 from tests.helpers import warm_processes
-from tests.helpers.bus_parts import DEADLINE
+from tests.helpers.bus_parts import DEADLINE, number_in
 from tests.helpers.tmux import Tmux, needs_tmux
 
 SIZES = [(120, 40), (80, 24), (40, 12)]
@@ -117,7 +117,7 @@ def start(
     tmux.wait_for("ready>")
     tmux.press(f"{before}{sys.executable} {shlex.quote(str(script))}{more}", "Enter")
     tmux.wait_for("front-door", "Ctrl+C ends it", shown)
-    return int(ready.read_text())
+    return number_in(ready)
 
 
 def assert_as_before(tmux: Tmux) -> None:

@@ -67,6 +67,12 @@ def until(condition: Callable[[], bool], what: str = "") -> None:
         waiting.wait(0.005)
 
 
+def number_in(file: Path) -> int:
+    """The number that another process writes there, once it has: a file is there before it is written."""
+    until(lambda: file.exists() and bool(file.read_text().strip()), f"a number in {file}")
+    return int(file.read_text())
+
+
 def free_pair() -> int:
     """A port that is free and whose next one is, too."""
     while True:

@@ -30,7 +30,7 @@ from streamer.subscribers.speech.utterance_log import Progress, UtteranceLog
 from streamer.subscribers.state_file import StateFile
 from streamer.testing import FakeClock
 from streamer.types import Event, Moment, Phase
-from tests.helpers.bus_parts import event, publisher, until
+from tests.helpers.bus_parts import event, number_in, publisher, until
 from tests.helpers.extras_parts import without
 from tests.helpers.speech_parts import ESPEAK, espeak, is_speech, sound_of
 
@@ -142,11 +142,11 @@ def test_a_voice_is_ended_at_once_with_its_player(tmp_path: Path, monkeypatch: p
     program(tmp_path, "espeak-ng", f"sleep 60 & echo $! > {tmp_path}/player; wait")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     speaking, cancel = voice(), threading.Event()
-    threading.Thread(target=lambda: (until((tmp_path / "player").exists), cancel.set())).start()
+    threading.Thread(target=lambda: (number_in(tmp_path / "player"), cancel.set())).start()
     began = time.monotonic()
     assert voices.speak(speaking, "hello", cancel) is False
     assert time.monotonic() - began < 10
-    player = int((tmp_path / "player").read_text())
+    player = number_in(tmp_path / "player")
     until(lambda: not psutil.pid_exists(player) or psutil.Process(player).status() == "zombie")
 
 
