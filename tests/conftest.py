@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import shutil
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from streamer.system import install_extras, redaction
-from tests.helpers import made_once
+from tests.helpers import made_once, warm_processes
 
 pytest_plugins = ["tests.helpers.time_limits"]
 
@@ -29,6 +30,7 @@ settings.register_profile(
 )
 settings.load_profile("streamer")
 
+LEFT_OUT = {"modules": 0}  # how many modules full collections pass by
 JOIN = 5.0  # seconds a thread may take to end after its test
 
 COST = {"browser": 1.5, "rtsp": 3.0, "training": 3.0, "realtime": 2.0}  # seconds of a test, roughly
@@ -44,6 +46,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         shutil.rmtree(os.environ[made_once.FOLDER], ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionstart(session: pytest.Session) -> Iterator[None]:
+    """The processes that xdist shares the files out to are forked: each would import 4 s of libraries.
+
+    Where coverage is measured they are started: what an import runs would be missing.
+    """
+    if session.config.pluginmanager.has_plugin("_cov"):
+        return (yield)
+    with warm_processes.for_what_is_started_meanwhile():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -74,17 +88,22 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     try:
         return (yield)
     finally:
-        if nextitem is None or nextitem.path != item.path:
+        if (
+            nextitem is not None
+            and nextitem.path != item.path
+            and len(sys.modules) > LEFT_OUT["modules"] + 50
+        ):
             leave_out_of_collections()
 
 
 def leave_out_of_collections() -> None:
     """What imports have made lives to the end: full collections, which many tests ask for, pass it by.
 
-    Between two files it is done again: tests import libraries too, and each collection would then take 0.1 s.
+    After a file that has imported a library it is done again: each collection would take 0.1 s then.
     """
     gc.collect()
     gc.freeze()
+    LEFT_OUT["modules"] = len(sys.modules)
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +135,8 @@ def warnings_are_heard() -> None:
     """Some library or other makes the root logger or its handlers deaf; `caplog` hears what they hear."""
     logging.disable(logging.NOTSET)
     root = logging.getLogger()
-    root.setLevel(logging.WARNING)
+    if root.level != logging.WARNING:  # setting it empties a cache that takes time to fill
+        root.setLevel(logging.WARNING)
     for handler in root.handlers:
         handler.setLevel(logging.NOTSET)
 

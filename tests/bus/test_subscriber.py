@@ -37,6 +37,7 @@ from streamer.cli import subscribe
 from streamer.config import BusConfig
 from streamer.errors import BusError
 from streamer.types import CameraState, LabelScore, Phase
+from tests.helpers import warm_processes
 from tests.helpers.bus_parts import (
     DEADLINE,
     FREE,
@@ -478,7 +479,7 @@ def test_mistakes_are_one_line(words: tuple[str, ...]) -> None:
 @contextmanager
 def start_command(*words: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "streamer", "subscribe", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with warm_processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
             yield child
         finally:

@@ -23,6 +23,7 @@ from streamer.cli import command_line
 from streamer.cli.run import cameras_of, configuration
 from streamer.config import Config, Pace, Ui
 from streamer.system import program_version
+from tests.helpers import warm_processes
 from tests.helpers.extras_parts import without
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -385,7 +386,7 @@ def start() -> Iterator[Any]:
     running: list[subprocess.Popen[str]] = []
 
     def process(*words: str) -> subprocess.Popen[str]:
-        child = subprocess.Popen(
+        child = warm_processes.start(
             [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         running.append(child)

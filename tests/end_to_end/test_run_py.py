@@ -145,13 +145,16 @@ def test_what_a_run_of_tests_compiles_is_kept(monkeypatch: pytest.MonkeyPatch) -
 
 def test_whole_runs_are_shared_out_and_parts_of_them_are_not() -> None:
     words = runpy.run_path(str(ROOT / "run.py"))["pytest_words"]
-    shared = ["-n", str(min(8, 2 * (os.cpu_count() or 1))), "--dist=loadfile", "--no-loadscope-reorder"]
+    cores = os.cpu_count() or 1
+    by_file = ["--dist=loadfile", "--no-loadscope-reorder"]
+    shared = ["-n", str(min(8, 2 * cores)), *by_file]
     assert words([]) == shared
     assert words(["-k", "events"]) == [*shared, "-k", "events"]
     assert words(["tests/events/test_events.py::test_x"]) == ["tests/events/test_events.py::test_x"]
     assert words(["-n", "2"]) == ["-n", "2"]
     marked = ["-m", "not (realtime or browser or rtsp or training or soak)"]
-    assert words(["--quick", "tests/events"]) == [*shared, "tests/events", *marked]
+    many = str(min(16, 4 * cores) if sys.platform == "linux" else min(8, 2 * cores))
+    assert words(["--quick", "tests/events"]) == ["-n", many, *by_file, "tests/events", *marked]
 
 
 @posix

@@ -51,6 +51,27 @@ def test_it_is_what_a_start_would_be(tmp_path: Path) -> None:
     assert ran(subprocess.Popen, tmp_path, STREAMER_X="y") == (out, "input False\n", 7)
 
 
+def test_u_writes_at_once_and_without_it_there_is_a_buffer(own_server: Path) -> None:
+    told = "import sys; print(sys.stdout.write_through, sys.stderr.write_through)"
+    for flags in ([], ["-u"], ["-P", "-u"]):
+        command = [sys.executable, *flags, "-c", told]
+        forked = warm_processes.run(command, timeout=100, capture_output=True, text=True)
+        assert forked.stdout == subprocess.run(command, timeout=100, capture_output=True, text=True).stdout
+
+
+def test_what_a_library_starts_meanwhile_is_forked_and_later_it_is_not(own_server: Path) -> None:
+    command = [sys.executable, "-u", "-c", "import os; print(os.getppid())"]
+    with warm_processes.for_what_is_started_meanwhile():
+        assert int(subprocess.check_output(command)) != os.getpid()
+    assert int(subprocess.check_output(command)) == os.getpid()
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process")
+def test_the_processes_of_a_shared_out_run_are_forked(pytestconfig: pytest.Config) -> None:
+    parent = Path(f"/proc/{os.getppid()}/cmdline").read_text()
+    assert ("tests.helpers.warm_server" in parent) == (not pytestconfig.pluginmanager.has_plugin("_cov"))
+
+
 def test_with_another_environment_it_is_a_start(tmp_path: Path) -> None:
     out, errors, _ = ran(warm_processes.start, tmp_path, MADE_UP="z")
     assert (out.split()[-2], errors) == ("z", "input False\n")

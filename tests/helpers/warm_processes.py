@@ -16,7 +16,9 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {
     "stdin", "stdout", "stderr", "text", "encoding", "errors", "bufsize", "cwd", "env", "start_new_session",
 }  # fmt: skip
+FLAGS = {"-P", "-u"}  # of Python
 NEEDED = {"args", "cwd", "env", "start_new_session", "p2cread", "p2cwrite", "c2pread", "c2pwrite"}
 NEEDED |= {"errread", "errwrite"}
 PARAMETERS = list(inspect.signature(getattr(subprocess.Popen, "_execute_child", int)).parameters)[1:]
@@ -79,6 +82,16 @@ def for_what_this_process_starts() -> None:
     subprocess.Popen = start  # type: ignore[assignment,misc]
 
 
+@contextmanager
+def for_what_is_started_meanwhile() -> Iterator[None]:
+    """Starts of Python are forked, whichever library asks for them."""
+    subprocess.Popen = start  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        subprocess.Popen = REAL  # type: ignore[misc]
+
+
 class WarmProcess(REAL[Any]):
     """A `Popen` whose process is the server's child, which tells how it ended."""
 
@@ -102,10 +115,11 @@ class WarmProcess(REAL[Any]):
         link = connect()
         if link is None:
             return None
-        safe_path, option, what, words = _parsed(asked["args"]) or (False, "", "", [])
+        flags, option, what, words = _parsed(asked["args"]) or ([], "", "", [])
         environment = os.environ if asked["env"] is None else asked["env"]
         request = {
-            "safe_path": safe_path, "option": option, "what": what, "words": words,
+            "safe_path": "-P" in flags, "unbuffered": "-u" in flags,
+            "option": option, "what": what, "words": words,
             "folder": str(Path(asked["cwd"] or ".").resolve()), "environment": dict(environment),
             "own_session": asked["start_new_session"], "inside": self._inside, "kept": bool(INSIDE),
         }  # fmt: skip
@@ -200,11 +214,10 @@ def _number(link: socket.socket) -> int:
     return number
 
 
-def _parsed(words: list[str]) -> tuple[bool, str, str, list[str]] | None:
-    """(whether -P was given, -m or -c, what, words) of a start of this Python."""
+def _parsed(words: list[str]) -> tuple[list[str], str, str, list[str]] | None:
+    """(flags, -m or -c, what, words) of a start of this Python; None: it is another, or has other flags."""
     if not words or words[0] != sys.executable:
         return None
-    rest = words[1:]
-    safe_path = rest[:1] == ["-P"]
-    rest = rest[safe_path:]
-    return (safe_path, rest[0], rest[1], rest[2:]) if rest[:1] in (["-m"], ["-c"]) and rest[1:] else None
+    flags = list(takewhile(FLAGS.__contains__, words[1:]))
+    rest = words[1 + len(flags) :]
+    return (flags, rest[0], rest[1], rest[2:]) if rest[:1] in (["-m"], ["-c"]) and rest[1:] else None

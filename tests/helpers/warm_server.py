@@ -33,7 +33,7 @@ ENOUGH = 1 << 20  # bytes of a request
 PDEATHSIG = 1  # PR_SET_PDEATHSIG
 # what may differ from the environment in which this process has imported: it is not read at import
 FREE = ("XDG_", "PYTEST_", "STREAMER_", "TESTS_", "COV_", "COVERAGE_", "NOTIFY_SOCKET", "WATCHDOG_")
-FREE += ("COLUMNS", "LINES")  # readline sets them
+FREE += ("COLUMNS", "LINES", "TERM", "NO_COLOR")
 
 
 class Child(NamedTuple):
@@ -59,7 +59,9 @@ def threads() -> int:
 def main(folder: Path, session: int, modules: list[str]) -> None:
     given = dict(os.environ)
     watched = os.pidfd_open(session)
+    gc.disable()  # what is imported stays: looking for what could be freed takes a fifth of the time
     load(folder, modules)
+    gc.enable()
     if threads() != 1:
         sys.exit(f"not to be forked: {threads()} threads run")
     listener = socket.socket(socket.AF_UNIX)
@@ -203,7 +205,7 @@ def become(asked: dict[str, Any]) -> None:
         os.dup2(file, number)
     close(asked["files"])
     for number, name in enumerate(("stdin", "stdout", "stderr")):
-        stream = opened_anew(number, getattr(sys, name))
+        stream = opened_anew(number, getattr(sys, name), raw=asked["unbuffered"])
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     os.chdir(asked["folder"])
@@ -223,9 +225,9 @@ def become(asked: dict[str, Any]) -> None:
         )
 
 
-def opened_anew(number: int, old: TextIOWrapper) -> TextIOWrapper:
-    """A standard stream as Python makes it for what the file descriptor is now."""
-    raw = old.write_through
+def opened_anew(number: int, old: TextIOWrapper, *, raw: bool) -> TextIOWrapper:
+    """A standard stream as Python makes it for what the file descriptor is now; `raw` as with -u."""
+    raw = raw or old.write_through
     file = open(number, "wb" if number else "rb", buffering=0 if raw and number else -1, closefd=False)  # noqa: SIM115
     lines = number == 2 or file.isatty()
     return TextIOWrapper(

@@ -14,6 +14,7 @@ from streamer.cli.run import exit_code
 from streamer.config import CameraConfig, Config
 from streamer.pipeline.results import Ending
 from streamer.testing import FakeCamera, FakeRecognizer
+from tests.helpers import warm_processes
 from tests.helpers.cameras import QUICK
 from tests.helpers.media import moving, write_clip
 from tests.helpers.pipelines import QUIET, running, watch
@@ -91,7 +92,7 @@ def test_the_reason_is_said_once(tmp_path: Path, ui: str, together: bool) -> Non
     """Also where both streams end in one place, such as a terminal."""
     command = [sys.executable, "-m", "streamer", "run", "gone.mp4", "--ui", ui]
     command += ["--bind", "", "--set", "journal.path="]
-    done = subprocess.run(
+    done = warm_processes.run(
         command, cwd=tmp_path, text=True, timeout=LONGEST, check=False, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if together else subprocess.PIPE,
     )  # fmt: skip

@@ -35,6 +35,7 @@ from streamer.subscribers.narration.policy import Utterance
 from streamer.subscribers.narration.settings import Priority
 from streamer.testing import FakeClock
 from streamer.types import Phase
+from tests.helpers import warm_processes
 from tests.helpers.bus_parts import DEADLINE, event, publisher, status, until
 from tests.helpers.speech_parts import espeak, is_speech, sound_of
 
@@ -85,7 +86,7 @@ def test_a_braille_display_gets_whole_words() -> None:
 
 def follow(endpoint: str, *more: str, **how: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "streamer", "captions", endpoint, *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+    return warm_processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
 
 
 def publish(pub: Any, labels: list[str], first: int = 0) -> None:
@@ -315,9 +316,10 @@ class Terminal:
         environment = {
             key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "LINES")
         }
-        self.process = subprocess.Popen([sys.executable, "-m", "streamer", "captions", *words], stdin=slave,
-                                        stdout=slave, stderr=subprocess.DEVNULL, start_new_session=True,
-                                        env={**environment, **variables})  # fmt: skip
+        self.process = warm_processes.start(
+            [sys.executable, "-m", "streamer", "captions", *words], stdin=slave, stdout=slave,
+            stderr=subprocess.DEVNULL, start_new_session=True, env={**environment, **variables},
+        )  # fmt: skip
         self.seen = ""
 
     def resize(self, rows: int, columns: int) -> None:

@@ -30,6 +30,7 @@ from streamer.subscribers.speech.utterance_log import Progress, UtteranceLog
 from streamer.subscribers.state_file import StateFile
 from streamer.testing import FakeClock
 from streamer.types import Event, Moment, Phase
+from tests.helpers import warm_processes
 from tests.helpers.bus_parts import event, number_in, publisher, until
 from tests.helpers.extras_parts import without
 from tests.helpers.speech_parts import ESPEAK, espeak, is_speech, sound_of
@@ -367,7 +368,7 @@ def test_an_index_goes_on_behind_a_torn_line(tmp_path: Path) -> None:
 
 def start(endpoint: str, folder: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "streamer", "speak", endpoint, "--to-file", str(folder), *more]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return warm_processes.start(command, stderr=subprocess.PIPE, text=True)
 
 
 def index_of(folder: Path) -> list[dict[str, Any]]:

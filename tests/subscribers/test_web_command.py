@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import re
 import signal
 import socket
@@ -21,6 +20,7 @@ from streamer.cli import web
 from streamer.errors import BusError, ConfigError
 from streamer.recording.files import CLIP, SNAPSHOT, place
 from streamer.subscribers.web import page_address
+from tests.helpers import warm_processes
 from tests.helpers.bus_parts import DEADLINE
 from tests.helpers.web_parts import NOBODY, TOKEN, bus, listening, live, served
 
@@ -178,9 +178,9 @@ def test_a_port_in_use_is_said() -> None:
 @pytest.mark.realtime
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_it_leaves_within_three_seconds_with_pages_open(bus: Publisher, number: int, code: int) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "streamer", "web", bus.endpoint, "--bind", "127.0.0.1:0"],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    child = warm_processes.start(
+        [sys.executable, "-u", "-m", "streamer", "web", bus.endpoint, "--bind", "127.0.0.1:0"],
+        stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         assert child.stderr is not None
