@@ -33,7 +33,8 @@ settings.load_profile("streamer")
 LEFT_OUT = {"modules": 0}  # how many modules full collections pass by
 JOIN = 5.0  # seconds a thread may take to end after its test
 
-COST = {"browser": 1.5, "rtsp": 3.0, "training": 3.0, "realtime": 2.0}  # seconds of a test, roughly
+# seconds of a test, roughly; one that takes far longer says so: `realtime(about=15)`
+COST = {"browser": 1.5, "rtsp": 3.0, "training": 3.0, "realtime": 2.0}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,7 +76,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow files first: a file is one worker's, and the last one should not be waited for long."""
     cost: defaultdict[Path, float] = defaultdict(float)
     for item in items:
-        cost[item.path] += 0.1 + max((COST.get(mark.name, 0.0) for mark in item.iter_markers()), default=0.0)
+        marks = [mark for mark in item.iter_markers() if mark.name in COST]
+        cost[item.path] += 0.1 + max(
+            (mark.kwargs.get("about", COST[mark.name]) for mark in marks), default=0.0
+        )
     items.sort(key=lambda item: -cost[item.path])
 
 

@@ -8,6 +8,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streamer.system import library_telemetry
+
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
@@ -71,6 +73,7 @@ def in_range(version: str, specifier: str) -> bool:
 
 def import_error(module: str) -> str | None:
     """Why a module does not import; None when it does."""
+    library_telemetry.switch_off()
     try:
         import_module(module)
     except Exception as error:  # noqa: BLE001 - a broken binary package raises anything

@@ -21,7 +21,10 @@ from tests.helpers.bus_parts import until
 from tests.helpers.cluster_parts import Cluster
 from tests.helpers.prediction_listener import Listener
 
-pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX"), pytest.mark.realtime]
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX"),
+    pytest.mark.realtime(about=13),
+]
 
 WORKERS = ("w1", "w2", "w3")
 

@@ -131,7 +131,7 @@ def open_in(file: Path) -> int:
     return int(count)
 
 
-@pytest.mark.realtime
+@pytest.mark.realtime(about=15)
 @pytest.mark.timeout(300)
 def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     told = run_matrix(tmp_path, 8)

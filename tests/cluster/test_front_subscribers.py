@@ -19,7 +19,10 @@ from tests.helpers.http_get import get
 from tests.helpers.mosquitto import Broker, MqttListener, needs_broker
 from tests.helpers.speech_parts import espeak
 
-pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX"), pytest.mark.realtime]
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX"),
+    pytest.mark.realtime(about=7),
+]
 
 
 class Served:

@@ -111,7 +111,7 @@ def check(heard: Heard, talk: str, gap: float) -> None:
     assert "Traceback" not in talk
 
 
-@pytest.mark.realtime
+@pytest.mark.realtime(about=17)
 def test_cameras_that_send_nonsense_stop_nobody(tmp_path: Path) -> None:
     heard, _, talk, done = fuzz(tmp_path, 12.0)
     assert done >= 10

@@ -61,7 +61,7 @@ def run(folder: Path, test: str, *words: str) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.realtime
+@pytest.mark.realtime(about=9)
 def test_threads_left_in_native_code_do_not_crash_the_process(tmp_path: Path) -> None:
     done = run(tmp_path, LEFT_BEHIND)
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
@@ -69,14 +69,14 @@ def test_threads_left_in_native_code_do_not_crash_the_process(tmp_path: Path) ->
     assert done.returncode == 1, f"ended by signal {-done.returncode}: {done.stderr[-300:]}"
 
 
-@pytest.mark.realtime
+@pytest.mark.realtime(about=9)
 def test_a_native_call_that_does_not_return_ends_the_process_and_is_shown(tmp_path: Path) -> None:
     done = run(tmp_path, IN_NATIVE_CODE)
     assert done.returncode == 1
     assert "in test_reads_for_ever" in done.stderr, "the stack of the thread that hangs"
 
 
-@pytest.mark.realtime
+@pytest.mark.realtime(about=9)
 def test_a_worker_that_ends_so_is_reported_and_replaced(tmp_path: Path) -> None:
     done = run(tmp_path, IN_NATIVE_CODE, "-n", "1")
     assert "crashed while running 'test_it.py::test_reads_for_ever'" in done.stdout

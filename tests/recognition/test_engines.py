@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -130,16 +131,25 @@ class TestPackedWeights:
             assert error(build(REFERENCE, FusedTimesformer(model), SHAPE)(values), expected) < 1e-5
 
 
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """With OpenVINO's file of `make_model()`, which takes seconds to make."""
+    cache = Cache(tmp_path_factory.mktemp("engines"))
+    build(EngineVariant("openvino", "fp32"), FusedTimesformer(make_model()), SHAPE, cache=cache)
+    return cache
+
+
 class TestOpenVino:
     @pytest.mark.training
     @needs_openvino
-    def test_same_answers(self) -> None:
+    def test_same_answers(self, converted: Cache) -> None:
         model, values = make_model(), clips(3)
         expected = reference(model, values)
         for precision, limit in (("fp32", 1e-4), ("bf16", 0.05)):
-            forward = build(EngineVariant("openvino", precision), FusedTimesformer(model), SHAPE)
+            way = EngineVariant("openvino", precision)
+            forward = build(way, FusedTimesformer(model), SHAPE, cache=converted)
             assert error(forward(values), expected) < limit
-        assert len(list((cache_folder() / "engines").glob("*/model.xml"))) == 1  # rounded when it is compiled
+        assert len(list(converted.folder.glob("*/model.xml"))) == 1  # rounded when it is compiled
 
     @pytest.mark.training
     @needs_openvino
@@ -172,10 +182,10 @@ class TestOpenVino:
 
     @pytest.mark.training
     @needs_openvino
-    def test_a_damaged_file_is_discarded(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_damaged_file_is_discarded(self, converted: Cache, caplog: pytest.LogCaptureFixture) -> None:
         model, values, variant = make_model(), clips(1), EngineVariant("openvino", "fp32")
         expected = reference(model, values)
-        build(variant, FusedTimesformer(model), SHAPE)
+        shutil.copytree(converted.folder, cache_folder() / "engines")
         [weights] = (cache_folder() / "engines").glob("*/model.bin")
         weights.write_bytes(weights.read_bytes()[:-100])
         assert error(build(variant, FusedTimesformer(model), SHAPE)(values), expected) < 1e-4

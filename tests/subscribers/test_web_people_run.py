@@ -16,7 +16,7 @@ from tests.helpers.page_runs import start
 from tests.helpers.people_parts import Walker, scene, walking
 
 __all__ = ["browser", "open_page", "start"]  # fixtures
-pytestmark = [*needs_browser, pytest.mark.realtime]
+pytestmark = [*needs_browser, pytest.mark.realtime(about=14)]
 
 # `look()`: the middles of the boxes and of who is in the picture itself, as parts of its width. The ground
 # is of even grey, the figure is not. `seen`: that, each time that the boxes change.

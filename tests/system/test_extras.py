@@ -120,7 +120,7 @@ class Checkout:
         )  # fmt: skip
 
 
-@pytest.mark.realtime
+@pytest.mark.realtime(about=8)
 @pytest.mark.skipif(os.name == "nt", reason="symbolic links")
 def test_a_command_installs_what_it_needs_and_continues(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
@@ -146,7 +146,7 @@ def test_a_command_installs_what_it_needs_and_continues(tmp_path: Path) -> None:
     assert checkout.streamer(*words).stderr == "", "once"
 
 
-@pytest.mark.realtime
+@pytest.mark.realtime(about=8)
 @pytest.mark.skipif(os.name == "nt", reason="symbolic links")
 def test_who_comes_second_waits_and_installs_nothing_twice(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)

@@ -22,7 +22,9 @@ from torch import Tensor
 
 from streamer.errors import ModelError, ModelLoadError
 from streamer.recognition.engines.cache import Cache, entry_key, weights_hash
+from streamer.system import library_telemetry
 
+library_telemetry.switch_off()  # no other file imports openvino or nncf before this one
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
