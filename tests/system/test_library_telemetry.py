@@ -14,7 +14,7 @@ from streamer.system import library_telemetry
 
 pytestmark = [
     pytest.mark.realtime,
-    pytest.mark.skipif(find_spec(library_telemetry.REPORTER) is None, reason="OpenVINO is not installed"),
+    pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed"),
     pytest.mark.skipif(sys.platform == "win32", reason="is reported by a forked process elsewhere"),
 ]
 
