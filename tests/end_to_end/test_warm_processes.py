@@ -24,7 +24,7 @@ print(sys.argv[1:], os.getcwd(), os.environ.get("STREAMER_X"), os.environ.get("M
 print(sys.stdin.read(), "torch" in sys.modules, file=sys.stderr)
 sys.exit(7)
 """
-SLEEPING = "import time; print(1, flush=True); time.sleep(1000)"
+WAITING = "import signal; print(1, flush=True); signal.pause()"
 
 
 def ran(start: Any, folder: Path, **environment: str) -> tuple[str, str, int]:
@@ -37,8 +37,8 @@ def ran(start: Any, folder: Path, **environment: str) -> tuple[str, str, int]:
     return out, errors, process.returncode
 
 
-def sleeping() -> subprocess.Popen[str]:
-    process = warm_processes.start([sys.executable, "-c", SLEEPING], stdout=subprocess.PIPE, text=True)
+def waiting() -> subprocess.Popen[str]:
+    process = warm_processes.start([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "1\n"
     return process
@@ -78,7 +78,7 @@ def test_with_another_environment_it_is_a_start(tmp_path: Path) -> None:
 
 
 def test_signals_stop_and_end_it() -> None:
-    process = sleeping()
+    process = waiting()
     process.send_signal(signal.SIGSTOP)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.1)
@@ -98,20 +98,20 @@ def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_ends_with_the_server_and_another_server_is_begun(own_server: Path) -> None:
-    with sleeping() as process:
+    with waiting() as process:
         server = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1])
         assert server != os.getpid(), "it was forked by the server"
         os.kill(server, signal.SIGKILL)
         assert process.wait(100) == -signal.SIGKILL
-    with sleeping() as process:
+    with waiting() as process:
         process.terminate()
         assert process.wait(100) == -signal.SIGTERM
 
 
 def test_it_ends_with_the_session(own_server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with subprocess.Popen([sys.executable, "-c", SLEEPING], stdout=subprocess.DEVNULL) as session:
+    with subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.DEVNULL) as session:
         monkeypatch.setenv(made_once.SESSION, str(session.pid))
-        with sleeping() as process:
+        with waiting() as process:
             session.kill()
             assert process.wait(100) == -signal.SIGKILL
 
