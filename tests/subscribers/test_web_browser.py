@@ -518,10 +518,17 @@ def test_nothing_can_be_pressed_before_the_page_listens(
         assert page.locator("#alert-add button").is_disabled()
         assert page.url == f"{web.url}/"
         noted(page, lambda: bool(held))
+        place = "document.querySelector('#search button').getBoundingClientRect().y"
+        page.evaluate(
+            "new MutationObserver(() => { if (link.dataset.state === 'live') window.whenLive ??= PLACE })"
+            ".observe(link, {attributes: true})".replace("PLACE", place)
+        )
         held[0].continue_()
         is_live(page)
         page.locator("#search button[type=submit]").click()
         page.locator("#search-result", has_text="0 events found.").wait_for()
+        # a button that moves once the page is live is missed by who presses it then
+        assert page.evaluate("window.whenLive") == page.evaluate(place)
 
 
 def test_an_answer_that_never_ends_has_a_deadline(bus: Publisher, open_page: Callable[..., Any]) -> None:

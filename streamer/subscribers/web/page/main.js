@@ -142,8 +142,8 @@ const handlers = {
       begun = sayBeginning()
       if (begun) wasLost = false // the beginning has been said
     }
+    draw() // before it says that it is live: nothing moves under the hand of who presses a button then
     drawLink()
-    redraw()
   },
   event(told) {
     const change = store.takeEvent(told)
