@@ -11,7 +11,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,12 +27,12 @@ import pytest
 from tests.helpers.bridge_parts import history_of, kill, start_command
 from tests.helpers.bus_parts import free_pair
 from tests.helpers.mosquitto import MOSQUITTO, Broker, MqttListener
+from tests.helpers.page_browser import CHROMIUM
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
 MINUTES = float(os.environ.get("TOGETHER_MINUTES", "10"))
 ALONE = MINUTES / 3
-CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).parents[2]
 RECEIVER = """
 import http.server, json, sys

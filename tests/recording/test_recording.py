@@ -535,10 +535,9 @@ def test_without_a_folder_pictures_lie_beside_the_history(tmp_path: Path, own_fo
 @pytest.mark.browser
 def test_chromium_plays_a_clip(tmp_path: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api")
-    from shutil import which
+    from tests.helpers.page_browser import CHROMIUM
 
-    chromium = which("chromium") or which("chromium-browser") or which("google-chrome")
-    if chromium is None:
+    if CHROMIUM is None:
         pytest.skip("no Chromium here")
     with Shoot(tmp_path / "r") as shoot:
         shoot.play(3.0, between(30, 35))
@@ -546,7 +545,7 @@ def test_chromium_plays_a_clip(tmp_path: Path) -> None:
     page_file = clip.with_name("page.html")
     page_file.write_text(f'<video id="v" muted src="{clip.name}"></video>')
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(page_file.as_uri())
         if not page.evaluate(

@@ -54,6 +54,7 @@ def test_cameras_events_and_the_timeline_are_shown(bus: Publisher, open_page: Ca
         is_live(page)
         page.wait_for_selector("#recent-rows tr:nth-child(3)")
         cards = page.locator("#camera-list li")
+        cards.nth(2).wait_for()  # cameras are asked for, events come by themselves
         assert cards.count() == 3
         door = cards.filter(has_text="front-door").inner_text()
         assert "Running" in door
@@ -273,6 +274,7 @@ def test_the_page_recovers_when_the_publisher_is_restarted(
             page = open_page(web)
             is_live(page)
             page.wait_for_selector("#recent-rows tr")
+            page.wait_for_selector(".camera")
             bus.close()
             page.locator("#link", has_text="is silent since").wait_for()
             page.locator(".camera", has_text="Not known now").wait_for()
@@ -509,7 +511,7 @@ def test_nothing_can_be_pressed_before_the_page_listens(
     held: list[Any] = []
     with served(bus.endpoint) as web:
         page = open_page(web)
-        is_live(page)
+        page.wait_for_selector("#pictures-off")  # the page's server knows all that it shows at the beginning
         page.route("**/main.js", lambda route: held.append(route))
         page.goto(web.url, wait_until="commit")
         page.locator("#search-text").fill("falling")

@@ -44,6 +44,7 @@ function draw() {
   alerts.drawChoice()
   history.drawChoices()
   details.draw()
+  drawLink() // after all else: nothing moves under the hand of who presses a button once it is live
 }
 
 // ---- pictures: what the run does with them, and how to change that
@@ -85,7 +86,6 @@ function drawLink() {
   if (lost) say.now(`${text}.`)
   else if (ok && wasLost && begun) say.now("Live again.")
   wasLost = lost
-  redraw()
 }
 
 // ---- what is said about changes
@@ -120,7 +120,7 @@ const handlers = {
     if (store.link.page === state && store.link.pageDetail === detail) return
     store.link.page = state
     store.link.pageDetail = detail
-    drawLink()
+    redraw()
   },
   hello(told) {
     alerts.setUp(told.alerts, redraw)
@@ -142,8 +142,7 @@ const handlers = {
       begun = sayBeginning()
       if (begun) wasLost = false // the beginning has been said
     }
-    draw() // before it says that it is live: nothing moves under the hand of who presses a button then
-    drawLink()
+    redraw()
   },
   event(told) {
     const change = store.takeEvent(told)
@@ -169,7 +168,7 @@ const handlers = {
   },
   link(told) {
     Object.assign(store.link, { bus: told.state, since: told.since, detail: told.detail })
-    drawLink()
+    redraw()
   },
   workers(told) {
     const before = new Map(store.workers)
