@@ -91,6 +91,20 @@ def write_clip(
     return path
 
 
+def write_beginning(path: Path, film: Path, seconds: float) -> Path:
+    """The beginning of a film, as it is encoded there; `seconds`: where one of its key frames is."""
+    import av
+
+    with av.open(str(film)) as source, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is None or (packet.is_keyframe and float(packet.pts * packet.time_base) >= seconds):
+                break
+            packet.stream = stream
+            out.mux(packet)
+    return path
+
+
 def write_sound(path: Path, seconds: float = 0.5) -> Path:
     """A file with sound and no picture."""
     import av

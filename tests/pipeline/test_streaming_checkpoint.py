@@ -28,13 +28,14 @@ from streamer.config import (
 )
 from streamer.demo import assets
 from streamer.training.video_frames import read_frames, scan
-from tests.helpers.media import moving, write_clip
-from tests.helpers.pipelines import DEMO, QUIET, watch
+from tests.helpers.media import moving, write_beginning, write_clip
+from tests.helpers.pipelines import QUIET, watch
 from tests.helpers.streaming_parts import save_streaming
 
 pytestmark = pytest.mark.realtime  # videos are played through the whole program
 REACH = (4 + 1) * (8 - 1) + 1  # frames that its answer depends on
-DEMO_TICKS = 300  # about: a minute, one each 0.2 s
+SECONDS = 20  # of the demo's clip: five of its actions
+TICKS = 5 * SECONDS  # about: one each 0.2 s
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,6 +49,16 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def streaming(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_streaming(tmp_path_factory.mktemp("checkpoints") / "streaming")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The beginning of the demo's clip, with its labels beside it."""
+    path = write_beginning(tmp_path_factory.mktemp("film") / "clip.mp4", assets.clip_path(), SECONDS)
+    labels = [row for row in assets.truth() if row[1] <= SECONDS]
+    rows = ["start,end,label", *(",".join(map(str, row)) for row in labels)]
+    path.with_suffix(".csv").write_text("\n".join(rows))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +77,10 @@ def camera(path: Path) -> CameraConfig:
 
 
 def test_evaluate_measures_it_against_its_teacher(
-    streaming: Path, still: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    streaming: Path, film: Path, still: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    words = ["evaluate", str(assets.clip_path()), "--idle", str(still), "--model", str(streaming)]
+    words = ["evaluate", str(film), "--idle", str(still), "--model", str(streaming)]
     words += ["--against", "demo", "--device", "cpu", "--out", str(out)]
     assert main(words) == 0
     shown = capsys.readouterr().out
@@ -77,7 +88,7 @@ def test_evaluate_measures_it_against_its_teacher(
     report = json.loads((out / "report.json").read_text())
     assert [report["model"]["name"], report["against"]["model"]["name"]] == ["streaming", "demo"]
     for one in (report, report["against"]):
-        assert abs(one["streams"]["windows"] - DEMO_TICKS) < 10
+        assert abs(one["streams"]["windows"] - TICKS) < 10
         assert one["streams"]["window_accuracy"] is not None
     row = next(line for line in shown.splitlines() if line.lstrip().startswith("windows inside an action, r"))
     shares = [float(word) for word in row.replace("%", "").split()[-3:]]
@@ -148,22 +159,22 @@ def test_what_is_held_is_what_it_says_once_it_has_forgotten_the_movement(
         assert scores[0] == pytest.approx(scores[1], abs=0.01)
 
 
-def test_beside_a_window_model_on_one_camera(streaming: Path) -> None:
+def test_beside_a_window_model_on_one_camera(streaming: Path, film: Path) -> None:
     models = [{"id": str(streaming)}, {"id": "demo", "hop": 0.2}]
-    cameras = [{"name": "demo", "source": "demo", "models": models}]
+    cameras = [{"name": "demo", "source": str(film), "models": models}]
     result, sink = watch(Config.model_validate({**QUIET, "cameras": cameras}))
     assert result.ok
     counts: dict[str, int] = {}
     for message in sink.of("prediction"):
         counts[message["model"]] = counts.get(message["model"], 0) + 1
     assert len(counts) == 2
-    assert all(abs(count - DEMO_TICKS) < 15 for count in counts.values())
+    assert all(abs(count - TICKS) < 15 for count in counts.values())
 
 
-def test_uncertain_windows_of_it_are_saved(streaming: Path, tmp_path: Path) -> None:
+def test_uncertain_windows_of_it_are_saved(streaming: Path, film: Path, tmp_path: Path) -> None:
     folder = tmp_path / "unsure"
     uncertain = UncertainConfig(folder=str(folder), margin=0.99, least=0.0, every=1.0, scores="raw")
-    result, _ = watch(Config(cameras=(DEMO,), model=on(streaming), uncertain=uncertain, **QUIET))
+    result, _ = watch(Config(cameras=(camera(film),), model=on(streaming), uncertain=uncertain, **QUIET))
     assert result.ok
     rows = (folder / "labels.csv").read_text().splitlines()
     assert len(rows) > 1
@@ -171,10 +182,10 @@ def test_uncertain_windows_of_it_are_saved(streaming: Path, tmp_path: Path) -> N
     assert len(clips) == len(rows) - 1
 
 
-def test_its_events_are_recorded(streaming: Path, tmp_path: Path) -> None:
+def test_its_events_are_recorded(streaming: Path, film: Path, tmp_path: Path) -> None:
     recording = RecordingConfig(folder=str(tmp_path / "clips"), clips=True, pre_roll=0.5, post_roll=0.5)
     events = EventsConfig(enter=0.2, exit=0.1, min_on=0.0)
-    config = Config(cameras=(DEMO,), model=on(streaming), events=events, recording=recording, **QUIET)
+    config = Config(cameras=(camera(film),), model=on(streaming), events=events, recording=recording, **QUIET)
     result, sink = watch(config)
     assert result.ok
     assert any(message["event"]["phase"] == "end" for message in sink.of("event"))
