@@ -187,7 +187,7 @@ class BusThread:
         now = self._clock.monotonic()
         if now >= self._repeat_at:
             self._repeat_at = now + REPEAT
-            self._send_all([Item(0, status=status) for status in self._outbox.statuses().values()])
+            self._send_all([Item(0, status=status) for status in self._outbox.told_statuses()])
         if now >= self._beat_at:
             self._beat()
         return self._journal.tidy()

@@ -142,6 +142,14 @@ class Outbox:
         with self._lock:
             return dict(self._statuses)
 
+    def told_statuses(self) -> list[CameraStatus]:
+        """The newest statuses of cameras of which no change waits: a repetition would overtake it, and the
+        events before it.
+        """
+        with self._lock:
+            changing = {item.status.camera for item in self._others if item.status is not None}
+            return [status for camera, status in self._statuses.items() if camera not in changing]
+
     def __len__(self) -> int:
         with self._lock:
             return len(self._predictions) + len(self._others) + len(self._previews)

@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from streamer.bus import Publisher, Subscriber, wire
+from streamer.bus.bus_loop import REPEAT
 from streamer.bus.publisher_sockets import PublisherSockets
 from streamer.config import BusConfig, JournalConfig
 from streamer.errors import BusError
@@ -135,6 +136,18 @@ def test_ipc_works_and_does_not_take_a_path_from_its_owner(tmp_path: Path) -> No
         assert bus.requests_endpoint == f"{bind}-requests"
         with pytest.raises(BusError, match="another program listens there"):
             publisher(bus=BusConfig(bind=bind)).__enter__()
+
+
+def test_a_repeated_status_does_not_overtake_the_events_before_it() -> None:
+    clock, sink = FakeClock(), Kept()
+    with publisher(sinks=[sink], clock=clock) as bus:
+        for number in range(500):  # many more than leave at once
+            bus.event(event(f"e{number}"))
+        bus.status(status())
+        clock.advance(REPEAT)
+        until(lambda: len(sink.of("event")) == 500 and len(sink.of("status")) > 0)
+    kinds = [message["type"] for _, message in sink.got if message["type"] in ("event", "status")]
+    assert kinds[:501] == ["event"] * 500 + ["status"]
 
 
 @pytest.mark.realtime
