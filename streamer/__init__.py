@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamer.system.lazy_names import lazy_names
+from streamer.system.lazy_imports import lazy_names
 
 __version__ = "0.1.0"
 

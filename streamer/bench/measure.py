@@ -17,7 +17,7 @@ from streamer.bench.machine_limits import count_flops, gemm_peaks
 from streamer.bench.peak_memory import Peak
 from streamer.bench.plan import Plan, Report, Result
 from streamer.bench.runner import Runner, Timed
-from streamer.bench.step_ways import StepWays
+from streamer.bench.streaming_runners import StreamingRunners
 from streamer.bench.stronger_baselines import compiled, with_sdpa
 from streamer.config import ModelConfig
 from streamer.errors import ConfigError, ModelError
@@ -246,10 +246,10 @@ class _Stage:
         Raises:
             ConfigError: the model is streaming, and no way is left.
         """
-        if not StepWays.fits(self._eager):
+        if not StreamingRunners.fits(self._eager):
             return []
         own = streaming_tensors(self._folder) if self._spec.streaming else None
-        ways = StepWays(self._recognizer, self._eager, self._clip, own)
+        ways = StreamingRunners(self._recognizer, self._eager, self._clip, own)
         runners = []
         for way in self._variants():
             self._say(f"building streaming {way}")

@@ -18,7 +18,7 @@ from typing import Any
 import zmq
 
 from streamer.bus import wire
-from streamer.bus.forwarded import Forwarded, Origin
+from streamer.bus.forwarded_events import Forwarded, Origin
 from streamer.bus.journal import Journal, Sent
 from streamer.bus.outbox import Item, Outbox
 from streamer.bus.publisher_sockets import LINGER, PublisherSockets

@@ -17,7 +17,7 @@ from typing import Any
 
 from streamer.errors import BusError
 from streamer.system.clock import Clock
-from streamer.system.log_limit import LogLimit
+from streamer.system.log_rate_limit import LogLimit
 from streamer.system.private_files import exposure, read_with_rights
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.bus import wire
-from streamer.bus.forwarded import Origin, closing
+from streamer.bus.forwarded_events import Origin, closing
 from streamer.bus.journal_file import MEMORY, JournalFile, Row, default_path, prepare_file
 from streamer.config import JournalConfig
 from streamer.errors import BusError

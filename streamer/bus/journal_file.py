@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamer.bus.forwarded import Origin
+from streamer.bus.forwarded_events import Origin
 from streamer.errors import BusError
 from streamer.system.private_files import private_folder
 from streamer.system.user_folders import state_folder

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, replace
 
-from streamer.bus.forwarded import End, Origin
+from streamer.bus.forwarded_events import End, Origin
 from streamer.bus.wire import Body
 from streamer.types import CameraStatus
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from streamer.bus import wire
-from streamer.bus.forwarded import End, Origin
+from streamer.bus.forwarded_events import End, Origin
 from streamer.bus.outbox import Outbox
 from streamer.bus.sinks import Sink, SinkThread
 from streamer.config import BusConfig, JournalConfig

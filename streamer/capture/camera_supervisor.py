@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from streamer.capture.address import Kind, kind_of
 from streamer.capture.frame_delivery import FrameDelivery, Image
-from streamer.capture.picture_check import PictureCheck
+from streamer.capture.frozen_picture_check import PictureCheck
 from streamer.capture.read_loop import ReadLoop
 from streamer.capture.reader_thread import Reader
 from streamer.config import CameraConfig, CaptureConfig, Pace

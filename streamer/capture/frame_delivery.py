@@ -11,8 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from streamer.capture.frame_rate import RateChoice, RateMeter
-from streamer.capture.picture_check import OK, PictureCheck
-from streamer.capture.region import Region
+from streamer.capture.frozen_picture_check import OK, PictureCheck
+from streamer.capture.region_of_interest import Region
 from streamer.config import CameraConfig
 from streamer.system.clock import Clock
 from streamer.types import Frame

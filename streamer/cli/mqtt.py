@@ -10,7 +10,7 @@ from streamer.cli import subscriber_options
 from streamer.errors import ConfigError
 from streamer.subscribers import bridge
 from streamer.subscribers.mqtt.broker import Address, make_context
-from streamer.subscribers.mqtt.discovery import Layout
+from streamer.subscribers.mqtt.home_assistant import Layout
 from streamer.subscribers.mqtt.mqtt_bridge import MqttBridge, Settings
 from streamer.subscribers.mqtt.topic_names import check_prefix
 from streamer.subscribers.state_file import default_file

@@ -27,7 +27,7 @@ from streamer.bus.subscriber import Subscriber
 from streamer.cli import subscriber_options
 from streamer.errors import BusError
 from streamer.subscribers.state_file import StateFile
-from streamer.system.log_limit import LogLimit
+from streamer.system.log_rate_limit import LogLimit
 from streamer.system.signals import Stopper
 from streamer.system.terminal_text import printable, printable_json
 

@@ -14,11 +14,11 @@ from typing import Any, Self
 
 from streamer.bus import Publisher, Sink, wire
 from streamer.bus.encryption import ClientKeys, KeyPair
-from streamer.cluster.definitions import camera_json, common_json, fingerprint, models_json
+from streamer.cluster.camera_definitions import camera_json, common_json, fingerprint, models_json
 from streamer.cluster.front_leases import UNPLACED, Members, Wanted
 from streamer.cluster.front_requests import FrontRequests
 from streamer.cluster.front_stats import REMOVED, FrontStats
-from streamer.cluster.renewal import Renewal
+from streamer.cluster.lease_renewal import Renewal
 from streamer.cluster.worker_follower import Follower
 from streamer.cluster.worker_leases import LOST, VERSION
 from streamer.config import Config

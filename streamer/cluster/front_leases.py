@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from streamer.cluster.lease_renewal import Renewal
 from streamer.cluster.placement import Demand, Place, place
-from streamer.cluster.renewal import Renewal
 from streamer.cluster.worker_leases import LEASE, LOST, VERSION
 from streamer.errors import RequestError
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from streamer.bus.endpoints import split_tcp
 from streamer.bus.request_client import RequestClient
-from streamer.cluster.definitions import models_of
+from streamer.cluster.camera_definitions import models_of
 from streamer.cluster.watched_cameras import WatchedCameras
 from streamer.cluster.worker_leases import LEASE, RENEW, VERSION, Leases, lease_clock
 from streamer.cluster.worker_settings import WorkerSettings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.bus.encryption import ClientKeys
 from streamer.cluster.front_leases import Members
-from streamer.cluster.renewal import Renewal, read_renewal
+from streamer.cluster.lease_renewal import Renewal, read_renewal
 from streamer.cluster.worker_leases import VERSION
 from streamer.errors import BusError, RequestError
 

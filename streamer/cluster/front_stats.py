@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from streamer.cluster.front_leases import Members
+from streamer.metrics.last_minute import Outages
 from streamer.metrics.rate import Rate
-from streamer.metrics.recent_past import Outages
 from streamer.system.clock import Clock
 from streamer.types import (
     CameraState,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from streamer.cluster.definitions import camera_of
+from streamer.cluster.camera_definitions import camera_of
 from streamer.cluster.model_speed import windows_per_second
 from streamer.cluster.worker_leases import Leases
 from streamer.config import CameraConfig, ModelConfig

@@ -14,7 +14,7 @@ from typing import Any
 from streamer.bus import endpoints
 from streamer.bus.key_store import allow, new_pair
 from streamer.bus.request_client import RequestClient
-from streamer.cluster.definitions import common_of
+from streamer.cluster.camera_definitions import common_of
 from streamer.cluster.front_link import FrontLink
 from streamer.cluster.watched_cameras import WatchedCameras
 from streamer.cluster.worker_leases import RENEW, VERSION, Leases

@@ -13,10 +13,10 @@ from typing import Any
 
 from streamer.bus import EventMessage, HeartbeatMessage, Message, Position, Publisher, Subscriber
 from streamer.bus.encryption import ClientKeys
-from streamer.bus.forwarded import Origin
+from streamer.bus.forwarded_events import Origin
 from streamer.bus.messages import PredictionMessage, PreviewMessage, StatusMessage
 from streamer.cluster.front_leases import Members
-from streamer.cluster.renewal import Renewal
+from streamer.cluster.lease_renewal import Renewal
 from streamer.errors import BusError
 
 log = logging.getLogger(__name__)

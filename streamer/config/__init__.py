@@ -3,7 +3,7 @@
 from streamer.config.config import Config
 from streamer.config.config_loading import load_config
 from streamer.config.follow_section import FollowConfig
-from streamer.config.layers import Option
+from streamer.config.precedence import Option
 from streamer.config.section_parts import Positive, Score, Seconds, Section
 from streamer.config.sections import (
     BusConfig,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from streamer.config.config import OF_CHECKPOINT, Config
-from streamer.config.layers import Layers, Option
 from streamer.config.placeholders import resolved_path
+from streamer.config.precedence import Layers, Option
 from streamer.config.sections import DEMO
 from streamer.config.yaml_values import KeyPath
 

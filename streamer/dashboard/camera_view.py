@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.style import Style
 from rich.text import Text
 
-from streamer.dashboard.look import Look
+from streamer.dashboard.screen_content import ScreenContent
 from streamer.dashboard.text_layout import (
     Part,
     bar,
@@ -43,43 +43,43 @@ STARTING = "starting"
 PICTURE = "picture"  # in a style's meta: (camera, row of its picture)
 
 
-def camera_lines(camera: CameraStats, look: Look, width: int, height: int) -> list[Text]:
+def camera_lines(camera: CameraStats, content: ScreenContent, width: int, height: int) -> list[Text]:
     """A camera in `height` lines (1 gives a single line), each exactly `width` cells."""
     if height < 2:
-        return [single(camera, look, width)]
+        return [single(camera, content, width)]
     inner = min(width, WIDEST)
-    lines = [_name(camera, look, inner)]
+    lines = [_name(camera, content, inner)]
     if height >= HEAD:
-        lines.append(_facts(camera, look, inner))
-    lines += _belief(camera, look, inner, height - len(lines), heading=height > HEAD)
-    lines += _below(camera, look, inner, height - len(lines))
+        lines.append(_facts(camera, content, inner))
+    lines += _belief(camera, content, inner, height - len(lines), heading=height > HEAD)
+    lines += _below(camera, content, inner, height - len(lines))
     for text in lines:
         text.pad_right(width - inner)
     return lines[:height]
 
 
-def _below(camera: CameraStats, look: Look, width: int, rows: int) -> list[Text]:
+def _below(camera: CameraStats, content: ScreenContent, width: int, rows: int) -> list[Text]:
     """What stands below a camera's belief: other models, people, labels, the last minute, its picture."""
     if rows < 1:
         return []
-    more = [*_others(camera, width), *_people(camera, look, width)][:rows]
+    more = [*_others(camera, width), *_people(camera, content, width)][:rows]
     rows -= len(more)
     if not camera.main.past and not camera.main.top:
         past = 0
-    elif look.state.camera == camera.status.camera and rows >= 7:
+    elif content.state.camera == camera.status.camera and rows >= 7:
         past = PAST + 1  # with the time below it
     else:
         past = PAST if rows >= PAST + 2 else 1 if rows >= 2 else 0
-    labels = _labels(camera, look, width, rows - past)
-    lines = [*labels, *more, *strip_lines(camera, look, width, past)]
-    return [*lines, *picture_lines(camera, look, width, rows + len(more) - len(lines))]
+    labels = _labels(camera, content, width, rows - past)
+    lines = [*labels, *more, *strip_lines(camera, content, width, past)]
+    return [*lines, *picture_lines(camera, content, width, rows + len(more) - len(lines))]
 
 
-def picture_lines(camera: CameraStats, look: Look, width: int, rows: int) -> list[Text]:
+def picture_lines(camera: CameraStats, content: ScreenContent, width: int, rows: int) -> list[Text]:
     """Blanks where the camera's picture is put when the page is written."""
-    if look.picture is None or rows < LEAST_PICTURE:
+    if content.picture is None or rows < LEAST_PICTURE:
         return []
-    found = look.picture(camera.status.camera, width - 2, rows)
+    found = content.picture(camera.status.camera, width - 2, rows)
     if found is None:
         return [line([("  no picture yet", "dim")], width)]
     cells, made = found
@@ -90,21 +90,25 @@ def picture_lines(camera: CameraStats, look: Look, width: int, rows: int) -> lis
     ]
 
 
-def single(camera: CameraStats, look: Look, width: int) -> Text:
+def single(camera: CameraStats, content: ScreenContent, width: int) -> Text:
     """A camera in one line."""
     status = camera.status
     sign, style = STATES[status.state]
     if status.picture != "ok":
         style = WARNING
     name = max(8, min(24, width // 3))
-    longest = max((cell_width(one.status.camera) for one in look.stats.cameras), default=name)
+    longest = max((cell_width(one.status.camera) for one in content.stats.cameras), default=name)
     name = min(name, max(4, longest))  # what names do not need, the rest may have
     rest = max(0, width - name - 3)
-    parts: list[Part] = [(f"{sign} ", style), (left(status.camera, name), _chosen(camera, look)), (" ", "")]
+    parts: list[Part] = [
+        (f"{sign} ", style),
+        (left(status.camera, name), _chosen(camera, content)),
+        (" ", ""),
+    ]
     if status.state is not CameraState.RUNNING or status.picture != "ok":
-        words = _state(camera, look) + (f": {status.detail}" if status.detail else "")
+        words = _state(camera, content) + (f": {status.detail}" if status.detail else "")
         return line([*parts, (left(words, rest), style)], width)
-    what, style, since = _what(camera, look)
+    what, style, since = _what(camera, content)
     if camera.main.lacking and not camera.open_events:
         what = f"ready in {duration(camera.main.lacking)}"  # short enough for the narrowest line
     numbers: list[Part] = [(right(since, 9), style)]
@@ -117,13 +121,13 @@ def single(camera: CameraStats, look: Look, width: int) -> Text:
     return line([*parts, (left(what, rest - taken), style), *numbers], width)
 
 
-def _chosen(camera: CameraStats, look: Look) -> str:
-    return "bold reverse" if look.state.camera == camera.status.camera else "bold"
+def _chosen(camera: CameraStats, content: ScreenContent) -> str:
+    return "bold reverse" if content.state.camera == camera.status.camera else "bold"
 
 
-def _name(camera: CameraStats, look: Look, width: int) -> Text:
+def _name(camera: CameraStats, content: ScreenContent, width: int) -> Text:
     sign, style = STATES[camera.status.state]
-    words = _state(camera, look)
+    words = _state(camera, content)
     if camera.status.picture != "ok":
         style = WARNING
     room = min(len(words), width // 2)
@@ -132,7 +136,7 @@ def _name(camera: CameraStats, look: Look, width: int) -> Text:
     return line(
         [
             (f"{sign} ", style),
-            (left(camera.status.camera, own), _chosen(camera, look)),
+            (left(camera.status.camera, own), _chosen(camera, content)),
             (" " * (names - own + 1), ""),
             (right(words, room), style),
         ],
@@ -140,15 +144,15 @@ def _name(camera: CameraStats, look: Look, width: int) -> Text:
     )
 
 
-def _state(camera: CameraStats, look: Look) -> str:
-    if camera.status.state is CameraState.CONNECTING and look.stats.model is None:
+def _state(camera: CameraStats, content: ScreenContent) -> str:
+    if camera.status.state is CameraState.CONNECTING and content.stats.model is None:
         return STARTING
     if camera.status.picture == "ok":
         return str(camera.status.state)
     return f"{camera.status.picture} picture"
 
 
-def _facts(camera: CameraStats, look: Look, width: int) -> Text:
+def _facts(camera: CameraStats, content: ScreenContent, width: int) -> Text:
     """Frames per second, size, age of the newest frame, windows per second given and asked, losses: always at
     the same place. Where there is no room for both, the windows stand in the place of the size.
     """
@@ -161,7 +165,7 @@ def _facts(camera: CameraStats, look: Look, width: int) -> Text:
     else:
         parts += _windows(camera, 13) if camera.main.asked_per_s else [(left(size, 13), "dim")]
     if status.newest is not None and status.state is not CameraState.ENDED:
-        age = max(0.0, look.stats.time - status.newest)
+        age = max(0.0, content.stats.time - status.newest)
         # tenths: a number that flickers with every frame says nothing more
         words = "<0.1 s old" if age < 0.1 else f"{duration(age)} old"
         parts.append((right(words, 13), WARNING if age > OLD_S else "dim"))
@@ -190,11 +194,13 @@ def _windows(camera: CameraStats, width: int, *, whole: bool = False) -> list[Pa
     return [(given, WARNING if behind else "dim"), (left(asked, width - len(given)), "dim")]
 
 
-def _belief(camera: CameraStats, look: Look, width: int, rows: int, *, heading: bool) -> list[Text]:
+def _belief(
+    camera: CameraStats, content: ScreenContent, width: int, rows: int, *, heading: bool
+) -> list[Text]:
     """What the camera shows now: the open event with its duration, or what is believed, or why nothing is,
     on as many of `rows` lines as that needs.
     """
-    what, style, since = _what(camera, look)
+    what, style, since = _what(camera, content)
     if not since and camera.status.state is not CameraState.RUNNING:  # why it does not: all the room
         lines = wrapped(what, width - 2, rows)
         return [line([("  ", ""), (left(text, width - 2), style)], width) for text in lines]
@@ -204,7 +210,7 @@ def _belief(camera: CameraStats, look: Look, width: int, rows: int, *, heading: 
         ends += [(right(since, 10), style)] if since else []
         taken = sum(len(text) for text, _ in ends)
         return [line([("  ", ""), (left(what, width - 2 - taken), style), *ends], width)]
-    bars = _columns(camera, look, width)[1]
+    bars = _columns(camera, content, width)[1]
     room = 9 if bars < 9 else bars  # the duration stands over the bars, or takes from the name
     names = width - 2 - 1 - NUMBERS - room
     if not since:
@@ -214,14 +220,14 @@ def _belief(camera: CameraStats, look: Look, width: int, rows: int, *, heading: 
     return [line([*parts, (f"{'raw':>6}{'stable':>8}", "dim")], width)]
 
 
-def _what(camera: CameraStats, look: Look) -> tuple[str, str, str]:
+def _what(camera: CameraStats, content: ScreenContent) -> tuple[str, str, str]:
     """(words, style, how long) of a camera now."""
     status, main = camera.status, camera.main
     if camera.open_events:
         newest = camera.open_events[-1]
         more = f" +{len(camera.open_events) - 1}" if len(camera.open_events) > 1 else ""
-        style = f"bold {look.colour(newest.label)}"
-        return f"▶ {newest.label}{more}", style, duration(look.stats.time - newest.started.time)
+        style = f"bold {content.colour(newest.label)}"
+        return f"▶ {newest.label}{more}", style, duration(content.stats.time - newest.started.time)
     if status.state is not CameraState.RUNNING:
         calm = status.state in (CameraState.CONNECTING, CameraState.ENDED)
         return status.detail, "dim" if calm else WARNING, ""
@@ -229,7 +235,7 @@ def _what(camera: CameraStats, look: Look) -> tuple[str, str, str]:
         which = "next" if main.windows else "first"
         return f"{which} prediction in {duration(main.lacking)}", "dim", ""
     if not main.windows:
-        return "first prediction soon" if look.stats.model else STARTING, "dim", ""
+        return "first prediction soon" if content.stats.model else STARTING, "dim", ""
     return (main.stable.label, "", "") if main.stable else ("unknown", "dim", "")
 
 
@@ -252,22 +258,22 @@ def _others(camera: CameraStats, width: int) -> list[Text]:
     return lines
 
 
-def _people(camera: CameraStats, look: Look, width: int) -> list[Text]:
+def _people(camera: CameraStats, content: ScreenContent, width: int) -> list[Text]:
     """A line for each person who is followed: what they do, for how long, and how sure that is."""
-    return [_person(person, camera, look, width) for person in camera.people]
+    return [_person(person, camera, content, width) for person in camera.people]
 
 
-def _person(person: PersonStats, camera: CameraStats, look: Look, width: int) -> Text:
+def _person(person: PersonStats, camera: CameraStats, content: ScreenContent, width: int) -> Text:
     number = person.track.id
     doing = [event for event in camera.open_events if event.track is not None and event.track.id == number]
     best = person.stable or (person.top[0] if person.top else None)
     what, style, since = "seen, no prediction yet", "dim", ""
     if doing:
         newest = doing[-1]
-        what, style = f"▶ {newest.label}", f"bold {look.colour(newest.label)}"
-        since = duration(look.stats.time - newest.started.time)
+        what, style = f"▶ {newest.label}", f"bold {content.colour(newest.label)}"
+        since = duration(content.stats.time - newest.started.time)
     elif best is not None:
-        what, style = best.label, look.colour(best.label) if person.stable else "dim"
+        what, style = best.label, content.colour(best.label) if person.stable else "dim"
     who = f"person {number}"
     parts: list[Part] = [("  ", ""), (left(who, max(10, len(who))), "dim"), (" ", "")]
     taken = sum(len(text) for text, _ in parts) + 9 + 6
@@ -275,26 +281,26 @@ def _person(person: PersonStats, camera: CameraStats, look: Look, width: int) ->
     return line([*parts, (f"  {score(best.score if best else None)}", "dim")], width)
 
 
-def _columns(camera: CameraStats, look: Look, width: int) -> tuple[int, int]:
+def _columns(camera: CameraStats, content: ScreenContent, width: int) -> tuple[int, int]:
     """Cells for the label and for the bar; the numbers, two of indent and one between take the rest.
 
     Labels get what their longest needs, as long as half of a short bar is left.
     """
     rest = max(0, width - 2 - 1 - NUMBERS)
-    longest = max([look.widest, *(cell_width(entry.label) for entry in camera.main.top)])
+    longest = max([content.widest, *(cell_width(entry.label) for entry in camera.main.top)])
     usual = max(10, min(30, int(width * 0.38)))
     names = min(rest, max(usual, min(longest, rest - 6)))
     return names, rest - names
 
 
-def _labels(camera: CameraStats, look: Look, width: int, rows: int) -> list[Text]:
-    names, bars = _columns(camera, look, width)
+def _labels(camera: CameraStats, content: ScreenContent, width: int, rows: int) -> list[Text]:
+    names, bars = _columns(camera, content, width)
     live = camera.status.state is CameraState.RUNNING
     lines = []
     for entry in camera.main.top[: max(0, rows)]:
         smoothed = camera.main.smoothed.get(entry.label)
         believed = camera.main.stable is not None and camera.main.stable.label == entry.label
-        colour = look.colour(entry.label) if live else "dim"
+        colour = content.colour(entry.label) if live else "dim"
         lines.append(
             line(
                 [

@@ -6,7 +6,7 @@ import time
 
 from rich.text import Text
 
-from streamer.dashboard.look import Look
+from streamer.dashboard.screen_content import ScreenContent
 from streamer.dashboard.text_layout import Part, cell_width, duration, left, line, right, score
 from streamer.types import Event, Moment, Outage, Phase
 
@@ -16,26 +16,26 @@ _NARROW = 45  # below this width the labels have the room of the peak, of second
 _Entry = Event | Outage
 
 
-def event_lines(look: Look, width: int, height: int, camera: str | None = None) -> list[Text]:
+def event_lines(content: ScreenContent, width: int, height: int, camera: str | None = None) -> list[Text]:
     """Under a heading, exactly `height` lines. `camera`: its alone."""
-    entries = entries_of(look, camera)
-    columns = _columns(look, entries, width, camera)
+    entries = entries_of(content, camera)
+    columns = _columns(content, entries, width, camera)
     lines = [_heading("Events", columns, width)]
-    lines += [_row(entry, look, columns, width) for entry in entries[: max(0, height - 1)]]
+    lines += [_row(entry, content, columns, width) for entry in entries[: max(0, height - 1)]]
     if not entries:
         lines.append(line([("none yet", "dim")], width))
     return lines[:height] + [line([], width)] * (height - len(lines))
 
 
-def events_page(look: Look, width: int, height: int) -> list[Text]:
+def events_page(content: ScreenContent, width: int, height: int) -> list[Text]:
     """All of them, as far as they are kept, scrolled."""
-    entries = entries_of(look, None)
+    entries = entries_of(content, None)
     room = max(1, height - 2)
-    first = min(look.state.scroll, max(0, len(entries) - room))
-    columns = _columns(look, entries, width, None)
+    first = min(content.state.scroll, max(0, len(entries) - room))
+    columns = _columns(content, entries, width, None)
     lines = [_heading(f"Events, {len(entries)} kept", columns, width)]
     shown = entries[first : first + room]
-    lines += [_row(entry, look, columns, width) for entry in shown]
+    lines += [_row(entry, content, columns, width) for entry in shown]
     if not shown:
         lines.append(line([("none yet", "dim")], width))
     lines = lines[: height - 1] + [line([], width)] * (height - 1 - len(lines))
@@ -44,10 +44,10 @@ def events_page(look: Look, width: int, height: int) -> list[Text]:
     return [*lines, line([(where, "dim")], width)][:height]
 
 
-def entries_of(look: Look, camera: str | None) -> list[_Entry]:
+def entries_of(content: ScreenContent, camera: str | None) -> list[_Entry]:
     """Newest first."""
-    newest: dict[str, _Entry] = {event.id: event for event in look.stats.recent}
-    found = [*newest.values(), *look.stats.outages]
+    newest: dict[str, _Entry] = {event.id: event for event in content.stats.recent}
+    found = [*newest.values(), *content.stats.outages]
     if camera is not None:
         found = [entry for entry in found if entry.camera == camera]
     return sorted(found, key=lambda entry: entry.started.wall, reverse=True)
@@ -58,12 +58,14 @@ def _fixed(width: int) -> tuple[int, int, int]:
     return (10, 10, _PEAK) if width >= _NARROW else (7, 9, 0)
 
 
-def _columns(look: Look, entries: list[_Entry], width: int, camera: str | None) -> tuple[int, int]:
+def _columns(
+    content: ScreenContent, entries: list[_Entry], width: int, camera: str | None
+) -> tuple[int, int]:
     """Cells of the cameras' names, the gap after them included, and of the labels."""
     flexible = max(0, width - sum(_fixed(width)))
-    if len(look.stats.cameras) < 2 or camera is not None:
+    if len(content.stats.cameras) < 2 or camera is not None:
         return 0, flexible
-    longest = max((cell_width(one.status.camera) for one in look.stats.cameras), default=0)
+    longest = max((cell_width(one.status.camera) for one in content.stats.cameras), default=0)
     labels = max((cell_width(_what(entry)) for entry in entries), default=8)
     # names get what the labels leave, at least their usual part
     names = min(longest, max(flexible * 45 // 100, flexible - 2 - max(8, labels)))
@@ -77,14 +79,14 @@ def _heading(title: str, columns: tuple[int, int], width: int) -> Text:
     return line([*parts, (right("peak" if peak else "", peak), "dim")], width)
 
 
-def _row(entry: _Entry, look: Look, columns: tuple[int, int], width: int) -> Text:
+def _row(entry: _Entry, content: ScreenContent, columns: tuple[int, int], width: int) -> Text:
     names, labels = columns
     if isinstance(entry, Event):
         going = entry.phase is not Phase.END
-        style, peak = look.colour(entry.label), score(entry.peak)
+        style, peak = content.colour(entry.label), score(entry.peak)
     else:
         going, style, peak = entry.ended is None, WARNING, "    "
-    lasted = duration(_until(entry, look.stats.time).time - entry.started.time)
+    lasted = duration(_until(entry, content.stats.time).time - entry.started.time)
     clock, length, _ = _fixed(width)
     at = time.strftime("%H:%M:%S" if clock == 10 else "%H:%M", time.localtime(entry.started.wall))
     parts: list[Part] = [(f"{at}  ", "dim")]

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from rich.text import Text
 
 from streamer.dashboard.camera_view import BEHIND, STARTING, WARNING
-from streamer.dashboard.look import Look
 from streamer.dashboard.safe_text import isolated
+from streamer.dashboard.screen_content import ScreenContent
 from streamer.dashboard.text_layout import (
     GUTTER,
     Part,
@@ -30,9 +30,9 @@ AWAY = ("lost", "unheard")  # states of workers
 NAME = 8  # cells of what a line is about
 
 
-def footer(look: Look, width: int, height: int) -> list[Text]:
+def footer(content: ScreenContent, width: int, height: int) -> list[Text]:
     """Speed, losses, model, bus, notes, keys; what matters most comes first when there is little room."""
-    stats = look.stats
+    stats = content.stats
     if height < 8:
         return []
     if height < 16:
@@ -56,7 +56,7 @@ def footer(look: Look, width: int, height: int) -> list[Text]:
     for text in rows:
         text.truncate(width, overflow="crop", pad=True)
     rows += _notes(stats, width, 1 if height < 24 else 2 if height < 32 else 4) if height >= 16 else []
-    return [*rows, _keys(look, width)]
+    return [*rows, _keys(content, width)]
 
 
 def _notes(stats: Stats, width: int, most: int) -> list[Text]:
@@ -70,22 +70,22 @@ def _notes(stats: Stats, width: int, most: int) -> list[Text]:
     return lines
 
 
-def _keys(look: Look, width: int) -> Text:
+def _keys(content: ScreenContent, width: int) -> Text:
     """What the keys do here, as far as there is room; Ctrl+C always."""
     end = "Ctrl+C ends it"
-    if look.message:
-        return line([(left(look.message, width), "bold")], width)
-    if not look.keys:
+    if content.message:
+        return line([(left(content.message, width), "bold")], width)
+    if not content.keys:
         return line([(left(end, width), "dim")], width)
     words = dict(KEYS)
-    state = look.state
+    state = content.state
     if state.held:
         words["p"] = "go on"
     if state.place is not Place.ALL:
         words = {"Esc": "back", **{key: word for key, word in words.items() if key != "↵"}}
     if state.place in (Place.EVENTS, Place.HELP):
         words = {"j k": "scroll", **words}
-    elif len(look.stats.cameras) > 1:
+    elif len(content.stats.cameras) > 1:
         words = {**words, "j k": "choose"}
     shown: list[Part] = []
     room = width - len(end)

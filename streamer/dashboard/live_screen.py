@@ -19,7 +19,7 @@ from rich.console import Console
 from streamer.dashboard.deferred_log import deferred_log
 from streamer.dashboard.keys import KeyReader
 from streamer.dashboard.line_encoder import LineEncoder
-from streamer.dashboard.look import Look, look_at
+from streamer.dashboard.screen_content import ScreenContent, screen_content
 from streamer.dashboard.terminal import Terminal
 from streamer.dashboard.text_layout import left, line
 from streamer.dashboard.view import Page, most_scroll, render
@@ -137,10 +137,10 @@ class Screen:
         elif key == "l" and actions.language is not None:
             self._say(actions.language.change())
         else:
-            look, (width, height) = self._look(self._stats()), self._terminal.size
-            cameras = [camera.status.camera for camera in look.stats.cameras]
+            content, (width, height) = self._content(self._stats()), self._terminal.size
+            cameras = [camera.status.camera for camera in content.stats.cameras]
             state = press(self._state, key, cameras, max(1, height - 8))
-            most = most_scroll(replace(look, state=state), width, height)
+            most = most_scroll(replace(content, state=state), width, height)
             self._state = replace(state, scroll=min(state.scroll, most))
         self._wake.set()
 
@@ -177,7 +177,7 @@ class Screen:
     def _draw(self, repaint: bool) -> None:
         width, height = self._terminal.size
         try:
-            self._page = render(self._look(self._shown()), width, height)
+            self._page = render(self._content(self._shown()), width, height)
             lines = self._encode(self._page)
         except Exception as error:  # noqa: BLE001 - the thread's top: shown, logged, tried again
             lines = self._encode(self._trouble(error, width, height))
@@ -196,10 +196,10 @@ class Screen:
                 self._pictures.hold(camera.status.camera for camera in self._held.cameras)
         return self._held
 
-    def _look(self, stats: Stats) -> Look:
+    def _content(self, stats: Stats) -> ScreenContent:
         text, until = self._message
         language = self._actions.language
-        return look_at(
+        return screen_content(
             stats,
             self._state,
             names=None if language is None else language.names,

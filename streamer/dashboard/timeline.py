@@ -8,8 +8,8 @@ from itertools import groupby
 from rich.cells import set_cell_size
 from rich.text import Text
 
-from streamer.dashboard.look import Look
 from streamer.dashboard.safe_text import steady
+from streamer.dashboard.screen_content import ScreenContent
 from streamer.dashboard.text_layout import Part, line
 from streamer.types import CameraStats, LabelScore
 
@@ -25,17 +25,17 @@ _UNKNOWN: _Cell = ("unknown", None)
 _OUT: _Cell = ("lost", None)
 
 
-def strip_lines(camera: CameraStats, look: Look, width: int, rows: int) -> list[Text]:
+def strip_lines(camera: CameraStats, content: ScreenContent, width: int, rows: int) -> list[Text]:
     """Up to three lines of `width` cells: actions, the stable score, and the time."""
-    cells = _cells(camera, look, max(1, width - 2))
-    made = [_strip(cells, look, width), _spark(cells, look, width), _axis(width)]
+    cells = _cells(camera, content, max(1, width - 2))
+    made = [_strip(cells, content, width), _spark(cells, content, width), _axis(width)]
     return made[: max(0, rows)]
 
 
-def _cells(camera: CameraStats, look: Look, count: int) -> list[_Cell]:
+def _cells(camera: CameraStats, content: ScreenContent, count: int) -> list[_Cell]:
     """What holds in each cell. Cells are cut at fixed times, so that they move by whole ones."""
     scale = count / SPAN_S
-    now = look.stats.time
+    now = content.stats.time
     first = int(now * scale) - count + 1
     cells: list[_Cell] = [_NOTHING] * count
     last, held, until = -1, _NOTHING, 0.0  # the newest belief's cell, it itself, and until when it holds
@@ -54,7 +54,7 @@ def _cells(camera: CameraStats, look: Look, count: int) -> list[_Cell]:
         last, until = cell, belief.time + HOLDS_S
     if now <= until:
         cells[last + 1 :] = [held] * (count - last - 1)
-    for outage in look.stats.outages:
+    for outage in content.stats.outages:
         if outage.camera == camera.status.camera:
             end = now if outage.ended is None else outage.ended.time
             for cell in range(max(0, int(outage.started.time * scale) - first), int(end * scale) - first + 1):
@@ -62,14 +62,14 @@ def _cells(camera: CameraStats, look: Look, count: int) -> list[_Cell]:
     return cells
 
 
-def _strip(cells: list[_Cell], look: Look, width: int) -> Text:
+def _strip(cells: list[_Cell], content: ScreenContent, width: int) -> Text:
     parts: list[Part] = [("  ", "")]
     for (kind, label), run in _runs(cells):
-        if kind == "action" and label in look.background:
+        if kind == "action" and label in content.background:
             parts.append((IDLE * run, "dim"))
         elif kind == "action":
             name = set_cell_size(steady(label[:200]), run if run < 4 else run - 1)
-            parts.append((name + " " * (run >= 4), f"{look.colour(label)} reverse"))
+            parts.append((name + " " * (run >= 4), f"{content.colour(label)} reverse"))
         elif kind == "lost":
             parts.append((LOST * run, "yellow"))
         else:
@@ -82,11 +82,11 @@ def _runs(cells: list[_Cell]) -> Iterator[tuple[tuple[str, str], int]]:
         yield key, sum(1 for _ in run)
 
 
-def _spark(cells: list[_Cell], look: Look, width: int) -> Text:
+def _spark(cells: list[_Cell], content: ScreenContent, width: int) -> Text:
     parts: list[Part] = [("  ", "")]
     for label, run in groupby(cells, lambda cell: cell[1].label if cell[1] else None):
         levels = "".join(_level(believed.score) if believed else " " for _, believed in run)
-        parts.append((levels, "" if label is None else look.colour(label)))
+        parts.append((levels, "" if label is None else content.colour(label)))
     return line(parts, width)
 
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from streamer.metrics.last_minute import PAST_S, Outages, RecentBeliefs
 from streamer.metrics.rate import Rate, percentiles
-from streamer.metrics.recent_past import PAST_S, Outages, RecentBeliefs
 from streamer.metrics.window_counts import inference_of, with_what_others_count
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import (

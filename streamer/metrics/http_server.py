@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from streamer.errors import ConfigError
 from streamer.system.addresses import is_loopback, join_host_port, split_host_port
-from streamer.system.log_limit import LogLimit
+from streamer.system.log_rate_limit import LogLimit
 from streamer.system.terminal_text import printable_json
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import cv2
 
 from streamer.capture.frame_rate import RateChoice
 from streamer.types import Frame, ModelSpec
-from streamer.windows.windows import AHEAD, SPARE
+from streamer.windows.sliding_windows import AHEAD, SPARE
 
 # pictures for each interval: the nearest to a wanted time is then an eighth, or a quarter, of it away
 MOST, LEAST = 4.0, 2.0

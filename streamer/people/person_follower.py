@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from streamer.capture.frame_rate import RateChoice
 from streamer.config import FollowConfig
-from streamer.people.looking import Looks
+from streamer.people.detector_thread import Looks
 from streamer.people.tracking import Tracking
 from streamer.types import Box, Frame, Moment, Track, Tracks, whole_of
 

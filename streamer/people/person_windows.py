@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from streamer.people.squares import SquareChoice
+from streamer.people.person_square import SquareChoice
 from streamer.types import Box, Frame, Square, Step, Track, Window
 from streamer.windows.window_source import WindowSource
 

@@ -13,7 +13,7 @@ from streamer.types import Box
 
 if TYPE_CHECKING:
     from streamer.people.detection import Detector
-    from streamer.people.looking import DetectionThread, Looks
+    from streamer.people.detector_thread import DetectionThread, Looks
 
 
 class Detectors:
@@ -44,7 +44,7 @@ class Detectors:
 
     def of(self, follow: FollowConfig, failed: Callable[[ModelError], None]) -> Looks:
         """A camera's own looks, by what was loaded; `failed` gets the error of one that keeps failing."""
-        from streamer.people.looking import DetectionThread, LooksAtOnce, LooksLater
+        from streamer.people.detector_thread import DetectionThread, LooksAtOnce, LooksLater
         from streamer.people.moving import MovingDetector
 
         if follow.detector == MOVING:

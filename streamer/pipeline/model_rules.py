@@ -12,7 +12,7 @@ from streamer.errors import ConfigError
 from streamer.labels.model_labels import ModelLabels, background_labels
 from streamer.recognition.recognizer import Recognizer
 from streamer.types import ModelSpec
-from streamer.windows.ticks import interleaved
+from streamer.windows.streaming_ticks import interleaved
 
 HOPS_PER_SPAN, SHORTEST_HOP, LONGEST_HOP = 7, 0.1, 0.5  # the default hop; seconds
 TINY = 1e-12  # the smallest score that a temperature works on

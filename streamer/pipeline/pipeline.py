@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from streamer.bus import Publisher, Sink
     from streamer.bus.requests import Peer
     from streamer.recognition.recognizer import Recognizer
-    from streamer.recording.uncertain import UncertainWindows
+    from streamer.recording.uncertain_windows import UncertainWindows
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Pipeline:
         self._privacy = Privacy(config)
         self._uncertain: UncertainWindows | None = None
         if config.uncertain.folder:
-            from streamer.recording.uncertain import UncertainWindows
+            from streamer.recording.uncertain_windows import UncertainWindows
 
             self._uncertain = UncertainWindows(
                 config.uncertain, note=self.warn, clock=clock, privacy=self._privacy,
@@ -323,7 +323,7 @@ class Pipeline:
 
     def _mark(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         """`op: mark`; the bus thread."""
-        from streamer.recording.uncertain import answer
+        from streamer.recording.uncertain_windows import answer
 
         return answer(self._uncertain, request, peer)
 

@@ -10,9 +10,9 @@ from streamer.config import EventsConfig
 from streamer.events.tracker import EventTracker
 from streamer.labels.label_set import LabelSet
 from streamer.types import Event, LaneResult, ModelSpec, Moment, Prediction, Track
-from streamer.windows.ticks import Ticks
+from streamer.windows.sliding_windows import Windows
+from streamer.windows.streaming_ticks import Ticks
 from streamer.windows.window_source import WindowSource
-from streamer.windows.windows import Windows
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from streamer.config import RecordingConfig
 from streamer.recording import event_spans_in_clip, files, pixels
-from streamer.recording.followed import SeenPerson
+from streamer.recording.followed_people import SeenPerson
 from streamer.recording.h264_encoder import EncodedClip, H264Encoder, Packet, Shape, fitted
 from streamer.recording.overlay import draw, draw_people
 from streamer.recording.pixels import Image

@@ -19,7 +19,7 @@ from streamer.types import RecordingStats
 
 if TYPE_CHECKING:
     from streamer.recording.disk_thread import DiskWriter
-    from streamer.recording.followed import SeenPerson
+    from streamer.recording.followed_people import SeenPerson
     from streamer.recording.pixels import Image
     from streamer.recording.preview import NewestPicture, Previews, Publish
     from streamer.recording.recorder import PictureReceiver, Recorder

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.recording.followed import SeenPerson
+from streamer.recording.followed_people import SeenPerson
 
 _FONTS = ("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf", "Arial.ttf")
 _PART = 22  # the text's height is this part of the picture's

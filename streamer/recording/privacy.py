@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.capture.region import Region
+from streamer.capture.region_of_interest import Region
 from streamer.config import Config
-from streamer.recording.followed import Followed
+from streamer.recording.followed_people import Followed
 from streamer.recording.pixelate import WHOLE, Corners, in_blocks, marked, pixelated
 from streamer.recording.pixels import Image
 from streamer.types import Box, Frame, Window

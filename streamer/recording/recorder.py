@@ -22,7 +22,7 @@ from streamer.capture.frame_rate import RateChoice
 from streamer.config import RecordingConfig
 from streamer.recording.camera_recorder import CameraRecorder
 from streamer.recording.disk_thread import DiskWriter
-from streamer.recording.followed import SeenPerson
+from streamer.recording.followed_people import SeenPerson
 from streamer.recording.pixels import Image
 from streamer.system.clock import SYSTEM_CLOCK, Clock
 from streamer.types import Event, Phase, RecordingStats

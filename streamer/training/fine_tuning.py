@@ -133,8 +133,8 @@ def _fit(
 
     from streamer.training.clip_sampling import ClipDataset, ClipSettings
     from streamer.training.clips import Augmentation, names_a_side
+    from streamer.training.final_report import finish
     from streamer.training.ground_truth import background_of
-    from streamer.training.run_results import finish
     from streamer.training.starting_checkpoint import copy_processor, load_model
     from streamer.training.trainer import ProgressReporter, last_checkpoint, make_trainer
 

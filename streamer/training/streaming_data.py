@@ -33,7 +33,7 @@ from streamer.training.distillation import UNKNOWN
 from streamer.training.ground_truth import VIDEO_SUFFIXES, Segment, check_labels, read_truth
 from streamer.training.video_frames import scan_all
 from streamer.types import Frame
-from streamer.windows.ticks import Ticks
+from streamer.windows.streaming_ticks import Ticks
 
 UNSURE = 0.6  # of an interval: a change nearer to the moment that a label speaks of teaches nothing
 SPANS = 7  # T of a stretch that is learnt from, where the videos are long enough

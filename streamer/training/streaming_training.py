@@ -41,7 +41,7 @@ from streamer.training.starting_checkpoint import (
 )
 from streamer.training.streaming_card import card
 from streamer.training.streaming_data import Part, StreamingData, Teaching, prepare
-from streamer.training.taught_stretches import KeptStretches, Pixels, pixels_of, teach, write_stretches
+from streamer.training.teacher_answers import KeptStretches, Pixels, pixels_of, teach, write_stretches
 
 CHECKS = 10  # times in a run that it is measured and saved, where nobody said otherwise
 CHECKED = 32  # held-out files in each of these measurements; the last one takes all

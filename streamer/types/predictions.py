@@ -44,7 +44,7 @@ class ModelSpec:
     device: str = "cpu"
     precision: str = "fp32"
     engine: str = "torch"
-    streaming: bool = False  # True: it computes a frame a hop and remembers; see windows/ticks.py
+    streaming: bool = False  # True: it computes a frame a hop and remembers; see windows/streaming_ticks.py
     reach: int = 0  # frames before the newest that a streaming model's answer depends on
     lag: float = 0.0  # seconds before a window's end of which its labels speak
     independent: bool = False  # True: sigmoid per label (scores do not sum to one)

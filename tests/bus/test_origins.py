@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamer.bus import journal
-from streamer.bus.forwarded import Origin
+from streamer.bus.forwarded_events import Origin
 from tests.helpers.bus_parts import event, publisher, until
 
 

@@ -26,9 +26,9 @@ from streamer.capture import opencv, read_loop, source
 from streamer.capture.address import Kind
 from streamer.capture.camera_supervisor import MOST_ABANDONED
 from streamer.capture.frame_rate import RateChoice, RateMeter
+from streamer.capture.frozen_picture_check import PictureCheck
 from streamer.capture.late_frames import LateFrames
-from streamer.capture.picture_check import PictureCheck
-from streamer.capture.region import Region
+from streamer.capture.region_of_interest import Region
 from streamer.config import CaptureConfig, Pace
 from streamer.testing import FakeClock
 from streamer.types import CameraState

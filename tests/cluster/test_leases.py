@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from streamer.cluster.front_leases import Members, Wanted
+from streamer.cluster.lease_renewal import JournalPlace, Loaded, Renewal, read_renewal
 from streamer.cluster.placement import HOLD_OFF, Demand, Place, place
-from streamer.cluster.renewal import JournalPlace, Loaded, Renewal, read_renewal
 from streamer.cluster.worker_leases import LEASE, LOST, Leases, lease_clock
 from streamer.errors import RequestError
 from streamer.types import Phase

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streamer.cluster import watched_cameras
-from streamer.cluster.definitions import camera_json, fingerprint, models_json, models_of
+from streamer.cluster.camera_definitions import camera_json, fingerprint, models_json, models_of
 from streamer.cluster.watched_cameras import WatchedCameras
 from streamer.cluster.worker_leases import Leases, lease_clock
 from streamer.config import CameraConfig, Config

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from streamer.bus import Publisher
-from streamer.bus.forwarded import Origin
+from streamer.bus.forwarded_events import Origin
 from streamer.cluster import worker_follower
-from streamer.cluster.renewal import JournalPlace, Renewal
+from streamer.cluster.lease_renewal import JournalPlace, Renewal
 from streamer.cluster.worker_follower import Follower
 from tests.helpers.bus_parts import event, publisher, until
 

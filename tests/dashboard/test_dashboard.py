@@ -23,11 +23,11 @@ from rich.console import Console
 import streamer
 from streamer.dashboard.camera_view import STATES
 from streamer.dashboard.live_screen import Screen
-from streamer.dashboard.look import look_at
 from streamer.dashboard.safe_text import isolated, steady
+from streamer.dashboard.screen_content import screen_content
 from streamer.dashboard.text_layout import duration, left, right
 from streamer.dashboard.view import Page, in_ascii
-from streamer.dashboard.view import render as render_look
+from streamer.dashboard.view import render as render_content
 from streamer.types import (
     CameraState,
     LabelScore,
@@ -41,7 +41,7 @@ from tests.helpers.tmux import Tmux, needs_tmux
 
 
 def render(shown: Stats, width: int, height: int) -> Page:
-    return render_look(look_at(shown), width, height)
+    return render_content(screen_content(shown), width, height)
 
 
 SIZES = [(80, 24), (120, 40), (200, 60), (60, 16), (40, 12), (20, 6), (5, 3), (1, 1)]

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from streamer.dashboard.half_blocks import CellPictures, half_blocks
 from streamer.dashboard.help_page import help_lines
-from streamer.dashboard.look import Look, look_at
+from streamer.dashboard.screen_content import ScreenContent, screen_content
 from streamer.dashboard.view import Page, render
 from streamer.dashboard.view_state import Place, ViewState
 from streamer.labels.action_colours import COLOURS, colours_of
@@ -36,7 +36,7 @@ REASON = (
 
 
 def page(shown: Stats, width: int, height: int, **more: object) -> Page:
-    return render(look_at(shown, **more), width, height)  # type: ignore[arg-type]
+    return render(screen_content(shown, **more), width, height)  # type: ignore[arg-type]
 
 
 def with_past(*labels: tuple[str | None, float]) -> CameraStats:
@@ -68,15 +68,17 @@ def test_an_action_has_the_same_colour_wherever_it_is_named() -> None:
     styles = [
         (text.plain[span.start : span.end], str(span.style)) for text in shown.lines for span in text.spans
     ]
-    look = look_at(stats(camera()))
-    own = look.colour("waving")
+    content = screen_content(stats(camera()))
+    own = content.colour("waving")
     named = [style for text, style in styles if "waving" in text and style not in ("", "dim")]
     assert len(named) >= 3
     assert all(own in style for style in named)
-    assert len({look.colour(label) for label in ("moving left", "moving right", "moving up", "waving")}) == 4
-    labels = look.stats.model.labels if look.stats.model else ()
+    assert (
+        len({content.colour(label) for label in ("moving left", "moving right", "moving up", "waving")}) == 4
+    )
+    labels = content.stats.model.labels if content.stats.model else ()
     assert own == COLOURS[colours_of(labels)["waving"]].text, "as on the page"
-    renamed = look_at(stats(camera()), names=str.upper)
+    renamed = screen_content(stats(camera()), names=str.upper)
     assert renamed.colour("WAVING") == own, "another language keeps the colours"
 
 
@@ -224,8 +226,8 @@ def test_the_page_is_drawn_for_every_size_and_place_with_all_of_it() -> None:
     shown = stats(*cameras, outages=outages, recent=(event("a", "cam0", 4.2),), notes=("x" * 300,))
     for place in Place:
         for width, height in [(200, 60), (120, 40), (80, 24), (60, 16), (40, 12), (20, 6), (5, 3), (1, 1)]:
-            look: Look = look_at(
+            content: ScreenContent = screen_content(
                 shown, ViewState(place, "cam1", scroll=3), picture=pictures, keys=True, message="kept"
             )
-            made = render(look, width, height)
+            made = render(content, width, height)
             assert [text.cell_len for text in made.lines] == [width] * height, (place, width, height)

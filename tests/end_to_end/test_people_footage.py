@@ -29,8 +29,8 @@ import pytest
 
 from streamer.config import CameraConfig, Config, FollowConfig, ModelConfig
 from streamer.people.detection import likeness
+from streamer.people.detector_thread import LooksAtOnce
 from streamer.people.kept_frames import KeptFrames
-from streamer.people.looking import LooksAtOnce
 from streamer.people.moving import MovingDetector
 from streamer.people.person_follower import Follower
 from streamer.people.person_windows import PersonWindows

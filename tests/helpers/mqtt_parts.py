@@ -8,7 +8,7 @@ from typing import Any
 
 from streamer.bus import Publisher
 from streamer.subscribers.mqtt.broker import Address
-from streamer.subscribers.mqtt.discovery import Layout
+from streamer.subscribers.mqtt.home_assistant import Layout
 from streamer.subscribers.mqtt.mqtt_bridge import MqttBridge, Settings
 from streamer.subscribers.publisher_address import PublisherAddress
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streamer.config import Config, EventsConfig, LabelRule
-from streamer.dashboard.look import look_at
 from streamer.dashboard.plain_text import event_text
+from streamer.dashboard.screen_content import screen_content
 from streamer.dashboard.view import render
 from streamer.demo.assets import checkpoint_path
 from streamer.errors import ConfigError
@@ -217,7 +217,7 @@ def test_the_screen_shows_names_right_to_left_safe(tmp_path: Path) -> None:
         pipeline.run(threading.Event())
         seen.append(pipeline.stats())
     assert seen[0].cameras[0].main.top[0].label == "busy", "the numbers keep the stable label"
-    page = render(look_at(seen[0]), 100, 30).plain
+    page = render(screen_content(seen[0]), 100, 30).plain
     assert "\u2068مشغول\u2069" in page, "isolated, so that it turns only itself"
     assert "busy" not in page
 

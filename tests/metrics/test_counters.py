@@ -33,7 +33,7 @@ from streamer.types import (
     Tracks,
     Window,
 )
-from streamer.windows.windows import Windows
+from streamer.windows.sliding_windows import Windows
 
 LABELS = ("still", "left", "right", "waving")
 

@@ -7,7 +7,7 @@ import pytest
 
 from streamer.people.kept_frames import KeptFrames
 from streamer.types import Frame, ModelSpec
-from streamer.windows.windows import Windows
+from streamer.windows.sliding_windows import Windows
 
 DEMO = ModelSpec("demo", "timesformer", ("a",), 8, 0.2, (64, 64))
 BASE = ModelSpec("base", "timesformer", ("a",), 8, 32 / 30, (224, 224))

@@ -11,7 +11,7 @@ import pytest
 
 from streamer.config import FollowConfig
 from streamer.people.detection import Detection
-from streamer.people.looking import LooksAtOnce
+from streamer.people.detector_thread import LooksAtOnce
 from streamer.people.person_follower import Follower, Seen
 from streamer.types import Box, Frame, Track, Tracks
 

@@ -10,8 +10,8 @@ import pytest
 from streamer.people.person_windows import PersonWindows
 from streamer.people.shared_windows import SharedWindows
 from streamer.types import Box, Frame, Track, Window
-from streamer.windows.ticks import Ticks
-from streamer.windows.windows import Windows
+from streamer.windows.sliding_windows import Windows
+from streamer.windows.streaming_ticks import Ticks
 
 T, INTERVAL = 4, 0.2
 

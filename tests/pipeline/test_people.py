@@ -13,7 +13,7 @@ import pytest
 
 from streamer.config import CameraConfig, EventsConfig, FollowConfig, LabelRule, ModelConfig
 from streamer.people.detection import Detection, overlap
-from streamer.people.looking import LooksAtOnce
+from streamer.people.detector_thread import LooksAtOnce
 from streamer.people.person_follower import Follower
 from streamer.pipeline.fan_out import FanOut
 from streamer.pipeline.lane import Lane

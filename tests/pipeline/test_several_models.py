@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from streamer.config import CameraConfig, Config
-from streamer.dashboard.look import look_at
+from streamer.dashboard.screen_content import screen_content
 from streamer.dashboard.view import render
 from streamer.errors import ConfigError
 from streamer.pipeline.fan_out import FanOut
@@ -235,7 +235,7 @@ def test_the_screen_shows_each_model_on_its_own_line(fakes: dict[str, Fake]) -> 
         assert {entry.label for entry in camera.main.top} == {"waving", "still"}
         (other,) = camera.models[1:]
         assert (other.model, other.top[0].label) == ("org/more", "a dog")
-        lines = render(look_at(stats), 100, 30).plain.splitlines()
+        lines = render(screen_content(stats), 100, 30).plain.splitlines()
         assert any("more" in text and "a dog" in text and "0.90" in text for text in lines)
         assert len({len(text) for text in lines}) == 1
 

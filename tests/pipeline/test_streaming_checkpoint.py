@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from streamer.bench import machine_limits, measure
-from streamer.bench.step_ways import StepWays
+from streamer.bench.streaming_runners import StreamingRunners
 from streamer.cli.command_line import main
 from streamer.config import (
     CameraConfig,
@@ -208,12 +208,12 @@ def test_bench_measures_its_steps(
 ) -> None:
     given: list[Any] = []
 
-    class Ways(StepWays):
+    class Ways(StreamingRunners):
         def __init__(self, recognizer: Any, eager: Any, clip: Any, tensors: Any = None) -> None:
             given.append(tensors)
             super().__init__(recognizer, eager, clip, tensors)
 
-    monkeypatch.setattr(measure, "StepWays", Ways)
+    monkeypatch.setattr(measure, "StreamingRunners", Ways)
     monkeypatch.setattr(machine_limits, "ROWS", 64)  # the machine's own peak is not what is asked for here
     words = ["--device", "cpu", "--engines", "torch", "--precisions", "fp32", "--size", "160x120"]
     assert (

@@ -15,8 +15,8 @@ import pytest
 from streamer.errors import ModelError
 from streamer.recognition.inference_thread import FAILURES_ALLOWED, InferenceThread
 from streamer.types import Frame, ModelSpec, Prediction, Scores, Window
-from streamer.windows.ticks import Ticks
-from streamer.windows.windows import Windows
+from streamer.windows.sliding_windows import Windows
+from streamer.windows.streaming_ticks import Ticks
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 

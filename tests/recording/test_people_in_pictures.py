@@ -11,7 +11,7 @@ import pytest
 
 from streamer.config import CameraConfig, Config, PreviewConfig, RecordingConfig
 from streamer.recording.event_pictures import EventPictures
-from streamer.recording.followed import Followed, SeenPerson
+from streamer.recording.followed_people import Followed, SeenPerson
 from streamer.recording.overlay import draw_people
 from streamer.recording.pixels import decode_jpeg
 from streamer.types import Frame, LabelScore, LaneResult, Prediction, Track, Tracks, Window

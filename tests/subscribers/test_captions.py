@@ -27,7 +27,7 @@ from rich.console import Console
 
 from streamer.cli.command_line import main
 from streamer.labels.label_files import load_labels
-from streamer.subscribers.captions import letters
+from streamer.subscribers.captions import block_letters
 from streamer.subscribers.captions.caption_board import CaptionBoard, View
 from streamer.subscribers.captions.captions_screen import CaptionScreen, page
 from streamer.subscribers.captions.lines import LineWriter, wrapped
@@ -180,29 +180,29 @@ def feed(pub: Any, enough: threading.Event) -> None:
 
 def test_letters_are_as_large_as_fits() -> None:
     for columns, rows in ((80, 16), (60, 14), (200, 50)):
-        found = letters.render("Someone is waving", columns, rows)
+        found = block_letters.render("Someone is waving", columns, rows)
         assert found is not None
         assert len(found) <= rows
         assert max(map(len, found)) <= columns
         assert set("".join(found)) <= set(" ▀▄█")
-    large, small = (letters.render("Hi", columns, 30) for columns in (120, 40))
+    large, small = (block_letters.render("Hi", columns, 30) for columns in (120, 40))
     assert large is not None
     assert small is not None
     assert sum(map(len, large)) > 2 * sum(map(len, small))
-    assert letters.render("Someone is waving at the front door", 30, 4) is None, "too small to be read"
-    assert letters.render("", 80, 16) is None
+    assert block_letters.render("Someone is waving at the front door", 30, 4) is None, "too small to be read"
+    assert block_letters.render("", 80, 16) is None
 
 
 @dejavu
 def test_letters_of_other_languages() -> None:
     seen = {
-        text: letters.render(text, 100, 20)
+        text: block_letters.render(text, 100, 20)
         for text in ("Biri el sallıyor", "شخص يلوّح بيده", "Biri el salliyor")
     }
     assert all(seen.values())
     assert seen["Biri el sallıyor"] != seen["Biri el salliyor"]
-    assert letters.render("日本", 100, 20) is None, "no font here has them: the terminal's own letters"
-    assert letters.render("ı", 100, 20, "no-such-font.ttf") is None
+    assert block_letters.render("日本", 100, 20) is None, "no font here has them: the terminal's own letters"
+    assert block_letters.render("ı", 100, 20, "no-such-font.ttf") is None
 
 
 # --- the board ---

@@ -19,7 +19,7 @@ from streamer.subscribers.bridge import idempotency_key
 from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.mqtt import camera_topics as cameras_module
 from streamer.subscribers.mqtt.camera_topics import Cameras
-from streamer.subscribers.mqtt.discovery import Layout
+from streamer.subscribers.mqtt.home_assistant import Layout
 from streamer.subscribers.mqtt.mqtt_bridge import event_payload
 from streamer.subscribers.mqtt.topic_names import check_prefix, identifier, topic_level
 from streamer.testing import FakeClock

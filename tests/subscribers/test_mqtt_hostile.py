@@ -17,7 +17,7 @@ from streamer.bus.messages import PreviewMessage
 from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.mqtt.camera_pictures import CameraPictures
 from streamer.subscribers.mqtt.camera_topics import MOST_CAMERAS
-from streamer.subscribers.mqtt.discovery import Layout
+from streamer.subscribers.mqtt.home_assistant import Layout
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.system.clock import SYSTEM_CLOCK
 from tests.helpers.bridge_parts import Running, publish_events

@@ -18,7 +18,7 @@ from streamer.cli.command_line import main
 from streamer.cli.subscribe import as_json, as_text
 from streamer.dashboard.plain_text import event_text
 from streamer.subscribers.mqtt.camera_topics import Cameras
-from streamer.subscribers.mqtt.discovery import Layout
+from streamer.subscribers.mqtt.home_assistant import Layout
 from streamer.subscribers.mqtt.mqtt_bridge import event_payload
 from streamer.testing import FakeClock
 from streamer.types import Event, Phase, Track

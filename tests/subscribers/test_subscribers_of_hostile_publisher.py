@@ -23,7 +23,7 @@ from streamer.subscribers.alerts.alert_policy import AlertPolicy, AlertRules
 from streamer.subscribers.captions.lines import LineWriter
 from streamer.subscribers.mqtt import camera_topics
 from streamer.subscribers.mqtt.camera_topics import Cameras
-from streamer.subscribers.mqtt.discovery import Layout
+from streamer.subscribers.mqtt.home_assistant import Layout
 from streamer.subscribers.mqtt.mqtt_bridge import event_payload
 from streamer.subscribers.mqtt.topic_names import topic_level
 from streamer.subscribers.narration import policy as policy_module

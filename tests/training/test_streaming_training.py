@@ -31,7 +31,7 @@ from streamer.training.streaming_data import (
     prepare,
     ticks_of,
 )
-from streamer.training.taught_stretches import KeptStretches, padded, sooner, write_stretches
+from streamer.training.teacher_answers import KeptStretches, padded, sooner, write_stretches
 from tests.helpers import checkpoints, warm_processes
 from tests.helpers.checkpoints import LABELS
 from tests.helpers.media import moving, write_clip
@@ -249,7 +249,7 @@ def test_stretches_are_written_once_and_for_their_owner_only(footage: Path, tmp_
 def test_stretches_come_from_files_and_are_mirrored_where_that_is_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamer.training.taught_stretches.MOST_HELD", 1.0)
+    monkeypatch.setattr("streamer.training.teacher_answers.MOST_HELD", 1.0)
     files = []
     for number in range(3):
         own = stretch(9)

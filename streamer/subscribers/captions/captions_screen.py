@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.style import Style
 from rich.text import Text
 
-from streamer.subscribers.captions import letters
+from streamer.subscribers.captions import block_letters
 from streamer.subscribers.captions.caption_board import View
 from streamer.subscribers.narration.policy import Utterance
 from streamer.subscribers.narration.settings import Priority
@@ -61,7 +61,7 @@ def page(view: View, width: int, height: int, *, big: bool = True, font: str | N
     if big and view.current is not None:  # the sentence first: rather large than with all that was before
         for rows in sorted({third, min(3, third), min(len(view.notices), third)}, reverse=True):
             shorter = _below(view, width, rows)
-            blocks = letters.render(view.current.text, width - 2, height - len(shorter), font)
+            blocks = block_letters.render(view.current.text, width - 2, height - len(shorter), font)
             if blocks is not None:
                 below = shorter
                 break

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamer.bus.position import Position
 from streamer.errors import ConfigError
-from streamer.subscribers.mqtt.discovery import OFFLINE, Layout
+from streamer.subscribers.mqtt.home_assistant import OFFLINE, Layout
 from streamer.system.clock import Clock
 
 if TYPE_CHECKING:

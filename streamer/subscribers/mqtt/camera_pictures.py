@@ -16,7 +16,7 @@ from streamer.errors import BusError
 from streamer.recording.files import find, told_folder
 from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.mqtt.camera_topics import MOST_CAMERAS
-from streamer.subscribers.mqtt.discovery import Layout
+from streamer.subscribers.mqtt.home_assistant import Layout
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.system.clock import Clock
 

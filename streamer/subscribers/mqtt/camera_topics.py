@@ -9,7 +9,7 @@ from typing import Any
 from streamer.bus import wire
 from streamer.bus.messages import EventMessage, HeartbeatMessage, Snapshot, StatusMessage
 from streamer.subscribers.event_filter import EventFilter
-from streamer.subscribers.mqtt.discovery import IDLE, OFFLINE, ONLINE, Layout, config_topics
+from streamer.subscribers.mqtt.home_assistant import IDLE, OFFLINE, ONLINE, Layout, config_topics
 from streamer.system.clock import Clock
 
 ALL = EventFilter()

@@ -18,7 +18,7 @@ from streamer.subscribers.event_filter import EventFilter
 from streamer.subscribers.mqtt.broker import Address, BrokerError, Connection
 from streamer.subscribers.mqtt.camera_pictures import CameraPictures
 from streamer.subscribers.mqtt.camera_topics import ALL, Cameras
-from streamer.subscribers.mqtt.discovery import OFFLINE, ONLINE, Layout
+from streamer.subscribers.mqtt.home_assistant import OFFLINE, ONLINE, Layout
 from streamer.subscribers.publisher_address import PublisherAddress
 from streamer.subscribers.state_file import StateFile
 from streamer.subscribers.stderr_lines import print_line

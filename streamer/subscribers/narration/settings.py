@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from streamer.config import Option
-from streamer.config.layers import Layers
+from streamer.config.precedence import Layers
 from streamer.config.section_parts import PathText, Section, wrong
 
 LONGEST = 300  # characters of a sentence

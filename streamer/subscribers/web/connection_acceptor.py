@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Coroutine
 
 from streamer.subscribers.web.page_connection import REQUEST_HEAD
-from streamer.system.log_limit import LogLimit
+from streamer.system.log_rate_limit import LogLimit
 
 MOST_BEGINNING = 64  # connections on which TLS has not been agreed upon yet
 PAUSE = 0.2  # seconds after which a connection is tried to be taken again

@@ -26,7 +26,7 @@ from streamer.training.streaming_training import begin, learn
 from streamer.training.synthetic import motions, stream_windows
 from streamer.training.synthetic.motions import LABELS, MIRRORED, UPSIDE_DOWN
 from streamer.training.synthetic.small_timesformer import to_pixels
-from streamer.training.taught_stretches import sooner
+from streamer.training.teacher_answers import sooner
 
 TICKS = 56
 CHECKED_EVERY = 250  # steps

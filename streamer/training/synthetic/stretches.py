@@ -30,7 +30,7 @@ from streamer.training.synthetic import (
 )
 from streamer.training.synthetic.motions import LABELS
 from streamer.training.synthetic.small_timesformer import to_pixels
-from streamer.training.taught_stretches import teach
+from streamer.training.teacher_answers import teach
 
 IDLE_OF = 4  # every so many scenes, one in which nothing acts
 

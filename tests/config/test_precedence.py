@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from streamer.config import Config, EventsConfig, LabelRule, ModelConfig, Option, load_config
-from streamer.config import layers as layers_module
+from streamer.config import precedence as precedence
 from streamer.errors import ConfigError
 
 # --- what belongs to a checkpoint ---
@@ -137,7 +137,7 @@ LINKS = {  # what a service called streamer, and one called streamer-bus, put in
 def test_links_to_services_are_told_and_ignored(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers_module, "_told", set())
+    monkeypatch.setattr(precedence, "_told", set())
     assert load_config(env={**LINKS, "STREAMER_UI": "plain"}) == Config(ui="plain")
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 4

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.people.detection import overlap
+from streamer.people.person_square import LEAST_RIM, SquareChoice, holds, square_apart, square_around
 from streamer.people.person_windows import PersonWindows
-from streamer.people.squares import LEAST_RIM, SquareChoice, holds, square_apart, square_around
 from streamer.recognition.checkpoints.processor import from_json
 from streamer.recognition.preprocessing import Preprocessor
 from streamer.types import Box, Frame, Square
-from streamer.windows.windows import Windows
+from streamer.windows.sliding_windows import Windows
 
 side = st.integers(8, 2000)
 part = st.floats(-0.3, 1.2)

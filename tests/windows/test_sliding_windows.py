@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streamer.types import Frame, Window
 from streamer.windows.sampling import Hole, choose
-from streamer.windows.windows import AHEAD, Windows
+from streamer.windows.sliding_windows import AHEAD, Windows
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 SLACK = 1e-5

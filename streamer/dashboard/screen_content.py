@@ -15,8 +15,8 @@ PictureOf = Callable[[str, int, int], tuple[int, list[str]] | None]
 
 
 @dataclass(frozen=True)
-class Look:
-    """One drawing."""
+class ScreenContent:
+    """What one drawing of the screen shows."""
 
     stats: Stats
     state: ViewState = field(default_factory=ViewState)
@@ -34,7 +34,7 @@ class Look:
         return COLOURS[colour_of(label, self.colours)].text
 
 
-def look_at(
+def screen_content(
     stats: Stats,
     state: ViewState | None = None,
     *,
@@ -42,7 +42,7 @@ def look_at(
     picture: PictureOf | None = None,
     keys: bool = False,
     message: str = "",
-) -> Look:
+) -> ScreenContent:
     """`names`: what people call labels; None: as the statistics say."""
     if names is None:
         shown = stats.names
@@ -56,7 +56,9 @@ def look_at(
         order = {names(label): number for label, number in order.items()}
         background = {names(label) for label in background}
     widest = max(map(cell_width, order), default=0)
-    return Look(stats, state or ViewState(), picture, keys, message, frozenset(background), order, widest)
+    return ScreenContent(
+        stats, state or ViewState(), picture, keys, message, frozenset(background), order, widest
+    )
 
 
 def _shown(stats: Stats, name: Callable[[str], str]) -> Stats:

@@ -26,7 +26,7 @@ TABLES = 0.02  # standard deviation of the tables; zeros might be left out by a 
 TICKS, STRETCHES = 8, 2  # of each; calibrating int8
 
 
-class StepWays:
+class StreamingRunners:
     """Makes a runner of each engine and precision.
 
     Args:

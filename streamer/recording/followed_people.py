@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from streamer.people.squares import union
+from streamer.people.person_square import union
 from streamer.types import Box, LaneResult, Track, Tracks
 
 PICTURES_KEPT = 2048  # of a camera

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from streamer.system.log_limit import MOST_CAUSES, LogLimit
+from streamer.system.log_rate_limit import MOST_CAUSES, LogLimit
 from streamer.testing import FakeClock
 
 

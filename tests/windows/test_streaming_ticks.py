@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamer.types import Frame, Window
-from streamer.windows.ticks import Ticks, interleaved
+from streamer.windows.streaming_ticks import Ticks, interleaved
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 

@@ -11,7 +11,7 @@ import pytest
 
 from streamer.errors import ModelError
 from streamer.people.detection import Detection
-from streamer.people.looking import FAILURES_ALLOWED, DetectionThread, LooksAtOnce, LooksLater
+from streamer.people.detector_thread import FAILURES_ALLOWED, DetectionThread, LooksAtOnce, LooksLater
 from streamer.types import Track
 
 LONGEST = 20.0

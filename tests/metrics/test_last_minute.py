@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamer.metrics.counters import Counters
-from streamer.metrics.recent_past import PAST_S, SLOT_S, RecentBeliefs
+from streamer.metrics.last_minute import PAST_S, SLOT_S, RecentBeliefs
 from streamer.testing import FakeClock
 from streamer.types import CameraState, CameraStatus, LabelScore, Stats
 from tests.helpers.bus_parts import prediction

@@ -23,8 +23,8 @@ from streamer.errors import BusError, DatasetError
 from streamer.events.tracker import EventTracker
 from streamer.pipeline.pipeline import Pipeline
 from streamer.recognition.recognizer import load_recognizer
-from streamer.recording.uncertain import MOST_WAITING, UncertainWindows, answer
 from streamer.recording.uncertain_files import UncertainFolder, write_window
+from streamer.recording.uncertain_windows import MOST_WAITING, UncertainWindows, answer
 from streamer.testing import FakeClock, FakeRecognizer
 from streamer.training.dataset_layout import read_layout
 from streamer.training.video_frames import read_frames, scan
