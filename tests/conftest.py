@@ -116,6 +116,7 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     home = tmp_path_factory.mktemp("home")
     for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(variable, str(home / variable.lower()))
+    monkeypatch.setenv("PULSE_RUNTIME_PATH", str(home / "pulse"))  # a voice would leave a folder in /tmp
     for variable in [name for name in os.environ if name.startswith("STREAMER_")]:
         monkeypatch.delenv(variable)
     return home

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.helpers import made_once, warm_processes, warm_server
+from tests.helpers.bus_parts import until
 
 pytestmark = [
     pytest.mark.realtime,
@@ -106,6 +109,27 @@ def test_it_ends_with_the_server_and_another_server_is_begun(own_server: Path) -
     with waiting() as process:
         process.terminate()
         assert process.wait(100) == -signal.SIGTERM
+
+
+def test_processes_that_end_as_their_askers_leave_do_not_end_the_server(own_server: Path) -> None:
+    processes = [waiting() for _ in range(8)]
+    server = psutil.Process(processes[0].pid).parent()
+    assert server is not None
+    server.suspend()
+    try:
+        until(lambda: server.status() == psutil.STATUS_STOPPED)
+        for process in processes:
+            process.kill()
+            until(lambda pid=process.pid: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+            process._link.shutdown(socket.SHUT_RDWR)  # told in one go: it has ended, and nobody waits for it
+    finally:
+        server.resume()
+    with waiting() as process:
+        asked = psutil.Process(process.pid).parent()
+        process.kill()
+    assert asked == server, "it goes on"
+    for process in processes:
+        assert process.communicate(timeout=100) == ("", None)
 
 
 def test_it_ends_with_the_session(own_server: Path, monkeypatch: pytest.MonkeyPatch) -> None:

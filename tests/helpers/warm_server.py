@@ -33,7 +33,7 @@ ENOUGH = 1 << 20  # bytes of a request
 PDEATHSIG = 1  # PR_SET_PDEATHSIG
 # what may differ from the environment in which this process has imported: it is not read at import
 FREE = ("XDG_", "PYTEST_", "STREAMER_", "TESTS_", "COV_", "COVERAGE_", "NOTIFY_SOCKET", "WATCHDOG_")
-FREE += ("COLUMNS", "LINES", "TERM", "NO_COLOR")
+FREE += ("COLUMNS", "LINES", "TERM", "NO_COLOR", "PULSE_RUNTIME_PATH")
 
 
 class Child(NamedTuple):
@@ -165,9 +165,10 @@ class Server:
 
     def _left(self, child: Child) -> None:
         """Its asker has closed the connection, or has ended."""
-        with suppress(KeyError):
-            self._selector.unregister(child.link)
-        if not child.kept and child in self._children.values():
+        if child not in self._children.values():  # it ended in the same moment, which was seen first
+            return
+        self._selector.unregister(child.link)
+        if not child.kept:
             os.kill(child.pid, signal.SIGKILL)
 
 
