@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -20,21 +19,15 @@ from streamer.recognition.words import text_encoder as text_module
 from streamer.recognition.words.prompts import NEGATIVES, NOTHING, read_words, words_of
 from streamer.types import Frame, Window
 from tests.helpers import checkpoints
+from tests.helpers.made_once import once
 
 torch.set_num_threads(1)
 LABELS = ("a person waving", "an empty room", "a dog")
-_FOLDERS = Path(mkdtemp(prefix="streamer-words-"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _folders_go() -> Any:
-    yield
-    shutil.rmtree(_FOLDERS, ignore_errors=True)
 
 
 @cache
 def folder(family: str) -> Path:
-    return checkpoints.save_words(family, _FOLDERS / family)
+    return once(f"words-{family}", partial(checkpoints.save_words, family))
 
 
 @pytest.fixture
