@@ -169,17 +169,19 @@ def _around(span: tuple[float, float], least: float, length: float) -> tuple[flo
     return max(0.0, begin), max(end, min(least, length))
 
 
-def _windows(times: Sequence[float], count: int, interval: float) -> list[list[int]]:
-    """The frames of some windows, evenly over the clip; nearest in time. Raises ConfigError."""
+def _windows(times: Sequence[float], count: int, interval: float) -> list[tuple[int, ...]]:
+    """The frames of some windows, evenly over the clip; nearest in time, each once. Raises ConfigError."""
     span = (count - 1) * interval
     if not times or times[-1] - times[0] < span - interval / 2:
         raise ConfigError(f"the clip is shorter than the model's window of {span:.1f} s")
     known = np.array(times)
     first, last = min(times[0] + span, times[-1]), times[-1]
     ends = [first + part * (last - first) for part in _spread(MOST_WINDOWS)]
-    return [
-        [int(np.abs(known - (end - k * interval)).argmin()) for k in reversed(range(count))] for end in ends
-    ]
+    found = (
+        tuple(int(np.abs(known - (end - k * interval)).argmin()) for k in reversed(range(count)))
+        for end in ends
+    )
+    return list(dict.fromkeys(found))  # a short clip has fewer than there are places for them
 
 
 def _spread(count: int) -> list[float]:

@@ -17,11 +17,18 @@ from streamer.demo.assets import clip_path
 from streamer.errors import ConfigError, ModelError
 from streamer.recognition import attention_rollout, explain_clip
 from streamer.recognition.loading import load_timesformer
+from tests.helpers.media import write_beginning
 
 
 @pytest.fixture(scope="module")
 def demo() -> Any:
     return load_timesformer("demo")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 12 seconds of the demo's clip: from 4.0 to 8.0 there is waving."""
+    return write_beginning(tmp_path_factory.mktemp("clip") / "clip.mp4", clip_path(), 12.0)
 
 
 def whole_matrices(model: Any, values: torch.Tensor) -> torch.Tensor:
@@ -102,14 +109,21 @@ def test_a_streams_row_is_that_of_the_whole_matrices() -> None:
 
 
 @pytest.mark.realtime
-def test_a_clip_gives_a_picture_of_what_a_stream_saw() -> None:
+def test_a_clip_gives_a_picture_of_what_a_stream_saw(clip: Path) -> None:
     pytest.importorskip("av")
     span = (4.0, 8.0)
-    picture = Image.open(io.BytesIO(explain_clip.explain(clip_path(), "demo-streaming", "waving", span)))
+    picture = Image.open(io.BytesIO(explain_clip.explain(clip, "demo-streaming", "waving", span)))
     rows = 8 // explain_clip.COLUMNS
     assert picture.size[1] > (rows - 1) * explain_clip.WIDTH // 2, "the frames of a window"
     red, _, blue = np.moveaxis(np.asarray(picture, int), -1, 0)
     assert 0.01 < (red - blue > 60).mean() < 0.5
+
+
+def test_each_window_of_a_short_clip_is_scored_once() -> None:
+    times = [n / 10 for n in range(25)]
+    found = explain_clip._windows(times, 8, 0.2)
+    assert len(found) == len(set(found)) < 20
+    assert set(found) >= {tuple(range(first, first + 15, 2)) for first in range(11)}
 
 
 def test_other_attention_is_refused(demo: Any) -> None:
@@ -122,16 +136,16 @@ def test_other_attention_is_refused(demo: Any) -> None:
 
 
 @pytest.mark.realtime
-def test_a_clip_gives_a_picture_of_its_frames(tmp_path: Path) -> None:
+def test_a_clip_gives_a_picture_of_its_frames(clip: Path, tmp_path: Path) -> None:
     pytest.importorskip("av")
-    picture = Image.open(io.BytesIO(explain_clip.explain(clip_path(), "demo", "waving")))
+    picture = Image.open(io.BytesIO(explain_clip.explain(clip, "demo", "waving")))
     assert (
         picture.size[0] == explain_clip.COLUMNS * (explain_clip.WIDTH + explain_clip.GAP) - explain_clip.GAP
     )
     red, _, blue = np.moveaxis(np.asarray(picture, int), -1, 0)
     assert 0.01 < (red - blue > 60).mean() < 0.5, "orange where it looked, and not all over"
     with pytest.raises(ModelError, match="no label 'dancing'"):
-        explain_clip.explain(clip_path(), "demo", "dancing")
+        explain_clip.explain(clip, "demo", "dancing")
     broken = tmp_path / "x.mp4"
     broken.write_bytes(b"nothing")
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -157,7 +171,7 @@ def test_a_window_is_looked_for_where_the_event_is(
 
 
 @pytest.mark.realtime
-def test_other_events_of_the_clip_are_not_shown() -> None:
+def test_other_events_of_the_clip_are_not_shown(clip: Path) -> None:
     pytest.importorskip("av")
     taken: list[float] = []
 
@@ -165,10 +179,10 @@ def test_other_events_of_the_clip_are_not_shown() -> None:
         taken.append(float(image.mean()))
         return image
 
-    times, frames = explain_clip._frames(clip_path(), reduce, (4.0, 6.0))
+    times, frames = explain_clip._frames(clip, reduce, (4.0, 6.0))
     assert (min(times), max(times)) == (pytest.approx(4.0, abs=0.1), pytest.approx(6.0, abs=0.1))
     assert len(times) == len(frames) == len(taken)
-    assert explain_clip.explain(clip_path(), "demo", "waving", (4.0, 6.0))[:3] == b"\xff\xd8\xff"
+    assert explain_clip.explain(clip, "demo", "waving", (4.0, 6.0))[:3] == b"\xff\xd8\xff"
 
 
 @pytest.mark.realtime

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ from streamer.testing import FakeClock
 NOON = datetime(2026, 3, 4, 12, 0).timestamp()
 
 
+label_set = cache(load_labels)  # read once: it is frozen
+
+
 class Bench:
     """A policy and its clock; makes messages as the bus would bring them now."""
 
     def __init__(self, language: str = "en", wall: float = NOON, **settings: Any) -> None:
         self.clock = FakeClock(wall=wall)
-        self.names = load_labels(language)
+        self.names = label_set(language)
         self.policy = Policy(Settings.model_validate(settings), self.names, self.clock)
         self.seq = 0
         self.beat("front-door")
