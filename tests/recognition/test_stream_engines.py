@@ -35,7 +35,7 @@ def model(ages: int = 4, bias: bool = True) -> StreamingTimesformer:
 
     torch.manual_seed(3)
     config = TimesformerConfig(
-        image_size=32, patch_size=16, num_frames=ages, hidden_size=64, num_hidden_layers=2,
+        image_size=32, patch_size=16, num_frames=ages, hidden_size=64, num_hidden_layers=3,
         num_attention_heads=4, intermediate_size=128, qkv_bias=bias, num_labels=5, initializer_range=0.2,
     )  # fmt: skip
     made = StreamingTimesformer(TimesformerForVideoClassification(config).eval(), fused=True)
