@@ -5,6 +5,8 @@ With -m soak -s the figures of docs/cluster.md are printed.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import sys
 import threading
 import time
@@ -64,6 +66,7 @@ def test_cameras_come_back_on_another_worker(cluster: Cluster) -> None:
         until(lambda: len(listener.at) == 6)
         told["worker killed"] = fault(cluster, listener, cluster.kill)
         killed = next(name for name in WORKERS if name not in cluster.running)
+        again = time.time()
         cluster.worker(killed)
         until(lambda: cluster.ask("workers")["workers"][killed]["state"] == "idle")
         frozen: list[str] = []
@@ -82,7 +85,11 @@ def test_cameras_come_back_on_another_worker(cluster: Cluster) -> None:
         until(lambda: all(times[-1][0] > since + 1.0 for times in listener.at.values()), "all tell on")
         told["front killed, back after 1 s"] = {"dark": max(listener.silence(c, since) for c in listener.at)}
         lines = cluster.lines("reader")
-        reasons = {line.get("reason") for line in lines} - {None}
+        late = {line["id"] for line in lines if (line["worker"], line["phase"]) == (killed, "start")}
+        late -= {line["id"] for line in lines if line["at"] < again}  # what only the killed one's disk knew
+        stopped = {line["id"] for line in lines if line.get("reason") == "program stopped"}
+        assert stopped <= late, "what the front knew of ended when the worker was lost"
+        reasons = {line.get("reason") for line in lines if line["id"] not in stopped} - {None}
         assert reasons <= {"worker lost", "lease lost"}, "no camera was let go because its front was away"
         starts = [line["id"] for line in lines if line["phase"] == "start"]
         assert len(starts) == len(set(starts)), "what was seen by the frozen one was not told twice"
@@ -92,6 +99,49 @@ def test_cameras_come_back_on_another_worker(cluster: Cluster) -> None:
     assert told["worker killed"]["back"] < 25.0
     assert told["worker frozen"]["back"] < 40.0
     assert max(told[key]["others"] for key in ("worker killed", "worker frozen")) < 2.5
+
+
+@pytest.mark.timeout(300)
+def test_what_only_a_killed_workers_disk_knew_is_told_when_it_is_back(cluster: Cluster) -> None:
+    cluster.reader("reader")
+    until(lambda: cluster.lines("reader"), "events flow")
+    victim = next(iter(cluster.owners().values()))
+    cluster.kill("front")
+    known, disk = ids(cluster.history), cluster.folder / f"{victim}.db"
+
+    def stands_still_with_one() -> bool:
+        cluster.freeze(victim)
+        found = bool(open_events(disk) - known)
+        cluster.freeze(victim, found)
+        return found
+
+    until(stands_still_with_one, "an event has begun of which the front knows nothing")
+    unheard = open_events(disk) - known
+    cluster.kill(victim)
+    cluster.front()
+    cluster.worker(victim)
+
+    def ends() -> dict[str, str | None]:
+        return {line["id"]: line["reason"] for line in cluster.lines("reader") if line["phase"] == "end"}
+
+    until(lambda: unheard <= ends().keys(), "its start and its end are told")
+    assert {ends()[name] for name in unheard} == {"program stopped"}
+    told = [line for line in cluster.lines("reader") if line["id"] in unheard]
+    assert {line["worker"] for line in told} == {victim}
+    assert len({(line["id"], line["phase"]) for line in told}) == len(told), "once"
+
+
+def ids(history: Path) -> set[str]:
+    return _column(history, "SELECT event_id FROM events")
+
+
+def open_events(history: Path) -> set[str]:
+    return _column(history, "SELECT event_id FROM open_events")
+
+
+def _column(file: Path, query: str) -> set[str]:
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+        return {str(value) for (value,) in db.execute(query)}
 
 
 @pytest.mark.soak
