@@ -33,7 +33,7 @@ class HostileBroker:
 
     def __init__(self, data: bytes, repeat: bool = False) -> None:
         self._data, self._repeat = data, repeat
-        self.came = 0
+        self.came = self.taken = 0
         self._ended = threading.Event()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
@@ -53,6 +53,7 @@ class HostileBroker:
             link.sendall(self._data)
             while self._repeat and not self._ended.is_set():
                 link.sendall(self._data)
+                self.taken += len(self._data)
             while link.recv(65536):
                 pass
 
@@ -107,6 +108,21 @@ def test_a_broker_that_sends_anything_is_told_and_left(
     finally:
         broker.close()
     assert len(bridged.lines) <= 6, bridged.lines
+
+
+def test_a_packet_of_256_mb_is_not_waited_for(
+    bus: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.subscribers.mqtt.broker.CONNECT", 30.0)
+    broker = HostileBroker(b"\x20" + LONG + b"\x00" * 100_000, repeat=True)
+    try:
+        bridged = Bridged(bus, broker.port, tmp_path)
+        with Running(bridged):
+            until(lambda: broker.came >= 2, "it is tried again")
+            assert "it announced a packet of 268,435,455 bytes; we take 262,144" in bridged.lines[-1]
+        assert broker.taken < 100_000_000, "what the system holds back for two connections"
+    finally:
+        broker.close()
 
 
 class ManyNames:

@@ -89,7 +89,7 @@ class Connection:
     def _make(self, client_id: str) -> PahoClient:
         from streamer.subscribers.mqtt.paho_client import PahoClient
 
-        made = PahoClient(client_id, five=self._address.protocol == "5", on_fault=self._on_fault)
+        made = PahoClient(client_id, five=self._address.protocol == "5", on_fault=self._end)
         made.connect_timeout = CONNECT
         made.will_set(self._layout.availability, OFFLINE, qos=1, retain=True)
         if self._address.user is not None:
@@ -109,9 +109,6 @@ class Connection:
 
     def _on_disconnect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._end(str(reason))
-
-    def _on_fault(self, error: Exception) -> None:
-        self._end(f"it sent what is no MQTT: {type(error).__name__}")
 
     def _end(self, why: str) -> None:
         self.why = why
@@ -140,9 +137,7 @@ class Connection:
     def open(self) -> None:
         """Connect and subscribe. Raises BrokerError."""
         try:
-            # a session of its own: nothing of an earlier connection is kept or sent by the broker
-            more: dict[str, Any] = {"clean_start": True} if self._address.protocol == "5" else {}
-            self._client.connect(self._address.host, self._address.port, KEEPALIVE, **more)
+            self._client.connect_anew(self._address.host, self._address.port, KEEPALIVE)
         except ssl.SSLCertVerificationError as error:
             raise BrokerError(f"its certificate is not trusted: {error.verify_message} (--ca)") from error
         except (OSError, ValueError) as error:
