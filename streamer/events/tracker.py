@@ -1,4 +1,4 @@
-"""From noisy scores per window to events with a start and an end. Pure: no threads, no clock.
+"""Smoothing, thresholds and merging: what makes events of the scores of one camera's windows.
 
 Smoothing. Each label's score is averaged exponentially on the camera's time line: after `half_life` seconds
 an old score counts half. A window dt seconds after the one before weighs 1 - 0.5 ** (dt / half_life), so

@@ -1,6 +1,6 @@
-"""From windows to scores: checkpoints, preprocessing, model families, engines and the inference thread.
+"""What the rest of the program knows of a model: windows in, scores out; and how one is loaded.
 
-Importing this package imports no torch; `load_recognizer` does.
+Importing this imports no torch; `load_recognizer` does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ways to compute a model: torch with packed weights, torch on a GPU, OpenVINO.
+"""Which engine computes a model, and at which precision: what there is here, and how one is made.
 
 An engine is a function from `pixel_values` (B, T, C, H, W) to logits (B, L), made by `build` from a loaded
 model; who calls it does not know which it is. Importing this package imports neither torch nor OpenVINO.

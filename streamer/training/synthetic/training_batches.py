@@ -19,7 +19,6 @@ IDLE_SCENES = 3  # of them, with nothing that acts
 STEP = 0.13  # seconds from one window of a scene to the next
 STILL_SHARE = 0.34  # of the windows, at most
 QUALITIES = (18, 42)  # H.264's crf
-RECORDED = 0.5  # of the whole clips come from files, the others are as drawn
 
 
 def batches(seed: int, first: int, count: int, parts: int) -> Iterator[list[Sample]]:
