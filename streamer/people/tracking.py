@@ -35,9 +35,9 @@ OUTSIDE = 0.3  # a track of which less than this is in the picture has left it
 class _Person:
     """One track: a Kalman filter for each coordinate of the box's middle, in units of the box's own size."""
 
-    def __init__(self, number: int, time: float, found: Detection) -> None:
+    def __init__(self, time: float, found: Detection) -> None:
         left, top, width, height = found.box
-        self.id = number
+        self.id = 0  # from when it is told on
         self._first = found.box
         self.centre = np.array([left + width / 2, top + height / 2])
         self.size = np.array([width, height])
@@ -93,7 +93,8 @@ class _Person:
 
 
 class Tracking:
-    """One camera's tracks. Pure: the same detections give the same tracks. Ids are never used again.
+    """One camera's tracks. Pure: the same detections give the same tracks. Ids count those who are told of,
+    from 1 on, and are never used again.
 
     Args:
         lost_after: seconds without a detection after which a track is lost.
@@ -116,24 +117,27 @@ class Tracking:
         missed, left = _associate(known, sure, LEAST_LIKENESS[0])
         missed, _ = _associate(missed, doubtful, LEAST_LIKENESS[1])
         unseen, left = _associate(fresh, left, LEAST_LIKENESS[0])
-        gone = {person.id for person in unseen if time - person.seen >= CONFIRM}
+        gone = {person for person in unseen if time - person.seen >= CONFIRM}
         gone |= self._twins(known, time)
-        gone |= {p.id for p in missed if time - p.seen >= self._lost_after or _inside(p.box) < OUTSIDE}
-        self._people = [person for person in self._people if person.id not in gone]
+        gone |= {p for p in missed if time - p.seen >= self._lost_after or _inside(p.box) < OUTSIDE}
+        self._people = [person for person in self._people if person not in gone]
         for one in left:
             # a part of somebody who is followed is nobody new
             if all(overlap(one.box, p.box) < 0.5 * one.box[2] * one.box[3] for p in known if p not in missed):
+                self._people.append(_Person(time, one))
+        for person in self._people:
+            if person.confirmed and not person.id:
                 self._number += 1
-                self._people.append(_Person(self._number, time, one))
+                person.id = self._number
 
-    def _twins(self, people: Sequence[_Person], time: float) -> set[int]:
+    def _twins(self, people: Sequence[_Person], time: float) -> set[_Person]:
         """The younger of two tracks that have been in one place for so long that they are one person."""
         found = set()
         for number, younger in enumerate(people):
             if all(likeness(younger.box, older.box) < ALIKE for older in people[:number]):
                 younger.apart = time
             elif time - younger.apart >= TWINS:
-                found.add(younger.id)
+                found.add(younger)
         return found
 
     def tracks(self, time: float) -> list[Track]:

@@ -153,3 +153,13 @@ def test_whatever_a_detector_says_tracks_are_finite_and_different(
         told = tracking.tracks(number * 0.1)
         assert len({track.id for track in told}) == len(told)
         assert all(abs(value) < 1e6 for track in told for value in track.box)
+
+
+def test_false_starts_take_no_numbers() -> None:
+    tracking = Tracking(1.0)
+    for number in range(20):  # each seen once, at another place
+        place = 0.04 * number, 0.1 * (number % 5), 0.03, 0.1
+        tracking.update(number * 0.5, [Detection(place, SURE)])
+        assert not tracking.tracks(number * 0.5)
+    told = follow(tracking, [line(0.1, 0.05), line(0.8, -0.05, 0.7)], 20.0, 21.0)
+    assert set(told[-1]) == {1, 2}
