@@ -242,16 +242,12 @@ def captions() -> None:
 
 def page() -> None:
     """The page on a desktop, on a phone, and in the dark."""
-    from playwright.sync_api import sync_playwright
-
     with (
         _running("--config", "cameras.yaml", "--web", "127.0.0.1:0", "--pictures", "keep") as (_, _, talk),
-        sync_playwright() as play,
+        _browser() as browser,
     ):
         address = _told(talk, "the page is at ")
         time.sleep(60.0)
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, width, height, colours in (
             ("desktop", 1280, 900, "light"),
             ("phone", 360, 740, "light"),
@@ -272,7 +268,6 @@ def page() -> None:
                 tab.set_viewport_size({"width": width, "height": 1600})  # all of it is seen at once
                 tab.locator("#why").screenshot(path=DOCS / "web-why.png")
                 print("docs/web-why.png")
-        browser.close()
 
 
 def cluster() -> None:
@@ -314,16 +309,23 @@ def _child(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes
 @contextmanager
 def _page(folder: Path, port: int) -> Iterator[Any]:
     """The page of whatever publishes on a port, in a browser."""
-    from playwright.sync_api import sync_playwright
-
     command = streamer("web", f"tcp://127.0.0.1:{port}", "--bind", "127.0.0.1:0")
-    with _child(command, folder / "web.log"), sync_playwright() as play:
+    with _child(command, folder / "web.log"), _browser() as browser:
         address = _told(folder / "web.log", "the page is at ")
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1280, "height": 1480})
         tab.goto(address)
         yield tab
+
+
+@contextmanager
+def _browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    names = "chromium-headless-shell", "chromium", "google-chrome"
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
         browser.close()
 
 
@@ -341,7 +343,6 @@ def people() -> None:
     """people-page.jpg: drawn people followed on the page; people.jpg: a snapshot, with them and hidden."""
     import cv2
     import numpy as np
-    from playwright.sync_api import sync_playwright
 
     with _folder() as folder:
         street = str(folder / "street.mp4")
@@ -361,18 +362,15 @@ def people() -> None:
                 _,
                 talk,
             ),
-            sync_playwright() as play,
+            _browser() as browser,
         ):
             address = _told(talk, "the page is at ")
-            chromium = shutil.which("chromium") or shutil.which("google-chrome")
-            browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             tab = browser.new_page(viewport={"width": 390, "height": 1000})
             tab.goto(address)
             tab.locator(".box").nth(1).wait_for(timeout=120_000)
             tab.wait_for_timeout(6000)
             tab.locator(".camera").first.screenshot(path=DOCS / "people-page.jpg", type="jpeg", quality=90)
             print("docs/people-page.jpg")
-            browser.close()
 
 
 def _street(time: float) -> Any:
