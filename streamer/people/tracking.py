@@ -37,7 +37,7 @@ class _Person:
 
     def __init__(self, time: float, found: Detection) -> None:
         left, top, width, height = found.box
-        self.id = 0  # from when it is told on
+        self.id = 0  # until it is told of
         self._first = found.box
         self.centre = np.array([left + width / 2, top + height / 2])
         self.size = np.array([width, height])

@@ -5,8 +5,6 @@ With -m soak -s the figures of docs/cluster.md are printed.
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import sys
 import threading
 import time
@@ -20,7 +18,7 @@ import pytest
 
 from streamer.bus import EventMessage, HeartbeatMessage, Subscriber
 from tests.helpers.bus_parts import until
-from tests.helpers.cluster_parts import Cluster
+from tests.helpers.cluster_parts import Cluster, known_events, open_events
 from tests.helpers.prediction_listener import Listener
 
 pytestmark = [
@@ -107,7 +105,7 @@ def test_what_only_a_killed_workers_disk_knew_is_told_when_it_is_back(cluster: C
     until(lambda: cluster.lines("reader"), "events flow")
     victim = next(iter(cluster.owners().values()))
     cluster.kill("front")
-    known, disk = ids(cluster.history), cluster.folder / f"{victim}.db"
+    known, disk = known_events(cluster.history), cluster.folder / f"{victim}.db"
 
     def stands_still_with_one() -> bool:
         cluster.freeze(victim)
@@ -129,19 +127,6 @@ def test_what_only_a_killed_workers_disk_knew_is_told_when_it_is_back(cluster: C
     told = [line for line in cluster.lines("reader") if line["id"] in unheard]
     assert {line["worker"] for line in told} == {victim}
     assert len({(line["id"], line["phase"]) for line in told}) == len(told), "once"
-
-
-def ids(history: Path) -> set[str]:
-    return _column(history, "SELECT event_id FROM events")
-
-
-def open_events(history: Path) -> set[str]:
-    return _column(history, "SELECT event_id FROM open_events")
-
-
-def _column(file: Path, query: str) -> set[str]:
-    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
-        return {str(value) for (value,) in db.execute(query)}
 
 
 @pytest.mark.soak

@@ -21,7 +21,7 @@ from streamer.bus import wire
 from streamer.bus.journal import Journal
 from streamer.config import JournalConfig
 from tests.helpers.bus_parts import until
-from tests.helpers.cluster_parts import Cluster
+from tests.helpers.cluster_parts import Cluster, open_events
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 
@@ -103,7 +103,7 @@ def run_matrix(folder: Path, kills: int) -> dict[str, Any]:
         cluster.rate = 0.0
         for name in WORKERS:
             cluster.worker(name)
-        until(lambda: not open_in(cluster.history), "everything that began has ended")
+        until(lambda: not open_events(cluster.history), "everything that began has ended")
         cluster.wait_until_all_are_watched()
         last = last_number(cluster.history)
         for name in ("steady", "killed"):
@@ -122,13 +122,6 @@ def run_matrix(folder: Path, kills: int) -> dict[str, Any]:
         assert [(x["seq"], x["id"], x["phase"]) for x in lines] == truth, name
     lost = sum(row["event"].get("reason") == "worker lost" for row in rows)
     return {"kills": kills, "event messages": len(rows), "worker lost": lost, **counts}
-
-
-def open_in(file: Path) -> int:
-    db = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
-    (count,) = db.execute("SELECT count(*) FROM open_events").fetchone()
-    db.close()
-    return int(count)
 
 
 @pytest.mark.realtime(about=15)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,21 @@ with open(path, "a+") as book:
             book.write(json.dumps(line) + "\\n")
             book.flush()
 """
+
+
+def known_events(history: Path) -> set[str]:
+    """Ids of all events in a history, which may be in use."""
+    return _column(history, "SELECT event_id FROM events")
+
+
+def open_events(history: Path) -> set[str]:
+    """Ids of those that have not ended."""
+    return _column(history, "SELECT event_id FROM open_events")
+
+
+def _column(history: Path, query: str) -> set[str]:
+    with closing(sqlite3.connect(f"file:{history}?mode=ro", uri=True)) as db:
+        return {str(value) for (value,) in db.execute(query)}
 
 
 class Cluster:
